@@ -1,0 +1,225 @@
+import {
+  closeSync,
+  fdatasyncSync,
+  fstatSync,
+  openSync,
+  readFileSync,
+  readSync,
+  type Stats,
+  statSync,
+  writeSync,
+} from 'node:fs';
+import type { Disposable } from '../../base/disposable.ts';
+import { HostError } from '../../base/host-error.ts';
+import type { BlockBackend, BlockError, BlockRequest } from './block-backend.ts';
+import { checkRequest, type Defer, SECTOR_BYTES, wholeSectors } from './block-checks.ts';
+import { lockImage } from './image-lock.ts';
+
+export interface RawImageOptions {
+  readonly readOnly?: boolean;
+  readonly defer: Defer;
+  /**
+   * Accept a size that is no multiple of 512 and read zeros after its end: for CD-ROM and floppy images, which are
+   * often cut short. A hard disk image of such a size is a damaged or wrong file and is refused.
+   */
+  readonly padTail?: boolean;
+}
+
+/**
+ * Opens a raw image: a file, or on Linux a host block device. Opening never changes it, and with `readOnly` nothing
+ * ever does. Throws HostError with one line for the user; its code is one of `image-missing`, `image-directory`,
+ * `image-empty`, `image-unreadable`, `image-not-writable`, `image-size`, `image-in-use`.
+ *
+ * Requests are carried out with synchronous file calls inside `defer`. A backend that hands them to another thread
+ * implements the same interface, so devices see no difference.
+ */
+export function openRawImage(path: string, options: RawImageOptions): BlockBackend {
+  const readOnly = options.readOnly ?? false;
+  const fd = openImage(path, readOnly);
+  let lock: Disposable | undefined;
+  try {
+    const stats = fstatSync(fd);
+    const size = imageSize(path, stats);
+    if (size === 0) {
+      throw new HostError('image-empty', `${path}: the image is empty`, {
+        remedy: 'choose an image file that has contents',
+      });
+    }
+    if (size % SECTOR_BYTES !== 0 && !options.padTail) {
+      throw new HostError('image-size', `${path}: its size of ${size} bytes is not a multiple of ${SECTOR_BYTES}`, {
+        remedy: 'the file may be cut short, or it is no raw disk image',
+      });
+    }
+    // A read now finds out what open does not: input/output errors of the medium, special files.
+    readFully(fd, new Uint8Array(Math.min(SECTOR_BYTES, size)), 0);
+    if (!readOnly) {
+      const result = lockImage(stats.isBlockDevice() ? `rdev-${stats.rdev}` : `${stats.dev}-${stats.ino}`);
+      if ('holder' in result) {
+        throw new HostError(
+          'image-in-use',
+          `${path}: the image is in use by another machine (process ${result.holder})`,
+          {
+            remedy: 'shut down that machine first, or attach the image read-only',
+          },
+        );
+      }
+      lock = result.lock;
+    }
+    return new RawImage(fd, size, readOnly, options.defer, lock);
+  } catch (error) {
+    lock?.dispose();
+    closeSync(fd);
+    throw error instanceof HostError
+      ? error
+      : new HostError('image-unreadable', `${path}: the image cannot be read (${errorCode(error)})`, { cause: error });
+  }
+}
+
+function openImage(path: string, readOnly: boolean): number {
+  try {
+    // Looking first: opening a pipe would wait for its other end.
+    checkKind(path, statSync(path));
+    return openSync(path, readOnly ? 'r' : 'r+');
+  } catch (error) {
+    if (error instanceof HostError) {
+      throw error;
+    }
+    const code = errorCode(error);
+    const options = { cause: error };
+    switch (code) {
+      case 'ENOENT':
+      case 'ENOTDIR':
+        throw new HostError('image-missing', `${path}: there is no such file`, options);
+      case 'EACCES':
+      case 'EPERM':
+      case 'EROFS':
+        throw readOnly || !isReadable(path)
+          ? new HostError('image-unreadable', `${path}: no permission to read the image`, options)
+          : new HostError('image-not-writable', `${path}: the image is not writable`, {
+              ...options,
+              remedy: 'attach it read-only, or change its permissions',
+            });
+      default:
+        throw new HostError('image-unreadable', `${path}: the image cannot be opened (${code})`, options);
+    }
+  }
+}
+
+function isReadable(path: string): boolean {
+  try {
+    closeSync(openSync(path, 'r'));
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function checkKind(path: string, stats: Stats): void {
+  if (stats.isDirectory()) {
+    throw new HostError('image-directory', `${path}: is a directory, not an image`);
+  }
+  if (!stats.isFile() && !(stats.isBlockDevice() && process.platform === 'linux')) {
+    throw new HostError('image-unreadable', `${path}: is neither a file nor a disk`);
+  }
+}
+
+function imageSize(path: string, stats: Stats): number {
+  checkKind(path, stats);
+  if (stats.isBlockDevice()) {
+    // rdev packs the numbers as glibc does: minor in bits 0–7 and 20–31, major in bits 8–19.
+    const minor = (stats.rdev & 0xff) | ((stats.rdev >>> 12) & 0xfff00);
+    const major = (stats.rdev >>> 8) & 0xfff;
+    return Number(readFileSync(`/sys/dev/block/${major}:${minor}/size`, 'utf8')) * 512;
+  }
+  return stats.size;
+}
+
+function errorCode(error: unknown): string {
+  const code = error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined;
+  return code ?? String(error);
+}
+
+/** Reads until `buffer` is full or the file ends; the rest is filled with zeros. */
+function readFully(fd: number, buffer: Uint8Array, offset: number): void {
+  let at = 0;
+  while (at < buffer.length) {
+    const count = readSync(fd, buffer, at, buffer.length - at, offset + at);
+    if (count === 0) {
+      buffer.fill(0, at);
+      return;
+    }
+    at += count;
+  }
+}
+
+function writeFully(fd: number, buffer: Uint8Array, offset: number): void {
+  let at = 0;
+  while (at < buffer.length) {
+    at += writeSync(fd, buffer, at, buffer.length - at, offset + at);
+  }
+}
+
+class RawImage implements BlockBackend {
+  readonly size: number;
+  readonly readOnly: boolean;
+  readonly #defer: Defer;
+  readonly #lock: Disposable | undefined;
+  #fd: number | undefined;
+
+  constructor(fd: number, size: number, readOnly: boolean, defer: Defer, lock: Disposable | undefined) {
+    this.#fd = fd;
+    this.size = wholeSectors(size);
+    this.readOnly = readOnly;
+    this.#defer = defer;
+    this.#lock = lock;
+  }
+
+  submit(request: BlockRequest, done: (error?: BlockError) => void): void {
+    this.#defer(() => {
+      if (this.#fd !== undefined) {
+        done(checkRequest(request, this.size, this.readOnly) ?? carryOut(this.#fd, request));
+      }
+    });
+  }
+
+  dispose(): void {
+    if (this.#fd !== undefined) {
+      closeSync(this.#fd);
+      this.#fd = undefined;
+      this.#lock?.dispose();
+    }
+  }
+}
+
+function carryOut(fd: number, request: BlockRequest): BlockError | undefined {
+  try {
+    switch (request.kind) {
+      case 'read':
+        readFully(fd, request.buffer, request.offset);
+        break;
+      case 'write':
+        writeFully(fd, request.buffer, request.offset);
+        break;
+      case 'flush':
+        fdatasyncSync(fd);
+        break;
+      case 'discard':
+        // Advisory, and Node cannot punch holes: the contents stay.
+        break;
+    }
+    return undefined;
+  } catch (error) {
+    const code = errorCode(error);
+    switch (code) {
+      case 'ENOSPC':
+      case 'EDQUOT':
+      case 'EFBIG':
+        return { code: 'no-space', message: `the host has no space left for the image (${code})` };
+      case 'EROFS':
+      case 'EBADF':
+        return { code: 'read-only', message: `the image cannot be written (${code})` };
+      default:
+        return { code: 'io', message: `${request.kind} failed on the host (${code})` };
+    }
+  }
+}
