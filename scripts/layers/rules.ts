@@ -1,0 +1,128 @@
+/**
+ * Who may import whom. One row a layer; the first row whose pattern matches a file decides. Patterns are folders or
+ * files from the project's root: `*` stands for a part of one name, a trailing `/` for everything below a folder.
+ * See docs/architecture.md, "Who may import whom"; change both together.
+ */
+export interface Layer {
+  /** The files this row speaks about. */
+  readonly of: readonly string[];
+  /** What they may import besides their own folder (`own`) and `everyone`. */
+  readonly may: readonly string[];
+  /** Exceptions to `own`: the file's own folder is the one this many names deep; a device is engine/devices/NAME. */
+  readonly ownDepth: number;
+  /** Node's built-in modules: all, only those that compute without touching the host, or none. */
+  readonly node: 'all' | 'pure' | 'none';
+  /** Packages from npm, by name. */
+  readonly packages: readonly string[];
+}
+
+/** What every file of the project may import. */
+export const everyone: readonly string[] = ['engine/base/'];
+
+/** Node's modules that touch neither files, sockets, processes nor threads. */
+export const pureNodeModules: readonly string[] = ['node:assert', 'node:assert/strict', 'node:buffer', 'node:util'];
+
+/** What a test may import on top of its subject's layer. */
+export const testsMay: readonly string[] = ['engine/testing/', 'engine/clock/', 'engine/backends/', 'engine/memory/'];
+
+/** What devices declare themselves and their state with, and the seams of what they talk to on the host. */
+const deviceInterfaces = ['engine/devices/*.ts'];
+const backendInterfaces = ['engine/backends/*.ts', 'engine/backends/*/*-backend.ts'];
+const chips = ['engine/bus/', 'engine/irq/', 'engine/clock/', 'engine/memory/'];
+
+const device: Omit<Layer, 'of' | 'ownDepth'> = {
+  may: [...chips, 'engine/pci/', ...deviceInterfaces, ...backendInterfaces],
+  node: 'none',
+  packages: [],
+};
+
+export const layers: readonly Layer[] = [
+  { of: ['engine/base/', 'engine/config/'], may: [], ownDepth: 2, node: 'none', packages: [] },
+  { of: ['engine/memory/', 'engine/clock/'], may: deviceInterfaces, ownDepth: 2, node: 'none', packages: [] },
+  { of: ['engine/bus/'], may: ['engine/memory/', ...deviceInterfaces], ownDepth: 2, node: 'none', packages: [] },
+  { of: ['engine/irq/'], may: [...chips, ...deviceInterfaces], ownDepth: 2, node: 'none', packages: [] },
+  { of: ['engine/pci/'], may: [...chips, ...deviceInterfaces], ownDepth: 2, node: 'none', packages: [] },
+  { of: ['engine/devices/*.ts'], ...device, ownDepth: 2 },
+  { of: ['engine/devices/'], ...device, ownDepth: 3 },
+  {
+    of: ['engine/virtio/'],
+    ...device,
+    may: [...device.may, 'engine/virtio/*.ts', 'engine/virtio/queue/', 'engine/virtio/pci/', 'engine/virtio/mmio/'],
+    ownDepth: 3,
+  },
+  {
+    of: ['engine/cpu/kvm/'],
+    may: ['engine/cpu/', ...chips, ...deviceInterfaces, 'native/'],
+    ownDepth: 2,
+    node: 'pure',
+    packages: [],
+  },
+  { of: ['engine/cpu/'], may: [...chips, ...deviceInterfaces], ownDepth: 2, node: 'none', packages: [] },
+  {
+    of: ['engine/backends/net/tap*'],
+    may: ['native/'],
+    ownDepth: 2,
+    node: 'all',
+    packages: [],
+  },
+  { of: ['engine/backends/'], may: [], ownDepth: 2, node: 'all', packages: [] },
+  {
+    of: ['engine/firmware/'],
+    may: ['engine/config/', 'engine/memory/', ...deviceInterfaces],
+    ownDepth: 2,
+    node: 'none',
+    packages: [],
+  },
+  { of: ['engine/snapshot/'], may: deviceInterfaces, ownDepth: 2, node: 'none', packages: [] },
+  {
+    of: ['engine/machine/'],
+    may: [
+      ...chips,
+      'engine/config/',
+      'engine/cpu/',
+      'engine/devices/',
+      'engine/firmware/',
+      'engine/pci/',
+      'engine/snapshot/',
+      'engine/virtio/',
+      ...backendInterfaces,
+    ],
+    ownDepth: 2,
+    node: 'none',
+    packages: [],
+  },
+  { of: ['engine/process/'], may: ['engine/'], ownDepth: 2, node: 'all', packages: [] },
+  { of: ['engine/testing/'], may: ['engine/'], ownDepth: 2, node: 'all', packages: [] },
+  { of: ['native/'], may: [], ownDepth: 1, node: 'all', packages: [] },
+  {
+    of: ['main/desktop/'],
+    may: ['main/', 'engine/process/', 'engine/config/'],
+    ownDepth: 2,
+    node: 'all',
+    packages: ['electron'],
+  },
+  {
+    of: ['main/contract/'],
+    may: ['engine/config/'],
+    ownDepth: 2,
+    node: 'none',
+    packages: [],
+  },
+  {
+    of: ['main/'],
+    may: ['main/', 'engine/process/', 'engine/config/'],
+    ownDepth: 2,
+    node: 'all',
+    packages: ['commander'],
+  },
+  {
+    of: ['renderer/'],
+    may: ['main/contract/', 'engine/config/'],
+    ownDepth: 1,
+    node: 'none',
+    packages: ['react', 'react-dom', '@xterm/xterm'],
+  },
+  { of: ['assets/'], may: ['engine/testing/'], ownDepth: 1, node: 'all', packages: [] },
+  { of: ['scripts/'], may: ['assets/', 'engine/', 'e2e/'], ownDepth: 1, node: 'all', packages: [] },
+  { of: ['e2e/'], may: ['assets/', 'engine/', 'scripts/', 'main/contract/'], ownDepth: 1, node: 'all', packages: [] },
+];

@@ -1,0 +1,68 @@
+/**
+ * `npm test`: the static checks, what the tests need, then every unit test and the quick guest tests.
+ * `npm run test:guests`: every guest test. The last line says how many checks and tests passed, failed and were skipped.
+ */
+import { spawnSync } from 'node:child_process';
+import { globSync } from 'node:fs';
+import { run } from 'node:test';
+import { spec } from 'node:test/reporters';
+import { projectRoot } from './project.ts';
+
+const guestsOnly = process.argv.includes('--guests');
+
+interface Counts {
+  passed: number;
+  failed: number;
+  skipped: number;
+}
+
+/** Runs one command to its end, showing its output; says whether it succeeded. */
+function check(name: string, command: string, args: readonly string[]): boolean {
+  console.log(`\n== ${name}`);
+  const started = performance.now();
+  const { status, error } = spawnSync(command, args, { cwd: projectRoot, stdio: 'inherit' });
+  if (error !== undefined) {
+    console.error(error.message);
+  }
+  console.log(`${status === 0 ? 'ok' : 'FAILED'} after ${((performance.now() - started) / 1000).toFixed(1)} s`);
+  return status === 0;
+}
+
+/** Runs test files in child processes, two at a time, and reports each test. */
+async function runTests(files: readonly string[]): Promise<Counts> {
+  const counts: Counts = { passed: 0, failed: 0, skipped: 0 };
+  const stream = run({ cwd: projectRoot, files: [...files], concurrency: 2 });
+  stream.on('test:summary', ({ file, counts: totals }) => {
+    if (file === undefined) {
+      counts.passed = totals.passed;
+      counts.failed = totals.tests - totals.passed - totals.skipped - totals.todo;
+      counts.skipped = totals.skipped + totals.todo;
+    }
+  });
+  for await (const text of stream.compose(new spec())) {
+    process.stdout.write(String(text));
+  }
+  return counts;
+}
+
+// Every program started from here runs on this Node and finds the project's own tools.
+const node = process.execPath;
+const tool = (path: string): string => `${projectRoot}/node_modules/${path}`;
+const checks = guestsOnly
+  ? []
+  : [
+      check('format and lint', node, [tool('@biomejs/biome/bin/biome'), 'ci', '--max-diagnostics=50', '.']),
+      check('who may import whom', node, ['scripts/layers/lint.ts']),
+      check('types', node, [tool('typescript/bin/tsc'), '--noEmit', '-p', 'tsconfig.json']),
+    ];
+checks.push(check('set-up', node, ['scripts/setup.ts', guestsOnly ? '--guests=all' : '--guests=quick']));
+
+const unitTests = globSync('{engine,main,renderer,native,assets,scripts}/**/*.test.ts', { cwd: projectRoot });
+const guestTests = globSync(guestsOnly ? 'e2e/guests/*.guest.ts' : 'e2e/guests/quick*.guest.ts', { cwd: projectRoot });
+console.log('\n== tests');
+const counts = await runTests([...(guestsOnly ? [] : unitTests), ...guestTests].sort());
+for (const passed of checks) {
+  counts[passed ? 'passed' : 'failed']++;
+}
+console.log(`\n${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped`);
+process.exitCode = counts.failed === 0 ? 0 : 1;
