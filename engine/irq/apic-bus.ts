@@ -1,0 +1,182 @@
+import { assert } from '../base/assert.ts';
+import type { AccessSize, MmioHandler } from '../bus/bus.ts';
+import { DELIVERY_LOWEST_PRIORITY, type EoiListener } from './apic-messages.ts';
+import type { InterruptAcknowledge } from './cpu-signals.ts';
+import type { InterruptLine, MsiSink } from './line.ts';
+import type { ApicFabric, LocalApic } from './local-apic.ts';
+
+const SHORTHAND_SELF = 1;
+const SHORTHAND_ALL = 2;
+
+/** Fields of the message address and data registers (SDM 3A, 11.11). */
+const MSI_ADDRESS_BASE = 0xfee;
+const MSI_ADDRESS_LOGICAL = 1 << 2;
+const MSI_DATA_LEVEL = 1 << 15;
+
+/**
+ * Joins the local APICs of all processors, the I/O APIC and MSI. It routes messages and gives the processors, the buses
+ * and the 8259s one door each: {@link InterruptAcknowledge}, {@link page}, {@link lint0}, {@link lint1}, MsiSink.
+ * It holds no state of its own.
+ */
+export class ApicBus implements ApicFabric, InterruptAcknowledge, MsiSink {
+  /** The register page at 0xfee00000; the processor that is running sees its own APIC there. */
+  readonly page: MmioHandler;
+  /** The 8259s' INTR output. */
+  readonly lint0: InterruptLine;
+  /** NMI sources. */
+  readonly lint1: InterruptLine;
+  readonly #apics: LocalApic[] = [];
+  readonly #currentCpu: () => number;
+  #ioApic: EoiListener | undefined;
+
+  /** `currentCpu` names the processor whose access the page is serving. */
+  constructor(currentCpu: () => number) {
+    this.#currentCpu = currentCpu;
+    this.page = {
+      readMmio: (offset, size) => this.#readPage(offset, size),
+      writeMmio: (offset, size, value) => this.#writePage(offset, size, value),
+    };
+    this.lint0 = {
+      set: (asserted) => {
+        for (const apic of this.#apics) {
+          apic.setLint0(asserted);
+        }
+      },
+    };
+    this.lint1 = {
+      set: (asserted) => {
+        for (const apic of this.#apics) {
+          apic.setLint1(asserted);
+        }
+      },
+    };
+  }
+
+  /** Adds a processor's APIC; in the order of processors. */
+  attach(apic: LocalApic): void {
+    assert(apic.cpu === this.#apics.length, 'local APICs are attached in the order of their processors');
+    this.#apics.push(apic);
+  }
+
+  attachIoApic(listener: EoiListener): void {
+    this.#ioApic = listener;
+  }
+
+  #apic(cpu: number): LocalApic {
+    const apic = this.#apics[cpu];
+    assert(apic !== undefined, `there is no processor ${cpu}`);
+    return apic;
+  }
+
+  // ---- messages
+
+  deliver(destination: number, logical: boolean, mode: number, vector: number, level: boolean): void {
+    const apics = this.#apics;
+    if (mode === DELIVERY_LOWEST_PRIORITY) {
+      let best: LocalApic | undefined;
+      let bestPriority = 0;
+      for (let i = 0; i < apics.length; i++) {
+        const apic = apics[i];
+        if (apic?.accepting && apic.matches(destination, logical)) {
+          const priority = apic.ppr() >>> 4;
+          if (best === undefined || priority < bestPriority) {
+            best = apic;
+            bestPriority = priority;
+          }
+        }
+      }
+      best?.receive(mode, vector, level);
+      return;
+    }
+    for (let i = 0; i < apics.length; i++) {
+      const apic = apics[i];
+      if (apic?.matches(destination, logical)) {
+        apic.receive(mode, vector, level);
+      }
+    }
+  }
+
+  deliverShorthand(sender: number, shorthand: number, mode: number, vector: number, level: boolean): void {
+    if (shorthand === SHORTHAND_SELF) {
+      this.#apic(sender).receive(mode, vector, level);
+      return;
+    }
+    for (let i = 0; i < this.#apics.length; i++) {
+      if (shorthand === SHORTHAND_ALL || i !== sender) {
+        const apic = this.#apics[i];
+        if (apic?.hardwareEnabled) {
+          apic.receive(mode, vector, level);
+        }
+      }
+    }
+  }
+
+  broadcastEoi(vector: number): void {
+    this.#ioApic?.endOfInterrupt(vector);
+  }
+
+  /** A write by a device to 0xfeexxxxx. */
+  send(address: number, data: number): void {
+    if (address >>> 20 !== MSI_ADDRESS_BASE) {
+      return;
+    }
+    const destination = (address >>> 12) & 0xff;
+    // Processors heed the destination mode with and without the redirection hint, and guests rely on it.
+    const logical = (address & MSI_ADDRESS_LOGICAL) !== 0;
+    this.deliver(destination, logical, (data >>> 8) & 7, data & 0xff, (data & MSI_DATA_LEVEL) !== 0);
+  }
+
+  // ---- the register page
+
+  #readPage(offset: number, size: AccessSize): number {
+    const apic = this.#apic(this.#currentCpu());
+    if (!apic.memoryMapped) {
+      return size === 4 ? 0xffffffff : size === 2 ? 0xffff : 0xff;
+    }
+    // Registers are the first four bytes of each 16.
+    if ((offset & 0x0c) !== 0) {
+      return 0;
+    }
+    const value = apic.readRegister((offset >>> 4) & 0xff);
+    if (size === 4) {
+      return value;
+    }
+    const shifted = value >>> ((offset & 3) * 8);
+    return size === 2 ? shifted & 0xffff : shifted & 0xff;
+  }
+
+  #writePage(offset: number, size: AccessSize, value: number): void {
+    const apic = this.#apic(this.#currentCpu());
+    // Only aligned 32-bit writes are defined (SDM 3A, 11.4.1).
+    if (size === 4 && (offset & 0x0f) === 0 && apic.memoryMapped) {
+      apic.writeRegister((offset >>> 4) & 0xff, value);
+    }
+  }
+
+  // ---- the processors' side
+
+  acknowledge(cpu: number): number {
+    return this.#apic(cpu).acknowledge();
+  }
+
+  tpr(cpu: number): number {
+    return this.#apic(cpu).tpr >>> 4;
+  }
+
+  setTpr(cpu: number, value: number): void {
+    this.#apic(cpu).setTpr((value & 0x0f) << 4);
+  }
+
+  readApicMsr(cpu: number, msr: number): bigint | undefined {
+    return this.#apic(cpu).readMsr(msr);
+  }
+
+  writeApicMsr(cpu: number, msr: number, value: bigint): boolean {
+    return this.#apic(cpu).writeMsr(msr, value);
+  }
+
+  /** Guest software wrote the time-stamp counter of `cpu`. */
+  tscChanged(cpu: number): void {
+    this.#apic(cpu).tscChanged();
+  }
+}

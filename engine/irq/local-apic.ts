@@ -1,0 +1,841 @@
+import type { Clock, Nanos } from '../clock/clock.ts';
+import type { Device, StateValue } from '../devices/device.ts';
+import { StateReader } from '../devices/state.ts';
+import {
+  type ApicMessages,
+  DELIVERY_EXTINT,
+  DELIVERY_FIXED,
+  DELIVERY_INIT,
+  DELIVERY_LOWEST_PRIORITY,
+  DELIVERY_NMI,
+  DELIVERY_SMI,
+  DELIVERY_STARTUP,
+} from './apic-messages.ts';
+import { ApicTimer } from './apic-timer.ts';
+import type { CpuSignals } from './cpu-signals.ts';
+import { VectorSet } from './vector-set.ts';
+
+export const MSR_APIC_BASE = 0x1b;
+export const MSR_TSC_DEADLINE = 0x6e0;
+/** x2APIC register `n` is MSR 0x800 + n, where `n` is the memory-mapped offset divided by 16. */
+export const MSR_X2APIC_FIRST = 0x800;
+export const MSR_X2APIC_LAST = 0x83f;
+
+/** IA32_APIC_BASE (SDM 3A, 11.4.4 and 11.12.1). */
+const BASE_BSP = 1 << 8;
+const BASE_X2APIC = 1 << 10;
+const BASE_ENABLE = 1 << 11;
+const BASE_DEFAULT_ADDRESS = 0xfee00000;
+
+/** Registers by number: the offset in the page divided by 16 (SDM 3A, table 11-1). */
+const REG_ID = 0x02;
+const REG_VERSION = 0x03;
+const REG_TPR = 0x08;
+const REG_APR = 0x09;
+const REG_PPR = 0x0a;
+const REG_EOI = 0x0b;
+const REG_LDR = 0x0d;
+const REG_DFR = 0x0e;
+const REG_SVR = 0x0f;
+const REG_ISR = 0x10;
+const REG_TMR = 0x18;
+const REG_IRR = 0x20;
+const REG_ESR = 0x28;
+const REG_ICR_LOW = 0x30;
+const REG_ICR_HIGH = 0x31;
+const REG_LVT_TIMER = 0x32;
+const REG_LVT_ERROR = 0x37;
+const REG_INITIAL_COUNT = 0x38;
+const REG_CURRENT_COUNT = 0x39;
+const REG_DIVIDE = 0x3e;
+const REG_SELF_IPI = 0x3f;
+
+/** Version 0x14 with six LVT entries: timer, thermal, performance, LINT0, LINT1, error. */
+const VERSION = 0x00050014;
+const LVT_COUNT = 6;
+const LVT_TIMER = 0;
+const LVT_LINT0 = 3;
+const LVT_LINT1 = 4;
+const LVT_ERROR = 5;
+const LVT_REMOTE_IRR = 1 << 14;
+const LVT_LEVEL = 1 << 15;
+const LVT_MASKED = 1 << 16;
+/** Writable bits of each entry: vector, mask, and what the entry has of mode, polarity and trigger. */
+const LVT_WRITABLE = [0x700ff, 0x107ff, 0x107ff, 0x1a7ff, 0x1a7ff, 0x100ff] as const;
+const LVT_RESET = LVT_MASKED;
+/** LINT0 of the bootstrap processor: ExtINT, unmasked, so that 8259 interrupts work before any firmware sets it up. */
+const LVT_LINT0_BSP = DELIVERY_EXTINT << 8;
+
+const SVR_ENABLE = 1 << 8;
+const SVR_WRITABLE = 0x3ff;
+
+const ICR_LOGICAL = 1 << 11;
+const ICR_LEVEL_ASSERT = 1 << 14;
+const ICR_LEVEL = 1 << 15;
+const ICR_LOW_WRITABLE = 0x000ccfff;
+
+const ESR_SEND_ILLEGAL_VECTOR = 1 << 5;
+const ESR_RECEIVED_ILLEGAL_VECTOR = 1 << 6;
+const ESR_ILLEGAL_REGISTER = 1 << 7;
+
+/** What a local APIC needs of the others and of the I/O APIC. */
+export interface ApicFabric extends ApicMessages {
+  /** An interrupt with a destination shorthand: 1 self, 2 all, 3 all but self. */
+  deliverShorthand(sender: number, shorthand: number, mode: number, vector: number, level: boolean): void;
+  broadcastEoi(vector: number): void;
+}
+
+export interface LocalApicWiring {
+  readonly clock: Clock;
+  readonly signals: CpuSignals;
+  readonly fabric: ApicFabric;
+  /** INTA of the 8259 pair. */
+  readonly acknowledgePic: () => number;
+  /** The moment at which the processor's time-stamp counter reaches `tsc`; may be in the past, or Infinity. */
+  readonly tscToNanos: (tsc: bigint, cpu: number) => Nanos;
+}
+
+export interface LocalApicConfig {
+  /** Index of the processor; also its APIC id. Processor 0 is the bootstrap processor. */
+  readonly cpu: number;
+  /** Period of the timer's input clock, default 1 ns. */
+  readonly busCycleNanos?: number;
+}
+
+/** The local APIC of one processor, in xAPIC and x2APIC mode (SDM volume 3A, chapter 11). */
+export class LocalApic implements Device {
+  readonly id: string;
+  readonly cpu: number;
+  /** The id after reset; also the x2APIC id. */
+  readonly apicId: number;
+  readonly #wiring: LocalApicWiring;
+  readonly #timer: ApicTimer;
+  readonly #irr = new VectorSet();
+  readonly #isr = new VectorSet();
+  readonly #tmr = new VectorSet();
+  readonly #lvt = new Uint32Array(LVT_COUNT);
+  /** Low 32 bits of IA32_APIC_BASE. */
+  #base = 0;
+  #baseHigh = 0;
+  #xapicId: number;
+  #tpr = 0;
+  #ldr = 0;
+  #dfr = 0xffffffff;
+  #svr = 0xff;
+  #esr = 0;
+  #pendingErrors = 0;
+  #icrLow = 0;
+  #icrHigh = 0;
+  /** Level of LINT0, which the 8259s drive. */
+  #lint0 = false;
+  #lint1 = false;
+  /** An ExtINT message has come and waits for INTA. */
+  #extInt = false;
+  /** What the processor was told last. */
+  #requested = false;
+
+  constructor(id: string, wiring: LocalApicWiring, config: LocalApicConfig) {
+    this.id = id;
+    this.cpu = config.cpu;
+    this.apicId = config.cpu;
+    this.#xapicId = this.apicId;
+    this.#wiring = wiring;
+    this.#timer = new ApicTimer(
+      wiring.clock,
+      config.busCycleNanos ?? 1,
+      (tsc) => wiring.tscToNanos(tsc, config.cpu),
+      () => this.#deliverLvt(LVT_TIMER),
+    );
+    this.#resetBase();
+    this.#resetRegisters();
+  }
+
+  // ---- modes
+
+  get hardwareEnabled(): boolean {
+    return (this.#base & BASE_ENABLE) !== 0;
+  }
+
+  get x2apic(): boolean {
+    return (this.#base & BASE_X2APIC) !== 0;
+  }
+
+  get #softwareEnabled(): boolean {
+    return (this.#svr & SVR_ENABLE) !== 0;
+  }
+
+  /** True while fixed interrupts are accepted. */
+  get accepting(): boolean {
+    return this.hardwareEnabled && this.#softwareEnabled;
+  }
+
+  /** True while the registers answer at their address. */
+  get memoryMapped(): boolean {
+    return (this.#base & (BASE_ENABLE | BASE_X2APIC)) === BASE_ENABLE;
+  }
+
+  // ---- the processor's side
+
+  /** The vector that has to be served now, or −1: the highest of IRR if its class exceeds PPR's. */
+  #deliverable(): number {
+    if (!this.accepting) {
+      return -1;
+    }
+    const vector = this.#irr.highest();
+    return vector >= 0 && vector >>> 4 > this.ppr() >>> 4 ? vector : -1;
+  }
+
+  /** True when an 8259 interrupt may pass: straight to the bootstrap processor while the APIC is off, else as ExtINT. */
+  #picPasses(): boolean {
+    if (!this.hardwareEnabled) {
+      return this.cpu === 0;
+    }
+    return ((this.#lvt[LVT_LINT0] ?? 0) & (LVT_MASKED | 0x700)) === DELIVERY_EXTINT << 8;
+  }
+
+  #update(): void {
+    const requested = this.#extInt || (this.#lint0 && this.#picPasses()) || this.#deliverable() >= 0;
+    if (requested !== this.#requested) {
+      this.#requested = requested;
+      this.#wiring.signals.setInterruptRequest(this.cpu, requested);
+    }
+  }
+
+  /** INTA: see InterruptAcknowledge. */
+  acknowledge(): number {
+    const vector = this.#deliverable();
+    if (vector >= 0) {
+      this.#irr.delete(vector);
+      this.#isr.add(vector);
+      this.#update();
+      return vector;
+    }
+    if (this.#extInt || (this.#lint0 && this.#picPasses())) {
+      this.#extInt = false;
+      const fromPic = this.#wiring.acknowledgePic();
+      this.#update();
+      return fromPic;
+    }
+    this.#update();
+    return this.#svr & 0xff;
+  }
+
+  get tpr(): number {
+    return this.#tpr;
+  }
+
+  setTpr(value: number): void {
+    this.#tpr = value & 0xff;
+    this.#update();
+  }
+
+  /** The processor priority register (SDM 3A, 11.8.3.1). */
+  ppr(): number {
+    const served = this.#isr.highest();
+    const isrClass = served < 0 ? 0 : served & 0xf0;
+    return (this.#tpr & 0xf0) >= isrClass ? this.#tpr : isrClass;
+  }
+
+  #eoi(): void {
+    const vector = this.#isr.highest();
+    if (vector < 0) {
+      return;
+    }
+    this.#isr.delete(vector);
+    if (this.#tmr.has(vector)) {
+      const lint0 = this.#lvt[LVT_LINT0] ?? 0;
+      if ((lint0 & LVT_REMOTE_IRR) !== 0 && (lint0 & 0xff) === vector) {
+        this.#lvt[LVT_LINT0] = lint0 & ~LVT_REMOTE_IRR;
+        this.#levelLint0();
+      } else {
+        this.#wiring.fabric.broadcastEoi(vector);
+      }
+    }
+    this.#update();
+  }
+
+  // ---- interrupts coming in
+
+  /** Does a message with `destination` mean this APIC? */
+  matches(destination: number, logical: boolean): boolean {
+    if (!this.hardwareEnabled) {
+      return false;
+    }
+    if (this.x2apic) {
+      if (destination === 0xffffffff || destination === 0xff) {
+        return true;
+      }
+      if (!logical) {
+        return destination === this.apicId;
+      }
+      const ldr = this.#logicalId();
+      return ldr >>> 16 === destination >>> 16 && (ldr & destination & 0xffff) !== 0;
+    }
+    const target = destination & 0xff;
+    if (target === 0xff) {
+      return true;
+    }
+    if (!logical) {
+      return target === this.#xapicId && destination <= 0xff;
+    }
+    const mine = this.#ldr >>> 24;
+    if (this.#dfr >>> 28 === 0x0f) {
+      return (mine & target) !== 0;
+    }
+    return this.#dfr >>> 28 === 0 && mine >>> 4 === target >>> 4 && (mine & target & 0x0f) !== 0;
+  }
+
+  /** An interrupt message that means this APIC. */
+  receive(mode: number, vector: number, level: boolean): void {
+    const { signals } = this.#wiring;
+    switch (mode) {
+      case DELIVERY_FIXED:
+      case DELIVERY_LOWEST_PRIORITY:
+        this.#acceptFixed(vector, level);
+        return;
+      case DELIVERY_SMI:
+        signals.smi(this.cpu);
+        return;
+      case DELIVERY_NMI:
+        signals.nmi(this.cpu);
+        return;
+      case DELIVERY_INIT:
+        this.initReset();
+        signals.init(this.cpu);
+        return;
+      case DELIVERY_STARTUP:
+        signals.startup(this.cpu, vector & 0xff);
+        return;
+      case DELIVERY_EXTINT:
+        this.#extInt = true;
+        this.#update();
+        return;
+    }
+  }
+
+  #acceptFixed(vector: number, level: boolean): void {
+    if (!this.accepting) {
+      return;
+    }
+    if (vector < 16) {
+      this.#error(ESR_RECEIVED_ILLEGAL_VECTOR);
+      return;
+    }
+    this.#irr.add(vector);
+    if (level) {
+      this.#tmr.add(vector);
+    } else {
+      this.#tmr.delete(vector);
+    }
+    this.#update();
+  }
+
+  /** An interrupt of the APIC itself, as its LVT entry says. */
+  #deliverLvt(index: number): void {
+    const entry = this.#lvt[index] ?? 0;
+    if ((entry & LVT_MASKED) !== 0 || !this.hardwareEnabled) {
+      return;
+    }
+    const mode = index === LVT_TIMER || index === LVT_ERROR ? DELIVERY_FIXED : (entry >>> 8) & 7;
+    switch (mode) {
+      case DELIVERY_FIXED:
+        this.#acceptFixed(entry & 0xff, false);
+        return;
+      case DELIVERY_SMI:
+        this.#wiring.signals.smi(this.cpu);
+        return;
+      case DELIVERY_NMI:
+        this.#wiring.signals.nmi(this.cpu);
+        return;
+      case DELIVERY_INIT:
+        this.initReset();
+        this.#wiring.signals.init(this.cpu);
+        return;
+    }
+  }
+
+  /** The 8259s' INTR, wired to LINT0 of every processor. */
+  setLint0(asserted: boolean): void {
+    if (asserted === this.#lint0) {
+      return;
+    }
+    this.#lint0 = asserted;
+    const entry = this.#lvt[LVT_LINT0] ?? 0;
+    if (asserted && (entry & 0x700) !== DELIVERY_EXTINT << 8) {
+      if ((entry & (LVT_LEVEL | 0x700)) === LVT_LEVEL) {
+        this.#levelLint0();
+      } else {
+        this.#deliverLvt(LVT_LINT0);
+      }
+    }
+    this.#update();
+  }
+
+  /** LINT0 as a level-triggered fixed interrupt. */
+  #levelLint0(): void {
+    const entry = this.#lvt[LVT_LINT0] ?? 0;
+    if (this.#lint0 && this.accepting && (entry & (LVT_MASKED | LVT_REMOTE_IRR | LVT_LEVEL | 0x700)) === LVT_LEVEL) {
+      this.#lvt[LVT_LINT0] = entry | LVT_REMOTE_IRR;
+      this.#acceptFixed(entry & 0xff, true);
+    }
+  }
+
+  /** The system's NMI source (port 0x61, NMI button), wired to LINT1 of every processor. */
+  setLint1(asserted: boolean): void {
+    const rising = asserted && !this.#lint1;
+    this.#lint1 = asserted;
+    if (!rising) {
+      return;
+    }
+    if (!this.hardwareEnabled) {
+      if (this.cpu === 0) {
+        this.#wiring.signals.nmi(this.cpu);
+      }
+    } else {
+      this.#deliverLvt(LVT_LINT1);
+    }
+  }
+
+  #error(bit: number): void {
+    const isNew = (this.#pendingErrors & bit) === 0;
+    this.#pendingErrors |= bit;
+    const vector = (this.#lvt[LVT_ERROR] ?? 0) & 0xff;
+    if (isNew && vector >= 16) {
+      this.#deliverLvt(LVT_ERROR);
+    }
+  }
+
+  // ---- registers
+
+  #logicalId(): number {
+    // An x2APIC derives it from its id (SDM 3A, 11.12.10.2).
+    return this.x2apic ? (((this.apicId >>> 4) << 16) | (1 << (this.apicId & 15))) >>> 0 : this.#ldr;
+  }
+
+  /** Register `register` (offset in the page divided by 16). */
+  readRegister(register: number): number {
+    switch (register) {
+      case REG_ID:
+        return this.x2apic ? this.apicId : (this.#xapicId << 24) >>> 0;
+      case REG_VERSION:
+        return VERSION;
+      case REG_TPR:
+        return this.#tpr;
+      case REG_APR:
+        return this.#arbitrationPriority();
+      case REG_PPR:
+        return this.ppr();
+      case REG_LDR:
+        return this.#logicalId();
+      case REG_DFR:
+        return this.#dfr;
+      case REG_SVR:
+        return this.#svr;
+      case REG_ESR:
+        return this.#esr;
+      case REG_ICR_LOW:
+        return this.#icrLow;
+      case REG_ICR_HIGH:
+        return this.#icrHigh;
+      case REG_INITIAL_COUNT:
+        return this.#timer.initialCount;
+      case REG_CURRENT_COUNT:
+        return this.#timer.currentCount();
+      case REG_DIVIDE:
+        return this.#timer.divideConfiguration;
+    }
+    if (register >= REG_ISR && register < REG_ISR + 8) {
+      return this.#isr.words[register - REG_ISR] ?? 0;
+    }
+    if (register >= REG_TMR && register < REG_TMR + 8) {
+      return this.#tmr.words[register - REG_TMR] ?? 0;
+    }
+    if (register >= REG_IRR && register < REG_IRR + 8) {
+      return this.#irr.words[register - REG_IRR] ?? 0;
+    }
+    if (register >= REG_LVT_TIMER && register <= REG_LVT_ERROR) {
+      return this.#lvt[register - REG_LVT_TIMER] ?? 0;
+    }
+    return 0;
+  }
+
+  /** SDM 3A, 11.6.2.4. */
+  #arbitrationPriority(): number {
+    const requested = Math.max(0, this.#irr.highest()) >>> 4;
+    const served = Math.max(0, this.#isr.highest()) >>> 4;
+    const task = this.#tpr >>> 4;
+    return task >= requested && task > served ? this.#tpr : Math.max(task & served, requested) << 4;
+  }
+
+  writeRegister(register: number, value: number): void {
+    switch (register) {
+      case REG_ID:
+        this.#xapicId = value >>> 24;
+        return;
+      case REG_TPR:
+        this.setTpr(value);
+        return;
+      case REG_EOI:
+        this.#eoi();
+        return;
+      case REG_LDR:
+        this.#ldr = (value & 0xff000000) >>> 0;
+        return;
+      case REG_DFR:
+        this.#dfr = (value | 0x0fffffff) >>> 0;
+        return;
+      case REG_SVR:
+        this.#writeSvr(value);
+        return;
+      case REG_ESR:
+        // Writing latches what has been collected since the last write.
+        this.#esr = this.#pendingErrors;
+        this.#pendingErrors = 0;
+        return;
+      case REG_ICR_LOW:
+        this.#icrLow = value & ICR_LOW_WRITABLE;
+        this.#sendIpi();
+        return;
+      case REG_ICR_HIGH:
+        this.#icrHigh = this.x2apic ? value >>> 0 : (value & 0xff000000) >>> 0;
+        return;
+      case REG_INITIAL_COUNT:
+        this.#timer.writeInitialCount(value >>> 0);
+        return;
+      case REG_DIVIDE:
+        this.#timer.writeDivide(value);
+        return;
+    }
+    if (register >= REG_LVT_TIMER && register <= REG_LVT_ERROR) {
+      this.#writeLvt(register - REG_LVT_TIMER, value);
+    } else if (!isReadOnly(register)) {
+      this.#error(ESR_ILLEGAL_REGISTER);
+    }
+  }
+
+  #writeSvr(value: number): void {
+    this.#svr = value & SVR_WRITABLE;
+    if (!this.#softwareEnabled) {
+      // SDM 3A, 11.4.7.2: the mask bits of all LVT entries are set and stay set.
+      for (let i = 0; i < LVT_COUNT; i++) {
+        this.#lvt[i] = (this.#lvt[i] ?? 0) | LVT_MASKED;
+      }
+    }
+    this.#update();
+  }
+
+  #writeLvt(index: number, value: number): void {
+    const old = this.#lvt[index] ?? 0;
+    let entry = value & (LVT_WRITABLE[index] ?? 0);
+    if (!this.#softwareEnabled) {
+      entry |= LVT_MASKED;
+    }
+    if ((entry & (LVT_LEVEL | 0x700)) === LVT_LEVEL) {
+      entry |= old & LVT_REMOTE_IRR;
+    }
+    this.#lvt[index] = entry;
+    if (index === LVT_TIMER) {
+      this.#timer.setMode((entry >>> 17) & 3);
+    } else if (index === LVT_LINT0) {
+      this.#levelLint0();
+      this.#update();
+    }
+  }
+
+  #sendIpi(): void {
+    const low = this.#icrLow;
+    const mode = (low >>> 8) & 7;
+    const vector = low & 0xff;
+    if (mode === DELIVERY_INIT && (low & (ICR_LEVEL | ICR_LEVEL_ASSERT)) === ICR_LEVEL) {
+      // INIT level de-assert only synchronised arbitration ids of long-gone processors.
+      return;
+    }
+    if (mode === DELIVERY_EXTINT || mode === 3) {
+      return;
+    }
+    if ((mode === DELIVERY_FIXED || mode === DELIVERY_LOWEST_PRIORITY) && vector < 16) {
+      this.#error(ESR_SEND_ILLEGAL_VECTOR);
+      return;
+    }
+    const shorthand = (low >>> 18) & 3;
+    // IPIs are edge triggered whatever the trigger mode says (SDM 3A, 11.6.1).
+    if (shorthand !== 0) {
+      this.#wiring.fabric.deliverShorthand(this.cpu, shorthand, mode, vector, false);
+    } else {
+      const destination = this.x2apic ? this.#icrHigh : this.#icrHigh >>> 24;
+      this.#wiring.fabric.deliver(destination, (low & ICR_LOGICAL) !== 0, mode, vector, false);
+    }
+  }
+
+  // ---- model-specific registers
+
+  /** See InterruptAcknowledge. */
+  readMsr(msr: number): bigint | undefined {
+    if (msr === MSR_APIC_BASE) {
+      return (BigInt(this.#baseHigh) << 32n) | BigInt(this.#base >>> 0);
+    }
+    if (msr === MSR_TSC_DEADLINE) {
+      return this.#timer.tscDeadline;
+    }
+    if (msr < MSR_X2APIC_FIRST || msr > MSR_X2APIC_LAST || !this.x2apic) {
+      return undefined;
+    }
+    const register = msr - MSR_X2APIC_FIRST;
+    if (register === REG_ICR_LOW) {
+      return (BigInt(this.#icrHigh) << 32n) | BigInt(this.#icrLow);
+    }
+    return isX2apicReadable(register) ? BigInt(this.readRegister(register)) : undefined;
+  }
+
+  /** See InterruptAcknowledge. */
+  writeMsr(msr: number, value: bigint): boolean {
+    if (msr === MSR_APIC_BASE) {
+      return this.#writeBase(value);
+    }
+    if (msr === MSR_TSC_DEADLINE) {
+      this.#timer.writeTscDeadline(value);
+      return true;
+    }
+    if (msr < MSR_X2APIC_FIRST || msr > MSR_X2APIC_LAST || !this.x2apic) {
+      return false;
+    }
+    const register = msr - MSR_X2APIC_FIRST;
+    const low = Number(value & 0xffffffffn);
+    if (register === REG_ICR_LOW) {
+      if ((low & ~ICR_LOW_WRITABLE) !== 0) {
+        return false;
+      }
+      this.#icrHigh = Number(value >> 32n);
+      this.writeRegister(REG_ICR_LOW, low);
+      return true;
+    }
+    if (value > 0xffffffffn || (low & ~x2apicWritable(register)) !== 0) {
+      return false;
+    }
+    if (register === REG_SELF_IPI) {
+      if (low < 16) {
+        this.#error(ESR_SEND_ILLEGAL_VECTOR);
+      } else {
+        this.#acceptFixed(low, false);
+      }
+      return true;
+    }
+    if (x2apicWritable(register) === 0 && register !== REG_EOI && register !== REG_ESR) {
+      return false;
+    }
+    this.writeRegister(register, low);
+    return true;
+  }
+
+  #writeBase(value: bigint): boolean {
+    const low = Number(value & 0xffffffffn);
+    const high = Number(value >> 32n);
+    if ((low & 0x2ff) !== 0 || high > 0xfffff) {
+      return false;
+    }
+    const wasOn = this.hardwareEnabled;
+    const wasX2 = this.x2apic;
+    const on = (low & BASE_ENABLE) !== 0;
+    const x2 = (low & BASE_X2APIC) !== 0;
+    // The legal transitions (SDM 3A, figure 11-27).
+    if ((x2 && !on) || (x2 && !wasOn) || (wasX2 && on && !x2)) {
+      return false;
+    }
+    if (wasX2 && !x2) {
+      this.#resetRegisters();
+    } else if (wasOn && !on) {
+      this.#writeSvr(this.#svr & ~SVR_ENABLE);
+      this.#timer.reset();
+    }
+    this.#base = (low & ~BASE_BSP) | (this.cpu === 0 ? BASE_BSP : 0);
+    this.#baseHigh = high;
+    this.#update();
+    return true;
+  }
+
+  /** The time-stamp counter of this processor was written. */
+  tscChanged(): void {
+    this.#timer.tscChanged();
+  }
+
+  // ---- life cycle
+
+  #resetBase(): void {
+    this.#base = BASE_DEFAULT_ADDRESS | BASE_ENABLE | (this.cpu === 0 ? BASE_BSP : 0);
+    this.#baseHigh = 0;
+  }
+
+  #resetRegisters(): void {
+    this.#timer.reset();
+    this.#irr.clear();
+    this.#isr.clear();
+    this.#tmr.clear();
+    this.#lvt.fill(LVT_RESET);
+    if (this.cpu === 0) {
+      this.#lvt[LVT_LINT0] = LVT_LINT0_BSP;
+    }
+    this.#tpr = 0;
+    this.#ldr = 0;
+    this.#dfr = 0xffffffff;
+    this.#svr = 0xff;
+    this.#esr = 0;
+    this.#pendingErrors = 0;
+    this.#icrLow = 0;
+    this.#icrHigh = 0;
+    this.#extInt = false;
+    this.#update();
+  }
+
+  /** What INIT does: everything but the base register and the id (SDM 3A, 11.4.7.3). */
+  initReset(): void {
+    this.#resetRegisters();
+  }
+
+  reset(): void {
+    this.#resetBase();
+    this.#xapicId = this.apicId;
+    this.#resetRegisters();
+  }
+
+  save() {
+    return {
+      base: this.#base >>> 0,
+      baseHigh: this.#baseHigh,
+      xapicId: this.#xapicId,
+      tpr: this.#tpr,
+      ldr: this.#ldr,
+      dfr: this.#dfr,
+      svr: this.#svr,
+      esr: this.#esr,
+      pendingErrors: this.#pendingErrors,
+      icrLow: this.#icrLow,
+      icrHigh: this.#icrHigh,
+      lint0: this.#lint0,
+      lint1: this.#lint1,
+      extInt: this.#extInt,
+      irr: Array.from(this.#irr.words),
+      isr: Array.from(this.#isr.words),
+      tmr: Array.from(this.#tmr.words),
+      lvt: Array.from(this.#lvt),
+      timer: this.#timer.save(),
+    };
+  }
+
+  load(state: StateValue): void {
+    const reader = new StateReader(this.id, state);
+    const base = reader.u32('base');
+    const baseHigh = reader.int('baseHigh', 0, 0xfffff);
+    if ((base & 0x2ff) !== 0 || (base & (BASE_ENABLE | BASE_X2APIC)) === BASE_X2APIC) {
+      reader.refuse('the saved APIC base is not possible');
+    }
+    const xapicId = reader.u8('xapicId');
+    const tpr = reader.u8('tpr');
+    const ldr = reader.u32('ldr');
+    const dfr = reader.u32('dfr');
+    const svr = reader.int('svr', 0, SVR_WRITABLE);
+    const esr = reader.u8('esr');
+    const pendingErrors = reader.u8('pendingErrors');
+    const icrLow = reader.u32('icrLow') & ICR_LOW_WRITABLE;
+    const icrHigh = reader.u32('icrHigh');
+    const lint0 = reader.boolean('lint0');
+    const lint1 = reader.boolean('lint1');
+    const extInt = reader.boolean('extInt');
+    const irr = reader.ints('irr', 0, 0xffffffff, 8);
+    const isr = reader.ints('isr', 0, 0xffffffff, 8);
+    const tmr = reader.ints('tmr', 0, 0xffffffff, 8);
+    const lvt = reader.ints('lvt', 0, 0x7ffff, LVT_COUNT);
+    const timer = ApicTimer.parse(reader.object('timer'));
+    this.#base = base;
+    this.#baseHigh = baseHigh;
+    this.#xapicId = xapicId;
+    this.#tpr = tpr;
+    this.#ldr = ldr;
+    this.#dfr = dfr;
+    this.#svr = svr;
+    this.#esr = esr;
+    this.#pendingErrors = pendingErrors;
+    this.#icrLow = icrLow;
+    this.#icrHigh = icrHigh;
+    this.#lint0 = lint0;
+    this.#lint1 = lint1;
+    this.#extInt = extInt;
+    this.#irr.words.set(irr);
+    this.#isr.words.set(isr);
+    this.#tmr.words.set(tmr);
+    this.#lvt.set(lvt);
+    this.#timer.apply(timer);
+    this.#update();
+    // A freshly built processor may believe something else than this APIC remembers having told it.
+    this.#wiring.signals.setInterruptRequest(this.cpu, this.#requested);
+  }
+
+  describe(): string {
+    const hex = (value: number, digits = 8) => (value >>> 0).toString(16).padStart(digits, '0');
+    const set = (vectors: VectorSet) =>
+      Array.from(vectors.words, (word) => hex(word))
+        .reverse()
+        .join('_');
+    return [
+      `base ${hex(this.#base)} id ${this.#xapicId} svr ${hex(this.#svr)} tpr ${hex(this.#tpr, 2)} ppr ${hex(this.ppr(), 2)}`,
+      `lvt ${Array.from(this.#lvt, (entry) => hex(entry)).join(' ')} esr ${hex(this.#esr, 2)}`,
+      `icr ${hex(this.#icrHigh)}:${hex(this.#icrLow)} ldr ${hex(this.#ldr)} dfr ${hex(this.#dfr)}`,
+      `timer ${hex(this.#timer.initialCount)} → ${hex(this.#timer.currentCount())}`,
+      `irr ${set(this.#irr)}`,
+      `isr ${set(this.#isr)}`,
+      `tmr ${set(this.#tmr)}`,
+    ].join('\n');
+  }
+
+  dispose(): void {
+    this.#timer.dispose();
+  }
+}
+
+function isReadOnly(register: number): boolean {
+  switch (register) {
+    case REG_VERSION:
+    case REG_APR:
+    case REG_PPR:
+    case REG_CURRENT_COUNT:
+      return true;
+  }
+  return register >= REG_ISR && register < REG_ESR;
+}
+
+function isX2apicReadable(register: number): boolean {
+  switch (register) {
+    case REG_ID:
+    case REG_VERSION:
+    case REG_TPR:
+    case REG_PPR:
+    case REG_LDR:
+    case REG_SVR:
+    case REG_ESR:
+    case REG_INITIAL_COUNT:
+    case REG_CURRENT_COUNT:
+    case REG_DIVIDE:
+      return true;
+  }
+  return (register >= REG_ISR && register < REG_ESR) || (register >= REG_LVT_TIMER && register <= REG_LVT_ERROR);
+}
+
+/** Bits of an x2APIC register that may be 1 in a write; 0 for read-only and absent registers, EOI and ESR. */
+function x2apicWritable(register: number): number {
+  switch (register) {
+    case REG_TPR:
+      return 0xff;
+    case REG_SVR:
+      return SVR_WRITABLE;
+    case REG_INITIAL_COUNT:
+      return 0xffffffff;
+    case REG_DIVIDE:
+      return 0x0b;
+    case REG_SELF_IPI:
+      return 0xff;
+  }
+  if (register >= REG_LVT_TIMER && register <= REG_LVT_ERROR) {
+    // Delivery status and remote IRR are read-only, and guests write back what they have read.
+    return (LVT_WRITABLE[register - REG_LVT_TIMER] ?? 0) | (1 << 12) | LVT_REMOTE_IRR;
+  }
+  return 0;
+}
