@@ -1,0 +1,178 @@
+import { HostError } from '../base/host-error.ts';
+
+/** Which processor runs the guest: 'auto' takes the best that this host offers. */
+export const ACCELERATORS = ['auto', 'software'] as const;
+export type Accelerator = (typeof ACCELERATORS)[number];
+
+/** Kinds of media the firmware can boot from. */
+export const BOOT_DEVICES = ['floppy', 'cdrom', 'disk'] as const;
+export type BootDevice = (typeof BOOT_DEVICES)[number];
+
+export const MIN_CPUS = 1;
+export const MAX_CPUS = 8;
+export const MIN_MEMORY_MEGABYTES = 16;
+export const MAX_MEMORY_MEGABYTES = 3584;
+
+/**
+ * Places on the two IDE channels: 0 primary master, 1 primary slave, 2 secondary master, 3 secondary slave.
+ */
+export const IDE_PORTS = 4;
+/** Where the CD-ROM drive goes unless a disk was put there: secondary master, as on most PCs. */
+export const DEFAULT_CDROM_PORT = 2;
+
+export interface DiskConfig {
+  /** A raw image, or on Linux a host block device. */
+  readonly path: string;
+  readonly bus: 'ide';
+  readonly readOnly: boolean;
+  /** Place on the IDE channels, see {@link IDE_PORTS}. */
+  readonly port: number;
+}
+
+export interface CdromConfig {
+  /** An ISO image; undefined is a drive without a disc. */
+  readonly path?: string;
+  readonly port: number;
+}
+
+export interface FloppyConfig {
+  /** An image of a floppy disk; undefined is a drive without a disk. */
+  readonly path?: string;
+  readonly readOnly: boolean;
+}
+
+/** Where the bytes of the first serial port go. */
+export type SerialTarget =
+  | { readonly kind: 'stdio' }
+  | { readonly kind: 'file'; readonly path: string }
+  | { readonly kind: 'none' };
+
+/** Several moments at which something is done to a running machine, in seconds of guest time since power-on. */
+export interface ScreenshotRequest {
+  /** A PNG file to write. */
+  readonly path: string;
+  readonly atSeconds: number;
+}
+
+export interface TypedText {
+  /** Text in the notation of the key typer (engine/devices/i8042/us-keymap.ts): characters, and keys in braces. */
+  readonly text: string;
+  readonly atSeconds: number;
+}
+
+/** Everything that makes up one machine, complete and checked: what `validateMachineConfig` returns. */
+export interface MachineConfig {
+  /** What people call the machine. */
+  readonly name: string;
+  readonly accel: Accelerator;
+  readonly cpus: number;
+  readonly memoryMegabytes: number;
+  /** `bios` undefined: the firmware found on this host. */
+  readonly firmware: { readonly bios?: string };
+  readonly boot: {
+    /** Kinds of media in the order in which the firmware tries them. */
+    readonly order: readonly BootDevice[];
+    /** A kernel to start directly (Linux bzImage, ELF with a PVH note, Multiboot). */
+    readonly kernel?: string;
+    /** Initial ramdisk or Multiboot modules for `kernel`, in order. */
+    readonly initrd: readonly string[];
+    /** The kernel's command line; empty without a kernel. */
+    readonly append: string;
+  };
+  readonly disks: readonly DiskConfig[];
+  readonly cdrom?: CdromConfig;
+  readonly floppy?: FloppyConfig;
+  readonly serial: SerialTarget;
+  /** Port 0xF4 ends the run: the exit code is the byte written × 2 + 1. */
+  readonly debugExit: boolean;
+  /** No window, even where there could be one. */
+  readonly headless: boolean;
+  /** The run ends with 'timeout' after so many seconds; undefined: never. */
+  readonly timeoutSeconds?: number;
+  /** A guest that resets the machine ends the run instead. */
+  readonly noReboot: boolean;
+  /** Time follows executed instructions: the same input gives the same run. */
+  readonly virtualTime: boolean;
+  readonly screenshots: readonly ScreenshotRequest[];
+  readonly typed: readonly TypedText[];
+}
+
+/** A configuration as people write it: everything has a default. */
+export interface MachineConfigInput {
+  readonly name?: string | undefined;
+  readonly accel?: string | undefined;
+  readonly cpus?: number | undefined;
+  readonly memoryMegabytes?: number | undefined;
+  readonly firmware?: { readonly bios?: string | undefined } | undefined;
+  readonly boot?:
+    | {
+        readonly order?: readonly string[] | undefined;
+        readonly kernel?: string | undefined;
+        readonly initrd?: string | readonly string[] | undefined;
+        readonly append?: string | undefined;
+      }
+    | undefined;
+  readonly disks?:
+    | readonly {
+        readonly path: string;
+        readonly bus?: string | undefined;
+        readonly readOnly?: boolean | undefined;
+        readonly port?: number | undefined;
+      }[]
+    | undefined;
+  readonly cdrom?: { readonly path?: string | undefined; readonly port?: number | undefined } | undefined;
+  readonly floppy?: { readonly path?: string | undefined; readonly readOnly?: boolean | undefined } | undefined;
+  readonly serial?: SerialTarget | undefined;
+  readonly debugExit?: boolean | undefined;
+  readonly headless?: boolean | undefined;
+  readonly timeoutSeconds?: number | undefined;
+  readonly noReboot?: boolean | undefined;
+  readonly virtualTime?: boolean | undefined;
+  readonly screenshots?: readonly ScreenshotRequest[] | undefined;
+  readonly typed?: readonly TypedText[] | undefined;
+}
+
+/** How the options are called where the user set them, so that messages speak the user's language. */
+export interface OptionNames {
+  readonly accel: string;
+  readonly cpus: string;
+  readonly memory: string;
+  readonly bios: string;
+  readonly kernel: string;
+  readonly initrd: string;
+  readonly append: string;
+  readonly boot: string;
+  readonly disk: string;
+  readonly cdrom: string;
+  readonly floppy: string;
+  readonly serial: string;
+  readonly timeout: string;
+  readonly screenshot: string;
+  readonly type: string;
+  readonly name: string;
+}
+
+/** The options of `lodge run`. */
+export const COMMAND_LINE_NAMES: OptionNames = {
+  accel: '--accel',
+  cpus: '--cpus',
+  memory: '--memory',
+  bios: '--bios',
+  kernel: '--kernel',
+  initrd: '--initrd',
+  append: '--append',
+  boot: '--boot',
+  disk: '--disk',
+  cdrom: '--cdrom',
+  floppy: '--floppy',
+  serial: '--serial',
+  timeout: '--timeout',
+  screenshot: '--screenshot',
+  type: '--type',
+  name: '--name',
+};
+
+/** A usage error: one line that names the option and its value, and what to do instead. */
+export function usageError(message: string, remedy: string, cause?: unknown): HostError {
+  return new HostError('usage', message, cause === undefined ? { remedy } : { remedy, cause });
+}
