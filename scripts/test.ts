@@ -57,7 +57,7 @@ const checks = guestsOnly
     ];
 checks.push(check('set-up', node, ['scripts/setup.ts', guestsOnly ? '--guests=all' : '--guests=quick']));
 
-const unitTests = globSync('{engine,main,renderer,native,assets,scripts}/**/*.test.ts', { cwd: projectRoot });
+const unitTests = globSync('{engine,main,renderer,native,assets,scripts,e2e}/**/*.test.ts', { cwd: projectRoot });
 const guestTests = globSync(guestsOnly ? 'e2e/guests/*.guest.ts' : 'e2e/guests/quick*.guest.ts', { cwd: projectRoot });
 console.log('\n== tests');
 const counts = await runTests([...(guestsOnly ? [] : unitTests), ...guestTests].sort());
