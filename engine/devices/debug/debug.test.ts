@@ -3,11 +3,11 @@ import { test } from 'node:test';
 import { ManualClock } from '../../clock/alarm-queue.ts';
 import { deviceConformance } from '../../testing/conformance.ts';
 import { DebugConsole } from './debug-console.ts';
-import { DebugExit } from './debug-exit.ts';
+import { DebugExit, debugExitCode } from './debug-exit.ts';
 
 test('debug exit gives value × 2 + 1', () => {
   const codes: number[] = [];
-  const exit = new DebugExit('debug-exit', { onExit: (code) => codes.push(code) });
+  const exit = new DebugExit('debug-exit', { onExit: (value) => codes.push(debugExitCode(value)) });
   exit.ports.writePort(0, 1, 0);
   exit.ports.writePort(0, 4, 0x10);
   exit.ports.writePort(0, 4, 0xffffffff);

@@ -4,9 +4,10 @@ import { MmioWindows } from '../../bus/mmio-bus.ts';
 import { Ports } from '../../bus/port-bus.ts';
 import { ManualClock } from '../../clock/alarm-queue.ts';
 import { PciBus } from '../../pci/pci-bus.ts';
+import { pirqOf } from '../../pci/pirq.ts';
 import { deviceConformance } from '../../testing/conformance.ts';
 import { FakeLine } from '../../testing/fakes.ts';
-import { Piix3, pirqOf } from './piix3.ts';
+import { Piix3 } from './piix3.ts';
 
 function build() {
   const lines = Array.from({ length: 16 }, () => new FakeLine());

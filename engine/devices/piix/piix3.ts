@@ -2,6 +2,7 @@ import type { PioHandler } from '../../bus/bus.ts';
 import type { InterruptLine } from '../../irq/line.ts';
 import type { PciBus } from '../../pci/pci-bus.ts';
 import { PCI_COMMAND, PCI_STATUS, type PciBuses, PciFunction, type PciFunctionState } from '../../pci/pci-function.ts';
+import { pirqOf } from '../../pci/pirq.ts';
 import type { Device } from '../device.ts';
 import { StateReader } from '../state.ts';
 
@@ -37,14 +38,6 @@ export type Piix3State = {
   systemControl: number;
   inputs: Uint8Array;
 };
-
-/**
- * The number 0–3 of the PIRQ that INTA–INTD (`pin` 1–4) of `slot` drives: every slot is wired one further on, and
- * slot 1 (this bridge) starts at PIRQA. The interrupt table of the DSDT says the same.
- */
-export function pirqOf(slot: number, pin: number): number {
-  return (slot + pin + 2) & 3;
-}
 
 /**
  * Function 0 of the 82371SB at slot 1: the ISA bridge. It routes the PCI interrupts to ISA interrupts, and owns the
