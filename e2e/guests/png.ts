@@ -84,3 +84,14 @@ export function countColours({ rgb }: Picture, limit = 1000): number {
   }
   return seen.size;
 }
+
+/** The share of a picture's pixels, 0 to 1, that are within 16 of `colour` in each channel. */
+export function shareOf({ rgb }: Picture, colour: readonly [number, number, number]): number {
+  let matching = 0;
+  for (let at = 0; at < rgb.length; at += 3) {
+    if (colour.every((value, channel) => Math.abs((rgb[at + channel] ?? 0) - value) <= 16)) {
+      matching++;
+    }
+  }
+  return (matching * 3) / rgb.length;
+}

@@ -1,6 +1,6 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { debianPackage } from '../../scripts/debian.ts';
+import { provideFirmware } from '../../scripts/firmware.ts';
 import type { Picture } from './png.ts';
 
 const GLYPH_HEIGHT = 16;
@@ -15,8 +15,7 @@ let glyphs: Map<string, string> | undefined;
 function vgaFont(): Map<string, string> {
   if (glyphs === undefined) {
     glyphs = new Map();
-    const path = 'usr/share/seabios/vgabios-stdvga.bin';
-    const rom = readFileSync(existsSync(`/${path}`) ? `/${path}` : join(debianPackage('seabios'), path));
+    const rom = readFileSync(join(provideFirmware(), 'vgabios-stdvga.bin'));
     const font = rom.indexOf(LETTER_A) - 'A'.charCodeAt(0) * GLYPH_HEIGHT;
     for (let code = 255; code >= 0; code--) {
       const at = font + code * GLYPH_HEIGHT;
