@@ -11,72 +11,64 @@ import {
   DELIVERY_SMI,
   DELIVERY_STARTUP,
 } from './apic-messages.ts';
+import {
+  BASE_BSP,
+  BASE_DEFAULT_ADDRESS,
+  BASE_ENABLE,
+  BASE_X2APIC,
+  ESR_ILLEGAL_REGISTER,
+  ESR_RECEIVED_ILLEGAL_VECTOR,
+  ESR_SEND_ILLEGAL_VECTOR,
+  ICR_LEVEL,
+  ICR_LEVEL_ASSERT,
+  ICR_LOGICAL,
+  ICR_LOW_WRITABLE,
+  isReadOnly,
+  isX2apicReadable,
+  LVT_COUNT,
+  LVT_ERROR,
+  LVT_LEVEL,
+  LVT_LINT0,
+  LVT_LINT0_BSP,
+  LVT_LINT1,
+  LVT_MASKED,
+  LVT_REMOTE_IRR,
+  LVT_RESET,
+  LVT_TIMER,
+  LVT_WRITABLE,
+  MSR_APIC_BASE,
+  MSR_TSC_DEADLINE,
+  MSR_X2APIC_FIRST,
+  MSR_X2APIC_LAST,
+  REG_APR,
+  REG_CURRENT_COUNT,
+  REG_DFR,
+  REG_DIVIDE,
+  REG_EOI,
+  REG_ESR,
+  REG_ICR_HIGH,
+  REG_ICR_LOW,
+  REG_ID,
+  REG_INITIAL_COUNT,
+  REG_IRR,
+  REG_ISR,
+  REG_LDR,
+  REG_LVT_ERROR,
+  REG_LVT_TIMER,
+  REG_PPR,
+  REG_SELF_IPI,
+  REG_SVR,
+  REG_TMR,
+  REG_TPR,
+  REG_VERSION,
+  SVR_ENABLE,
+  SVR_WRITABLE,
+  VERSION,
+  x2apicWritable,
+} from './apic-registers.ts';
 import { ApicTimer } from './apic-timer.ts';
 import type { CpuSignals } from './cpu-signals.ts';
 import { VectorSet } from './vector-set.ts';
-
-export const MSR_APIC_BASE = 0x1b;
-export const MSR_TSC_DEADLINE = 0x6e0;
-/** x2APIC register `n` is MSR 0x800 + n, where `n` is the memory-mapped offset divided by 16. */
-export const MSR_X2APIC_FIRST = 0x800;
-export const MSR_X2APIC_LAST = 0x83f;
-
-/** IA32_APIC_BASE (SDM 3A, 11.4.4 and 11.12.1). */
-const BASE_BSP = 1 << 8;
-const BASE_X2APIC = 1 << 10;
-const BASE_ENABLE = 1 << 11;
-const BASE_DEFAULT_ADDRESS = 0xfee00000;
-
-/** Registers by number: the offset in the page divided by 16 (SDM 3A, table 11-1). */
-const REG_ID = 0x02;
-const REG_VERSION = 0x03;
-const REG_TPR = 0x08;
-const REG_APR = 0x09;
-const REG_PPR = 0x0a;
-const REG_EOI = 0x0b;
-const REG_LDR = 0x0d;
-const REG_DFR = 0x0e;
-const REG_SVR = 0x0f;
-const REG_ISR = 0x10;
-const REG_TMR = 0x18;
-const REG_IRR = 0x20;
-const REG_ESR = 0x28;
-const REG_ICR_LOW = 0x30;
-const REG_ICR_HIGH = 0x31;
-const REG_LVT_TIMER = 0x32;
-const REG_LVT_ERROR = 0x37;
-const REG_INITIAL_COUNT = 0x38;
-const REG_CURRENT_COUNT = 0x39;
-const REG_DIVIDE = 0x3e;
-const REG_SELF_IPI = 0x3f;
-
-/** Version 0x14 with six LVT entries: timer, thermal, performance, LINT0, LINT1, error. */
-const VERSION = 0x00050014;
-const LVT_COUNT = 6;
-const LVT_TIMER = 0;
-const LVT_LINT0 = 3;
-const LVT_LINT1 = 4;
-const LVT_ERROR = 5;
-const LVT_REMOTE_IRR = 1 << 14;
-const LVT_LEVEL = 1 << 15;
-const LVT_MASKED = 1 << 16;
-/** Writable bits of each entry: vector, mask, and what the entry has of mode, polarity and trigger. */
-const LVT_WRITABLE = [0x700ff, 0x107ff, 0x107ff, 0x1a7ff, 0x1a7ff, 0x100ff] as const;
-const LVT_RESET = LVT_MASKED;
-/** LINT0 of the bootstrap processor: ExtINT, unmasked, so that 8259 interrupts work before any firmware sets it up. */
-const LVT_LINT0_BSP = DELIVERY_EXTINT << 8;
-
-const SVR_ENABLE = 1 << 8;
-const SVR_WRITABLE = 0x3ff;
-
-const ICR_LOGICAL = 1 << 11;
-const ICR_LEVEL_ASSERT = 1 << 14;
-const ICR_LEVEL = 1 << 15;
-const ICR_LOW_WRITABLE = 0x000ccfff;
-
-const ESR_SEND_ILLEGAL_VECTOR = 1 << 5;
-const ESR_RECEIVED_ILLEGAL_VECTOR = 1 << 6;
-const ESR_ILLEGAL_REGISTER = 1 << 7;
 
 /** What a local APIC needs of the others and of the I/O APIC. */
 export interface ApicFabric extends ApicMessages {
@@ -789,53 +781,4 @@ export class LocalApic implements Device {
   dispose(): void {
     this.#timer.dispose();
   }
-}
-
-function isReadOnly(register: number): boolean {
-  switch (register) {
-    case REG_VERSION:
-    case REG_APR:
-    case REG_PPR:
-    case REG_CURRENT_COUNT:
-      return true;
-  }
-  return register >= REG_ISR && register < REG_ESR;
-}
-
-function isX2apicReadable(register: number): boolean {
-  switch (register) {
-    case REG_ID:
-    case REG_VERSION:
-    case REG_TPR:
-    case REG_PPR:
-    case REG_LDR:
-    case REG_SVR:
-    case REG_ESR:
-    case REG_INITIAL_COUNT:
-    case REG_CURRENT_COUNT:
-    case REG_DIVIDE:
-      return true;
-  }
-  return (register >= REG_ISR && register < REG_ESR) || (register >= REG_LVT_TIMER && register <= REG_LVT_ERROR);
-}
-
-/** Bits of an x2APIC register that may be 1 in a write; 0 for read-only and absent registers, EOI and ESR. */
-function x2apicWritable(register: number): number {
-  switch (register) {
-    case REG_TPR:
-      return 0xff;
-    case REG_SVR:
-      return SVR_WRITABLE;
-    case REG_INITIAL_COUNT:
-      return 0xffffffff;
-    case REG_DIVIDE:
-      return 0x0b;
-    case REG_SELF_IPI:
-      return 0xff;
-  }
-  if (register >= REG_LVT_TIMER && register <= REG_LVT_ERROR) {
-    // Delivery status and remote IRR are read-only, and guests write back what they have read.
-    return (LVT_WRITABLE[register - REG_LVT_TIMER] ?? 0) | (1 << 12) | LVT_REMOTE_IRR;
-  }
-  return 0;
 }
