@@ -270,8 +270,8 @@ export abstract class IdeDrive {
       registers: this.registers.save(),
       interrupt: this.#interrupt,
       step: this.step,
-      position: this.step === 'idle' ? 0 : this.position,
-      blockEnd: this.step === 'idle' ? 0 : this.blockEnd,
+      position: this.step === 'idle' || this.step === 'backend' ? 0 : this.position,
+      blockEnd: this.step === 'data-in' || this.step === 'data-out' ? this.blockEnd : 0,
       // A request under way is made again, so its data matters only when it is a write: then `filled` says so.
       buffer: this.buffer.slice(0, this.step === 'idle' ? 0 : this.filled),
     };

@@ -592,6 +592,17 @@ test('fuzz: random commands, packets and tables never throw nor leave the image'
       for (const disk of disks) {
         checkRequests(disk);
       }
+      if (i % 50 === 0) {
+        // Whatever the guest has done, its state can be saved and taken over elsewhere.
+        const saved = structuredClone(host.device.save());
+        const other = fuzzHost().host;
+        if (host.device.cdrom(1)?.medium === undefined) {
+          other.device.cdrom(1)?.eject({ force: true });
+        }
+        other.device.load(saved);
+        assert.deepEqual(other.device.save(), saved);
+        other.device.dispose();
+      }
     }
     host.device.dispose();
   }
