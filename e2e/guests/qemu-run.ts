@@ -70,9 +70,9 @@ export class QemuRun {
 const codes: Readonly<Record<string, string>> = { ' ': 'spc', '\n': 'ret', '-': 'minus', '.': 'dot', '/': 'slash' };
 
 function typeOn(qmp: Socket, text: string): void {
-  for (const [, key, character] of text.matchAll(/\{(\w+)\}|([^{])/g)) {
-    const name = key === 'enter' ? 'ret' : (key ?? codes[character ?? ''] ?? character);
-    const values = { keys: [{ type: 'qcode', data: name }] };
-    qmp.write(`${JSON.stringify({ execute: 'send-key', arguments: values })}\n`);
+  for (const [, braced, character] of text.matchAll(/\{([\w+]+)\}|([^{])/g)) {
+    const names = braced?.split('+') ?? [codes[character ?? ''] ?? character];
+    const keys = names.map((name) => ({ type: 'qcode', data: name === 'Enter' ? 'ret' : name }));
+    qmp.write(`${JSON.stringify({ execute: 'send-key', arguments: { keys } })}\n`);
   }
 }

@@ -35,7 +35,7 @@ test("GRUB's menu appears, and arrow keys move in it", async (t) => {
     { text: '{down}', at: 15 },
     { text: '{down}', at: 17 },
     { text: '{up}', at: 19 },
-    { text: '{enter}', at: 21 },
+    { text: '{Enter}', at: 21 },
   ];
   await GuestRun.with({ memory: 128, cdrom, boot: 'cdrom', screenshots, type, timeout: 60 }, async (guest) => {
     const menu = await guest.screenText(14, WAIT);

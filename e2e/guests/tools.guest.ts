@@ -30,7 +30,7 @@ test('iPXE comes to its prompt', async (t) => {
   }
   const screenshots = everySeconds(2, 120);
   // Ctrl-B within two seconds of the banner gives the command line.
-  const type = everySeconds(1, 100).map((at) => ({ text: '{ctrl-b}', at }));
+  const type = everySeconds(1, 100).map((at) => ({ text: '{ctrl+b}', at }));
   const options = { memory: 128, cdrom: images.cd, boot: 'cdrom', screenshots, type, timeout: 150 };
   await GuestRun.with(options, async (guest) => {
     await guest.waitForText(/^iPXE>/m, screenshots, WAIT);
