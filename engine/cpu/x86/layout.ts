@@ -196,6 +196,11 @@ export const MODE_IOPL_OK = 1 << 12;
 /** EFER.LMA is set. */
 export const MODE_LONG = 1 << 13;
 
+/** CR0.EM is set: MMX and SSE instructions are undefined. */
+export const MODE_EMULATE = 1 << 14;
+/** CR4.OSFXSR is clear: SSE instructions are undefined. */
+export const MODE_NO_FXSR = 1 << 15;
+
 /** RFLAGS bits. */
 export const FLAG_CF = 1 << 0;
 export const FLAG_PF = 1 << 2;

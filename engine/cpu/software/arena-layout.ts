@@ -1,0 +1,30 @@
+import { assert } from '../../base/assert.ts';
+import { PROCESSORS, PROCESSORS_SIZE } from '../../memory/arena.ts';
+import * as L from '../x86/layout.ts';
+import {
+  BLOCK_ENTRY_SIZE,
+  BLOCK_TABLE_BITS,
+  DTLB_ENTRIES,
+  DTLB_ENTRY_SIZE,
+  ITLB_ENTRIES,
+  ITLB_ENTRY_SIZE,
+} from './micro-op.ts';
+
+/** The processors' part of the arena. All values are byte addresses. */
+export const MAX_CPUS = 8;
+export const CPU_STATES = PROCESSORS;
+export const DTLB_SIZE = DTLB_ENTRIES * DTLB_ENTRY_SIZE;
+export const ITLB_SIZE = ITLB_ENTRIES * ITLB_ENTRY_SIZE;
+/** Per processor: data TLBs for user, supervisor, supervisor that may touch user pages; instruction TLBs user, supervisor. */
+export const TLBS = CPU_STATES + MAX_CPUS * L.CPU_STATE_SIZE;
+export const DTLB_USER = 0;
+export const DTLB_SUPERVISOR = DTLB_SIZE;
+export const DTLB_SUPERVISOR_USER = DTLB_SIZE * 2;
+export const ITLB_USER = DTLB_SIZE * 3;
+export const ITLB_SUPERVISOR = DTLB_SIZE * 3 + ITLB_SIZE;
+export const TLB_STRIDE = DTLB_SIZE * 3 + ITLB_SIZE * 2;
+export const BLOCK_TABLE = TLBS + MAX_CPUS * TLB_STRIDE;
+export const UOP_CACHE = BLOCK_TABLE + (BLOCK_ENTRY_SIZE << BLOCK_TABLE_BITS);
+export const UOP_CACHE_END = PROCESSORS + PROCESSORS_SIZE;
+
+assert(UOP_CACHE_END - UOP_CACHE > 32 << 20, 'the processors have too small a part of the arena');

@@ -1,0 +1,368 @@
+import { assert } from '../../../base/assert.ts';
+import {
+  LANE_OPS,
+  type LaneOpName,
+  LOADS,
+  type LoadName,
+  OPS,
+  type OpName,
+  STORES,
+  type StoreName,
+  TYPE_CODES,
+  type ValueType,
+} from './opcodes.ts';
+
+export function unsignedLeb(value: number): number[] {
+  const out: number[] = [];
+  let rest = value >>> 0;
+  do {
+    const byte = rest & 0x7f;
+    rest >>>= 7;
+    out.push(rest === 0 ? byte : byte | 0x80);
+  } while (rest !== 0);
+  return out;
+}
+
+function signedLeb32(value: number): number[] {
+  const out: number[] = [];
+  let rest = value | 0;
+  for (;;) {
+    const byte = rest & 0x7f;
+    rest >>= 7;
+    if ((rest === 0 && (byte & 0x40) === 0) || (rest === -1 && (byte & 0x40) !== 0)) {
+      out.push(byte);
+      return out;
+    }
+    out.push(byte | 0x80);
+  }
+}
+
+function signedLeb64(value: bigint): number[] {
+  const out: number[] = [];
+  let rest = BigInt.asIntN(64, value);
+  for (;;) {
+    const byte = Number(rest & 0x7fn);
+    rest >>= 7n;
+    if ((rest === 0n && (byte & 0x40) === 0) || (rest === -1n && (byte & 0x40) !== 0)) {
+      out.push(byte);
+      return out;
+    }
+    out.push(byte | 0x80);
+  }
+}
+
+/**
+ * A value: the code that leaves it on the stack, and its type. Expressions are free of side effects unless built from a
+ * call, and may be used once; `FunctionBuilder.keep` turns one into a local that may be used again.
+ */
+export class Expression<T extends ValueType = ValueType> {
+  readonly type: T;
+  readonly code: readonly number[];
+  /** The value when it is a constant. */
+  readonly constant: number | bigint | undefined;
+
+  constructor(type: T, code: readonly number[], constant?: number | bigint) {
+    this.type = type;
+    this.code = code;
+    this.constant = constant;
+  }
+}
+
+export type I32 = Expression<'i32'>;
+export type I64 = Expression<'i64'>;
+export type V128 = Expression<'v128'>;
+
+/** A local variable of the function being built. */
+export interface Local<T extends ValueType = ValueType> {
+  readonly index: number;
+  readonly type: T;
+}
+
+/** A branch target: an enclosing block (branching leaves it) or loop (branching repeats it). */
+export interface Label {
+  readonly depth: number;
+}
+
+export interface FunctionType {
+  readonly params: readonly ValueType[];
+  readonly results: readonly ValueType[];
+}
+
+/** A function that can be called: its index in the module and its type. */
+export interface FunctionReference {
+  readonly index: number;
+  readonly type: FunctionType;
+}
+
+export interface FunctionBody {
+  readonly type: FunctionType;
+  readonly locals: readonly ValueType[];
+  readonly code: readonly number[];
+}
+
+export function i32(value: number): I32 {
+  return new Expression('i32', [0x41, ...signedLeb32(value)], value | 0);
+}
+
+export function i64(value: number | bigint): I64 {
+  const big = BigInt(value);
+  return new Expression('i64', [0x42, ...signedLeb64(big)], BigInt.asIntN(64, big));
+}
+
+type OpResult<N extends OpName> = Expression<(typeof OPS)[N][1]>;
+
+export function op<N extends OpName>(name: N, ...operands: Expression[]): OpResult<N> {
+  const [code, result] = OPS[name];
+  const bytes: number[] = [];
+  for (const operand of operands) {
+    for (const byte of operand.code) {
+      bytes.push(byte);
+    }
+  }
+  for (const byte of code) {
+    bytes.push(byte);
+  }
+  return new Expression(result, bytes) as OpResult<N>;
+}
+
+export function laneOp<N extends LaneOpName>(
+  name: N,
+  lane: number,
+  ...operands: Expression[]
+): Expression<(typeof LANE_OPS)[N][1]> {
+  const [code, result] = LANE_OPS[name];
+  return new Expression(result, [...operands.flatMap((operand) => operand.code), ...code, lane]) as Expression<
+    (typeof LANE_OPS)[N][1]
+  >;
+}
+
+/** i8x16.shuffle with 16 lane numbers 0–31. */
+export function shuffle(lanes: readonly number[], first: V128, second: V128): V128 {
+  assert(lanes.length === 16, 'a shuffle names 16 lanes');
+  return new Expression('v128', [...first.code, ...second.code, 0xfd, 0x0d, ...lanes]);
+}
+
+/** v128.const from 16 bytes. */
+export function v128(bytes: readonly number[]): V128 {
+  assert(bytes.length === 16, 'a vector constant has 16 bytes');
+  return new Expression('v128', [0xfd, 0x0c, ...bytes.map((byte) => byte & 0xff)]);
+}
+
+function memoryArgument(offset: number): number[] {
+  return [0, ...unsignedLeb(offset)];
+}
+
+export function load<N extends LoadName>(name: N, address: I32, offset = 0): Expression<(typeof LOADS)[N][1]> {
+  const [code, result] = LOADS[name];
+  return new Expression(result, [...address.code, ...code, ...memoryArgument(offset)]) as Expression<
+    (typeof LOADS)[N][1]
+  >;
+}
+
+export function get<T extends ValueType>(local: Local<T>): Expression<T> {
+  return new Expression(local.type, [0x20, ...unsignedLeb(local.index)]);
+}
+
+/** `condition ? a : b`; both sides are evaluated. */
+export function select<T extends ValueType>(condition: I32, a: Expression<T>, b: Expression<T>): Expression<T> {
+  const code = [...a.code, ...b.code, ...condition.code];
+  return new Expression(a.type, a.type === 'v128' ? [...code, 0x1c, 1, TYPE_CODES.v128] : [...code, 0x1b]);
+}
+
+/**
+ * Builds the body of one function as a sequence of statements over expressions. Locals taken inside `scope` are handed
+ * out again after it, so that a function with a thousand independent parts has few locals.
+ */
+export class FunctionBuilder {
+  readonly type: FunctionType;
+  readonly #code: number[] = [];
+  readonly #locals: ValueType[] = [];
+  readonly #free = new Map<ValueType, Local[]>();
+  #taken: Local[] | undefined;
+  #depth = 0;
+
+  constructor(type: FunctionType) {
+    this.type = type;
+  }
+
+  finish(): FunctionBody {
+    assert(this.#depth === 0, 'a block is still open');
+    return { type: this.type, locals: this.#locals, code: [...this.#code, 0x0b] };
+  }
+
+  get size(): number {
+    return this.#code.length;
+  }
+
+  parameter<T extends ValueType>(index: number, type: T): Local<T> {
+    assert(this.type.params[index] === type, `parameter ${index} is not ${type}`);
+    return { index, type };
+  }
+
+  local<T extends ValueType>(type: T): Local<T> {
+    const free = this.#free.get(type)?.pop();
+    const local = (free ?? { index: this.type.params.length + this.#locals.push(type) - 1, type }) as Local<T>;
+    this.#taken?.push(local);
+    return local;
+  }
+
+  /** Runs `body`; locals it takes are free for others afterwards. */
+  scope(body: () => void): void {
+    const outer = this.#taken;
+    const mine: Local[] = [];
+    this.#taken = mine;
+    body();
+    for (const local of mine) {
+      const list = this.#free.get(local.type) ?? [];
+      this.#free.set(local.type, list);
+      list.push(local);
+    }
+    this.#taken = outer;
+  }
+
+  #emit(code: readonly number[]): void {
+    for (const byte of code) {
+      this.#code.push(byte);
+    }
+  }
+
+  set<T extends ValueType>(local: Local<T>, value: Expression<T>): void {
+    assert(local.type === value.type, `a ${value.type} does not fit a local of ${local.type}`);
+    this.#emit(value.code);
+    this.#emit([0x21, ...unsignedLeb(local.index)]);
+  }
+
+  /** Evaluates `value` now and returns a name for it that may be used any number of times within the scope. */
+  keep<T extends ValueType>(value: Expression<T>): Expression<T> {
+    if (value.constant !== undefined) {
+      return value;
+    }
+    const local = this.local(value.type);
+    this.set(local, value);
+    return get(local);
+  }
+
+  store(name: StoreName, address: I32, value: Expression, offset = 0): void {
+    this.#emit(address.code);
+    this.#emit(value.code);
+    this.#emit(STORES[name]);
+    this.#emit(memoryArgument(offset));
+  }
+
+  if(condition: I32, then: () => void, otherwise?: () => void): void {
+    this.#emit(condition.code);
+    this.#emit([0x04, 0x40]);
+    this.#depth++;
+    then();
+    if (otherwise !== undefined) {
+      this.#emit([0x05]);
+      otherwise();
+    }
+    this.#depth--;
+    this.#emit([0x0b]);
+  }
+
+  /** An if with a value. Statements may precede the value in either branch. */
+  ifValue<T extends ValueType>(
+    type: T,
+    condition: I32,
+    then: () => Expression<T>,
+    otherwise: () => Expression<T>,
+  ): Expression<T> {
+    const result = this.local(type);
+    this.if(
+      condition,
+      () => this.set(result, then()),
+      () => this.set(result, otherwise()),
+    );
+    return get(result);
+  }
+
+  block(body: (exit: Label) => void): void {
+    this.#emit([0x02, 0x40]);
+    body({ depth: ++this.#depth });
+    this.#depth--;
+    this.#emit([0x0b]);
+  }
+
+  loop(body: (again: Label) => void): void {
+    this.#emit([0x03, 0x40]);
+    body({ depth: ++this.#depth });
+    this.#depth--;
+    this.#emit([0x0b]);
+  }
+
+  br(label: Label): void {
+    this.#emit([0x0c, ...unsignedLeb(this.#depth - label.depth)]);
+  }
+
+  brIf(label: Label, condition: I32): void {
+    this.#emit(condition.code);
+    this.#emit([0x0d, ...unsignedLeb(this.#depth - label.depth)]);
+  }
+
+  brTable(index: I32, targets: readonly Label[], otherwise: Label): void {
+    this.#emit(index.code);
+    this.#emit([0x0e, ...unsignedLeb(targets.length)]);
+    for (const target of [...targets, otherwise]) {
+      this.#emit(unsignedLeb(this.#depth - target.depth));
+    }
+  }
+
+  return(...values: Expression[]): void {
+    for (const value of values) {
+      this.#emit(value.code);
+    }
+    this.#emit([0x0f]);
+  }
+
+  unreachable(): void {
+    this.#emit([0x00]);
+  }
+
+  /** Evaluates for its effects and drops what it leaves. */
+  drop(value: Expression): void {
+    this.#emit(value.code);
+    this.#emit([0x1a]);
+  }
+
+  /** A call as a statement, for functions without results. */
+  callVoid(target: FunctionReference, ...operands: Expression[]): void {
+    assert(target.type.results.length === 0, 'the function has a result');
+    for (const operand of operands) {
+      this.#emit(operand.code);
+    }
+    this.#emit([0x10, ...unsignedLeb(target.index)]);
+  }
+
+  /** A call with one result, as an expression: use it exactly once, in order, or `keep` it. */
+  call(target: FunctionReference, ...operands: Expression[]): Expression {
+    const [result] = target.type.results;
+    assert(result !== undefined, 'the function has no result');
+    assert(operands.length === target.type.params.length, 'wrong number of operands in a call');
+    return new Expression(result, [...operands.flatMap((operand) => operand.code), 0x10, ...unsignedLeb(target.index)]);
+  }
+
+  /** A call through table 0. `typeIndex` comes from ModuleBuilder.typeIndex. */
+  callIndirect(typeIndex: number, type: FunctionType, slot: I32, ...operands: Expression[]): Expression {
+    const [result] = type.results;
+    assert(result !== undefined, 'the function has no result');
+    return new Expression(result, [
+      ...operands.flatMap((operand) => operand.code),
+      ...slot.code,
+      0x11,
+      ...unsignedLeb(typeIndex),
+      0,
+    ]);
+  }
+
+  /** memory.fill: `length` bytes of `value` at `address`. */
+  fill(address: I32, value: I32, length: I32): void {
+    this.#emit([...address.code, ...value.code, ...length.code, 0xfc, 0x0b, 0]);
+  }
+
+  /** memory.copy; the ranges may overlap (the result is as if through a buffer). */
+  copy(to: I32, from: I32, length: I32): void {
+    this.#emit([...to.code, ...from.code, ...length.code, 0xfc, 0x0a, 0, 0]);
+  }
+}

@@ -1,0 +1,170 @@
+import { assert } from '../../../base/assert.ts';
+import {
+  type FunctionBody,
+  FunctionBuilder,
+  type FunctionReference,
+  type FunctionType,
+  unsignedLeb,
+} from './function-builder.ts';
+import { TYPE_CODES } from './opcodes.ts';
+
+function named(text: string): number[] {
+  const bytes = [...new TextEncoder().encode(text)];
+  return [...unsignedLeb(bytes.length), ...bytes];
+}
+
+function section(id: number, content: readonly number[]): number[][] {
+  return [[id, ...unsignedLeb(content.length)], content as number[]];
+}
+
+/**
+ * Assembles a WebAssembly module (core specification, chapter 5) over one imported shared memory: imported functions
+ * first, then functions of its own, which may be declared before they are defined, one function table and exports.
+ */
+export class ModuleBuilder {
+  readonly #types: string[] = [];
+  readonly #typeBytes: number[][] = [];
+  readonly #imports: { module: string; name: string; type: number }[] = [];
+  readonly #functions: { type: FunctionType; body: FunctionBody | undefined; name: string }[] = [];
+  readonly #exports: { name: string; index: number }[] = [];
+  readonly #elements: FunctionReference[] = [];
+  readonly #maximumPages: number;
+
+  /** `maximumPages` of 64 KiB: the maximum of the imported memory `env.memory`. */
+  constructor(maximumPages: number) {
+    this.#maximumPages = maximumPages;
+  }
+
+  typeIndex(type: FunctionType): number {
+    const bytes = [
+      0x60,
+      ...unsignedLeb(type.params.length),
+      ...type.params.map((param) => TYPE_CODES[param]),
+      ...unsignedLeb(type.results.length),
+      ...type.results.map((result) => TYPE_CODES[result]),
+    ];
+    const key = bytes.join();
+    const known = this.#types.indexOf(key);
+    if (known >= 0) {
+      return known;
+    }
+    this.#types.push(key);
+    return this.#typeBytes.push(bytes) - 1;
+  }
+
+  /** Imports come before all functions. */
+  import(name: string, type: FunctionType): FunctionReference {
+    assert(this.#functions.length === 0, 'imports precede functions');
+    return { index: this.#imports.push({ module: 'env', name, type: this.typeIndex(type) }) - 1, type };
+  }
+
+  /** Declares a function to be defined later, so that others can call it. */
+  declare(name: string, type: FunctionType): FunctionReference {
+    return { index: this.#imports.length + this.#functions.push({ type, body: undefined, name }) - 1, type };
+  }
+
+  define(target: FunctionReference, build: (f: FunctionBuilder) => void): void {
+    const entry = this.#functions[target.index - this.#imports.length];
+    assert(entry !== undefined && entry.body === undefined, 'a function is defined twice');
+    const builder = new FunctionBuilder(entry.type);
+    build(builder);
+    entry.body = builder.finish();
+  }
+
+  function(name: string, type: FunctionType, build: (f: FunctionBuilder) => void): FunctionReference {
+    const target = this.declare(name, type);
+    this.define(target, build);
+    return target;
+  }
+
+  export(name: string, target: FunctionReference): void {
+    this.#exports.push({ name, index: target.index });
+  }
+
+  /** Puts a function into the table and returns its slot. */
+  addToTable(target: FunctionReference): number {
+    return this.#elements.push(target) - 1;
+  }
+
+  build(): Uint8Array<ArrayBuffer> {
+    const functionTypes = this.#functions.map((entry) => this.typeIndex(entry.type));
+    const chunks: number[][] = [[0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00]];
+    chunks.push(...section(1, [...unsignedLeb(this.#typeBytes.length), ...this.#typeBytes.flat()]));
+    chunks.push(
+      ...section(2, [
+        ...unsignedLeb(this.#imports.length + 1),
+        ...this.#imports.flatMap((entry) => [
+          ...named(entry.module),
+          ...named(entry.name),
+          0x00,
+          ...unsignedLeb(entry.type),
+        ]),
+        ...named('env'),
+        ...named('memory'),
+        0x02,
+        0x03, // shared, with a maximum
+        ...unsignedLeb(0),
+        ...unsignedLeb(this.#maximumPages),
+      ]),
+    );
+    chunks.push(...section(3, [...unsignedLeb(functionTypes.length), ...functionTypes.flatMap(unsignedLeb)]));
+    chunks.push(...section(4, [1, 0x70, 0x00, ...unsignedLeb(this.#elements.length)]));
+    chunks.push(
+      ...section(7, [
+        ...unsignedLeb(this.#exports.length),
+        ...this.#exports.flatMap((entry) => [...named(entry.name), 0x00, ...unsignedLeb(entry.index)]),
+      ]),
+    );
+    if (this.#elements.length > 0) {
+      chunks.push(
+        ...section(9, [
+          1,
+          0,
+          0x41,
+          0,
+          0x0b,
+          ...unsignedLeb(this.#elements.length),
+          ...this.#elements.flatMap((entry) => unsignedLeb(entry.index)),
+        ]),
+      );
+    }
+    const code: number[] = [...unsignedLeb(this.#functions.length)];
+    for (const entry of this.#functions) {
+      assert(entry.body !== undefined, `function ${entry.name} was declared but never defined`);
+      const locals: number[] = [];
+      let groups = 0;
+      for (let i = 0; i < entry.body.locals.length; ) {
+        const type = entry.body.locals[i];
+        let run = 1;
+        while (i + run < entry.body.locals.length && entry.body.locals[i + run] === type) {
+          run++;
+        }
+        locals.push(...unsignedLeb(run), TYPE_CODES[type ?? 'i32']);
+        groups++;
+        i += run;
+      }
+      const header = [...unsignedLeb(groups), ...locals];
+      for (const byte of unsignedLeb(header.length + entry.body.code.length)) {
+        code.push(byte);
+      }
+      for (const byte of header) {
+        code.push(byte);
+      }
+      for (const byte of entry.body.code) {
+        code.push(byte);
+      }
+    }
+    chunks.push(...section(10, code));
+    let length = 0;
+    for (const chunk of chunks) {
+      length += chunk.length;
+    }
+    const bytes = new Uint8Array(length);
+    let at = 0;
+    for (const chunk of chunks) {
+      bytes.set(chunk, at);
+      at += chunk.length;
+    }
+    return bytes;
+  }
+}

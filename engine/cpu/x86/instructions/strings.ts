@@ -1,0 +1,224 @@
+import { get, type I32, type I64, i32, i64, load, op, select } from '../../software/wasm/function-builder.ts';
+import * as L from '../layout.ts';
+import type { InstructionTable } from './definition.ts';
+import type { InstructionBuilder, Integer } from './instruction-builder.ts';
+
+const RAX = 0;
+const RCX = 1;
+const RSI = 6;
+const RDI = 7;
+/** Elements done before events are looked at: bounds the interrupt latency of a long REP. */
+const CHUNK = 4096;
+
+/** +size or −size by DF. */
+function step(b: InstructionBuilder): I64 {
+  const down = op('i32.and', load('i32.load', get(b.cpu), L.FLAGS_REST), i32(L.FLAG_DF));
+  return b.keep(select(down, i64(-b.size), i64(b.size)));
+}
+
+function advance(b: InstructionBuilder, register: number, by: I64): void {
+  b.setAddressRegister(register, b.keep(op('i64.add', b.addressRegister(register), by)));
+}
+
+/**
+ * Runs `element` once, or RCX times under a repeat prefix. Registers are written after every element, so that a fault
+ * in one leaves the state from which the instruction can be restarted. `fast` may do many elements at once.
+ */
+function repeated(
+  b: InstructionBuilder,
+  element: () => void,
+  options: { compares: boolean; fast?: (count: I64) => void },
+): void {
+  if (b.repeat === 'none') {
+    element();
+    return;
+  }
+  b.f.if(op('i64.ne', b.addressRegister(RCX), i64(0)), () => {
+    const budget = b.f.local('i32');
+    b.f.set(budget, i32(CHUNK));
+    b.f.block((done) => {
+      b.f.loop((again) => {
+        options.fast?.(b.addressRegister(RCX));
+        if (options.fast !== undefined) {
+          b.f.brIf(done, op('i64.eqz', b.addressRegister(RCX)));
+        }
+        element();
+        const count = b.keep(op('i64.sub', b.addressRegister(RCX), i64(1)));
+        b.setAddressRegister(RCX, count);
+        b.f.brIf(done, op('i64.eqz', b.addressRegister(RCX)));
+        if (options.compares) {
+          b.f.brIf(done, b.condition(b.repeat === 'rep' ? 5 : 4));
+        }
+        b.f.set(budget, op('i32.sub', get(budget), i32(1)));
+        b.f.brIf(again, get(budget));
+        b.again();
+      });
+    });
+  });
+}
+
+/** Bytes from `address` to the end of its page. */
+function toPageEnd(address: I64): I64 {
+  return op('i64.sub', i64(4096), op('i64.and', address, i64(4095)));
+}
+
+function minimum(b: InstructionBuilder, x: I64, y: I64): I64 {
+  const a = b.keep(x);
+  const c = b.keep(y);
+  return b.keep(select(op('i64.lt_u', a, c), a, c));
+}
+
+function forward(b: InstructionBuilder): I32 {
+  return op('i32.eqz', op('i32.and', load('i32.load', get(b.cpu), L.FLAGS_REST), i32(L.FLAG_DF)));
+}
+
+/** After `bytes` were done forwards: counts and moves the registers. */
+function account(b: InstructionBuilder, bytes: I64, registers: readonly number[]): void {
+  const shift = b.size === 8 ? 3 : b.size >> 1;
+  b.setAddressRegister(RCX, b.keep(op('i64.sub', b.addressRegister(RCX), op('i64.shr_u', bytes, i64(shift)))));
+  for (const register of registers) {
+    advance(b, register, bytes);
+  }
+}
+
+/** Copies up to the nearer page end with one bulk copy, when both pages are in the TLB and do not overlap upwards. */
+function fastMove(b: InstructionBuilder): ((count: I64) => void) | undefined {
+  if (b.addressForm === 'segmented') {
+    return undefined;
+  }
+  return (count) => {
+    b.f.if(op('i32.and', forward(b), op('i64.gt_u', count, i64(4))), () => {
+      const from = b.addressRegister(RSI);
+      const to = b.addressRegister(RDI);
+      const bytes = b.keep(
+        op(
+          'i64.and',
+          minimum(
+            b,
+            op('i64.mul', minimum(b, count, i64(4096)), i64(b.size)),
+            minimum(b, toPageEnd(from), toPageEnd(to)),
+          ),
+          i64(-b.size),
+        ),
+      );
+      const source = b.tlbEntry(from);
+      const target = b.tlbEntry(to);
+      const known = op('i32.and', b.tlbHit(source, from, 1, 0), b.tlbHit(target, to, 1, 8));
+      b.f.if(op('i32.and', known, op('i64.ne', bytes, i64(0))), () => {
+        const hostFrom = b.keep(b.hostAddress(source, from));
+        const hostTo = b.keep(b.hostAddress(target, to));
+        const length = b.keep(op('i32.wrap_i64', bytes));
+        b.f.if(op('i32.ge_u', op('i32.sub', hostTo, hostFrom), length), () => {
+          b.f.copy(hostTo, hostFrom, length);
+          account(b, bytes, [RSI, RDI]);
+        });
+      });
+    });
+  };
+}
+
+/** Fills up to the page end when all bytes of the value are the same. */
+function fastStore(b: InstructionBuilder): ((count: I64) => void) | undefined {
+  if (b.addressForm === 'segmented') {
+    return undefined;
+  }
+  return (count) => {
+    const value = b.gpr(RAX);
+    const byte = b.keep(b.gpr(RAX, 1)) as I32;
+    const repeatedByte: Integer =
+      b.size === 1
+        ? byte
+        : b.size === 2
+          ? op('i32.mul', byte, i32(0x0101))
+          : b.size === 4
+            ? op('i32.mul', byte, i32(0x01010101))
+            : op('i64.mul', op('i64.extend_i32_u', byte), i64(0x0101010101010101n));
+    const uniform = b.cmp('eq', value, repeatedByte);
+    b.f.if(op('i32.and', op('i32.and', forward(b), uniform), op('i64.gt_u', count, i64(4))), () => {
+      const to = b.addressRegister(RDI);
+      const bytes = b.keep(
+        op(
+          'i64.and',
+          minimum(b, op('i64.mul', minimum(b, count, i64(4096)), i64(b.size)), toPageEnd(to)),
+          i64(-b.size),
+        ),
+      );
+      const target = b.tlbEntry(to);
+      b.f.if(op('i32.and', b.tlbHit(target, to, 1, 8), op('i64.ne', bytes, i64(0))), () => {
+        b.f.fill(b.hostAddress(target, to), byte, op('i32.wrap_i64', bytes));
+        account(b, bytes, [RDI]);
+      });
+    });
+  };
+}
+
+/** MOVS, STOS, LODS, SCAS, CMPS (SDM 1, 7.3.9). */
+export function defineStringInstructions(table: InstructionTable): void {
+  const options = { implicitMemory: true, repeat: true } as const;
+  table.define('movs', ['A4 : Xb', 'A5 : Xv'], options, (b) => {
+    const by = step(b);
+    repeated(
+      b,
+      () => {
+        const value = b.loadMemory(b.sourceAddress(b.addressRegister(RSI), b.size), b.size);
+        b.storeMemory(b.destinationAddress(b.addressRegister(RDI), b.size, true), value, b.size);
+        advance(b, RSI, by);
+        advance(b, RDI, by);
+      },
+      { compares: false, ...fastOption(fastMove(b)) },
+    );
+  });
+  table.define('stos', ['AA : Xb', 'AB : Xv'], options, (b) => {
+    const by = step(b);
+    repeated(
+      b,
+      () => {
+        b.storeMemory(b.destinationAddress(b.addressRegister(RDI), b.size, true), b.gpr(RAX), b.size);
+        advance(b, RDI, by);
+      },
+      { compares: false, ...fastOption(fastStore(b)) },
+    );
+  });
+  table.define('lods', ['AC : Xb', 'AD : Xv'], options, (b) => {
+    const by = step(b);
+    repeated(
+      b,
+      () => {
+        b.setGpr(RAX, b.loadMemory(b.sourceAddress(b.addressRegister(RSI), b.size), b.size));
+        advance(b, RSI, by);
+      },
+      { compares: false },
+    );
+  });
+  table.define('scas', ['AE : Xb', 'AF : Xv'], options, (b) => {
+    const by = step(b);
+    repeated(
+      b,
+      () => {
+        const value = b.loadMemory(b.destinationAddress(b.addressRegister(RDI), b.size, false), b.size);
+        const a = b.gpr(RAX);
+        b.flagsSub(a, value, b.keep(b.bin('sub', a, value)));
+        advance(b, RDI, by);
+      },
+      { compares: true },
+    );
+  });
+  table.define('cmps', ['A6 : Xb', 'A7 : Xv'], options, (b) => {
+    const by = step(b);
+    repeated(
+      b,
+      () => {
+        const a = b.loadMemory(b.sourceAddress(b.addressRegister(RSI), b.size), b.size);
+        const c = b.loadMemory(b.destinationAddress(b.addressRegister(RDI), b.size, false), b.size);
+        b.flagsSub(a, c, b.keep(b.bin('sub', a, c)));
+        advance(b, RSI, by);
+        advance(b, RDI, by);
+      },
+      { compares: true },
+    );
+  });
+}
+
+function fastOption(fast: ((count: I64) => void) | undefined): { fast?: (count: I64) => void } {
+  return fast === undefined ? {} : { fast };
+}

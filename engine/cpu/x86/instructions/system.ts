@@ -1,0 +1,151 @@
+import { get, i32, load, op } from '../../software/wasm/function-builder.ts';
+import * as L from '../layout.ts';
+import type { InstructionOptions, InstructionTable } from './definition.ts';
+
+/**
+ * Instructions whose meaning lies in the TypeScript part of the processor (see x86/system): the table says how they are
+ * encoded and when they end a block. Operands reach the operation through the micro-operation.
+ */
+export function defineSystemInstructions(table: InstructionTable): void {
+  /** Runs in TypeScript and goes on with the next instruction unless the operation says otherwise. */
+  const system = (name: string, encodings: string | readonly string[], options: InstructionOptions = {}) =>
+    table.define(name, encodings, { system: true, ...options }, (b) => b.system(name));
+  const ends = { ends: true } as const;
+
+  // Ports. `ins` and `outs` do one element, or a bounded number under REP.
+  system('in', ['E4 : AL Ib', 'E5 : rAX Ib', 'EC : AL DX', 'ED : rAX DX'], ends);
+  system('out', ['E6 : Ib AL', 'E7 : Ib rAX', 'EE : DX AL', 'EF : DX rAX'], ends);
+  system('ins', ['6C : Xb', '6D : Xv'], { ...ends, implicitMemory: true, repeat: true });
+  system('outs', ['6E : Xb', '6F : Xv'], { ...ends, implicitMemory: true, repeat: true });
+
+  // Interrupts and far control transfer.
+  system('int3', 'CC', ends);
+  system('int', 'CD : Ib', ends);
+  system('into', 'CE i64', ends);
+  system('int1', 'F1', ends);
+  system('iret', 'CF : Xv', ends);
+  system('far-call', ['9A i64 : Iz Iw'], ends);
+  system('far-jump', ['EA i64 : Iz Iw'], ends);
+  system('far-call-indirect', 'FF /3 mem : Mv', ends);
+  system('far-jump-indirect', 'FF /5 mem : Mv', ends);
+  system('far-return', ['CB : Xv', 'CA : Iw Xv'], ends);
+  system('bound', '62 /r i64 mem : Gv Mv', ends);
+  system('hlt', 'F4', { ...ends, privileged: true });
+
+  // Flags.
+  system('pushf', '9C d64 : Xv', { ...ends, stack: true });
+  system('popf', '9D d64 : Xv', { ...ends, stack: true });
+  system('cli', 'FA', ends);
+  system('sti', 'FB', ends);
+
+  // Segment registers and descriptor tables.
+  table.define('mov-from-segment', '8C /r : Ev Sw', { writes: true }, (b) => {
+    const selector = b.segmentSelector(1);
+    if (b.isMemory(0)) {
+      b.storeMemory(b.effectiveAddress(), selector, 2);
+    } else {
+      b.write(0, b.size === 8 ? op('i64.extend_i32_u', selector) : selector);
+    }
+  });
+  table.define('mov-to-segment', '8E /r : Sw Ew', { ends: true, system: true }, (b) => {
+    b.setField64(L.SCRATCH, op('i64.extend_i32_u', b.read(1, 2)));
+    b.system('mov-to-segment');
+  });
+  for (const [name, opcode] of [
+    ['les', 'C4'],
+    ['lds', 'C5'],
+    ['lss', '0F B2'],
+    ['lfs', '0F B4'],
+    ['lgs', '0F B5'],
+  ] as const) {
+    system(name, `${opcode} /r mem${name === 'les' || name === 'lds' ? ' i64' : ''} : Gv Mv`, ends);
+  }
+  system('sldt', '0F 00 /0 : Ev', { writes: true });
+  system('str', '0F 00 /1 : Ev', { writes: true });
+  for (const [name, digit] of [
+    ['lldt', 2],
+    ['ltr', 3],
+    ['verr', 4],
+    ['verw', 5],
+  ] as const) {
+    table.define(name, `0F 00 /${digit} : Ew`, { ends: true, system: true }, (b) => {
+      b.setField64(L.SCRATCH, op('i64.extend_i32_u', b.read(0, 2)));
+      b.system(name);
+    });
+  }
+  for (const [name, opcode] of [
+    ['lar', '02'],
+    ['lsl', '03'],
+  ] as const) {
+    table.define(name, `0F ${opcode} /r : Gv Ew`, { ends: true, system: true }, (b) => {
+      b.setField64(L.SCRATCH, op('i64.extend_i32_u', b.read(1, 2)));
+      b.system(name);
+    });
+  }
+  system('sgdt', '0F 01 /0 mem : Ma', { writes: true });
+  system('sidt', '0F 01 /1 mem : Ma', { writes: true });
+  system('lgdt', '0F 01 /2 mem : Ma', { ...ends, privileged: true });
+  system('lidt', '0F 01 /3 mem : Ma', { ...ends, privileged: true });
+  system('smsw', '0F 01 /4 : Ev', { writes: true });
+  table.define('lmsw', '0F 01 /6 : Ew', { ends: true, privileged: true, system: true }, (b) => {
+    b.setField64(L.SCRATCH, op('i64.extend_i32_u', b.read(0, 2)));
+    b.system('lmsw');
+  });
+  system('invlpg', '0F 01 /7 mem : Ma', { ...ends, privileged: true });
+  system('swapgs', '0F 01 =F8 o64', { ...ends, privileged: true });
+  system('rdtscp', '0F 01 =F9', ends);
+  system('xgetbv', 'NP 0F 01 =D0', {});
+  system('xsetbv', 'NP 0F 01 =D1', { ...ends, privileged: true });
+  system('clac', 'NP 0F 01 =CA', { ...ends, privileged: true });
+  system('stac', 'NP 0F 01 =CB', { ...ends, privileged: true });
+  system('vmcall', ['NP 0F 01 =C1', 'NP 0F 01 =D9'], ends);
+  system('clts', '0F 06', { ...ends, privileged: true });
+  system('invd', '0F 08', { ...ends, privileged: true });
+  system('wbinvd', '0F 09', { ...ends, privileged: true });
+  system('mov-from-control', '0F 20 /r f64 : Ev Cv', { privileged: true, ends: true });
+  system('mov-to-control', '0F 22 /r f64 : Cv Ev', { ...ends, privileged: true });
+  system('mov-from-debug', '0F 21 /r f64 : Ev Dv', { privileged: true, ends: true });
+  system('mov-to-debug', '0F 23 /r f64 : Dv Ev', { ...ends, privileged: true });
+  system('invpcid', '66 0F 38 82 /r mem : Gy Ma', { ...ends, privileged: true });
+  table.define('arpl', '63 /r i64 : Ew Gw', { writes: true, system: true }, (b) => {
+    const source = b.keep(op('i32.and', b.read(1), i32(3)));
+    const value = b.readForWrite(0);
+    const lower = b.keep(op('i32.lt_u', op('i32.and', value, i32(3)), source));
+    b.f.if(lower, () => b.write(0, op('i32.or', op('i32.and', value, i32(0xfffc)), source)));
+    b.setZero(lower);
+  });
+
+  // System calls, model-specific registers, identification, time.
+  system('syscall', '0F 05', ends);
+  system('sysret', '0F 07 : Xv', { ...ends, privileged: true });
+  system('sysenter', '0F 34', ends);
+  system('sysexit', '0F 35 : Xv', { ...ends, privileged: true });
+  system('rdmsr', '0F 32', { ...ends, privileged: true });
+  system('wrmsr', '0F 30', { ...ends, privileged: true });
+  system('rdtsc', '0F 31', ends);
+  system('rdpmc', '0F 33', ends);
+  system('cpuid', '0F A2', ends);
+  system('rsm', '0F AA', ends);
+  system('rdfsbase', 'F3 0F AE /0 reg o64 : Ry', {});
+  system('rdgsbase', 'F3 0F AE /1 reg o64 : Ry', {});
+  system('wrfsbase', 'F3 0F AE /2 reg o64 : Ry', ends);
+  system('wrgsbase', 'F3 0F AE /3 reg o64 : Ry', ends);
+  system('rdrand', ['NP 0F C7 /6 reg : Rv', '66 0F C7 /6 reg : Rv'], {});
+
+  // Hints and fences: memory is strongly ordered here.
+  // PAUSE is F3 90: the decoder finds it by its prefix.
+  table.define('pause', 'F3 90', { ends: true }, (b) => b.system('pause'));
+  table.define('fence', ['NP 0F AE /5 reg', 'NP 0F AE /6 reg', 'NP 0F AE /7 reg'], {}, () => {});
+  table.define('clflush', ['NP 0F AE /7 mem : Mb'], {}, (b) => {
+    b.read(0);
+  });
+  table.define('ud', ['0F 0B', '0F B9 /r : Gv Ev', '0F FF /r : Gv Ev'], ends, (b) => b.fault(L.VECTOR_UD));
+  table.define('wait', '9B', {}, (b) => {
+    const monitored = L.CR0_MP | L.CR0_TS;
+    b.f.if(op('i32.eq', op('i32.and', load('i32.load', get(b.cpu), L.CR0), i32(monitored)), i32(monitored)), () =>
+      b.fault(L.VECTOR_NM),
+    );
+    // An unmasked x87 exception is reported at the next waiting instruction.
+    b.f.if(op('i32.and', load('i32.load', get(b.cpu), L.FPU_STATUS), i32(0x80)), () => b.fault(L.VECTOR_MF));
+  });
+}
