@@ -37,7 +37,7 @@ export function createEdid(options: EdidOptions = {}): Uint8Array {
   edid.set([0x00, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x00]);
   // Section 3.4: manufacturer "LDG" as three 5-bit letters (big endian), product, serial number, week and year.
   const manufacturer = (('L'.charCodeAt(0) - 64) << 10) | (('D'.charCodeAt(0) - 64) << 5) | ('G'.charCodeAt(0) - 64);
-  edid.set([manufacturer >>> 8, manufacturer & 0xff, 0x01, 0x00, 0, 0, 0, 0, 1, 2025 - 1990]);
+  edid.set([manufacturer >>> 8, manufacturer & 0xff, 0x01, 0x00, 0, 0, 0, 0, 1, 2025 - 1990], 8);
   edid.set([1, 4], 18);
   // Section 3.6: digital, 8 bits a colour, DisplayPort; size at 96 dots an inch in centimetres; gamma 2.2; sRGB, and
   // the preferred timing is the native one.

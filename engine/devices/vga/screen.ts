@@ -219,7 +219,7 @@ export class VgaScreen {
     const { crtc, attribute } = registers;
     const style = this.#style;
     const attrMode = attribute[ATTR_MODE] ?? 0;
-    style.blink = (attrMode & AR10_BLINK) !== 0;
+    style.blink = (attrMode & AR10_BLINK) !== 0 && !dispi.enabled;
     style.blinkPhase = retrace.blinkPhase;
     style.lineGraphics = (attrMode & AR10_LINE_GRAPHICS) !== 0;
     style.underlineRow = (crtc[CRTC_UNDERLINE] ?? 0) & 0x1f;

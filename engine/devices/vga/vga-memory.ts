@@ -113,7 +113,9 @@ export class VgaMemory implements MmioHandler {
     this.#byteMask = dispi ? this.bytes.length - 1 : 0x3ffff;
     this.#wordMask = this.#byteMask >>> 2;
     const mode = graphics[GFX_MODE] ?? 0;
-    if (packed || ((sequencer[SEQ_MEMORY_MODE] ?? 0) & SR4_CHAIN_4) !== 0) {
+    if (dispi) {
+      this.#path = packed ? LINEAR : PLANAR;
+    } else if (((sequencer[SEQ_MEMORY_MODE] ?? 0) & SR4_CHAIN_4) !== 0) {
       this.#path = LINEAR;
     } else {
       this.#path = (mode & GR5_ODD_EVEN) !== 0 ? ODD_EVEN : PLANAR;
