@@ -6,14 +6,14 @@ import {
   type VgaRegisters,
 } from './vga-registers.ts';
 
-export const OPAQUE_BLACK = 0xff000000;
+export const OPAQUE_BLACK = 0xff000000 | 0;
 
-/** Colours as the pixels of an RGBA byte array read as little-endian 32-bit words: 0xAABBGGRR. */
+/** Colours as pixels of an RGBA byte array read as little-endian words 0xAABBGGRR, signed as bit operations give them. */
 export class Palette {
   /** By pixel value, in modes of 256 colours. */
-  readonly colors256 = new Uint32Array(256);
+  readonly colors256 = new Int32Array(256);
   /** By attribute, in text modes and modes of 16 colours or fewer. */
-  readonly colors16 = new Uint32Array(16);
+  readonly colors16 = new Int32Array(16);
 
   update(registers: VgaRegisters): void {
     const { dac, attribute, pelMask, dac8Bit } = registers;

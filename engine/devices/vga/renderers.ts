@@ -23,7 +23,7 @@ export type LineRenderer = (
   mode: DisplayMode,
   palette: Palette,
   style: TextStyle,
-  out: Uint32Array,
+  out: Int32Array,
   base: number,
   y: number,
   x0: number,
@@ -151,12 +151,13 @@ const renderLinear8: LineRenderer = (vram, mode, palette, _style, out, base, y, 
 };
 
 const renderLinear15: LineRenderer = (vram, mode, _palette, _style, out, base, y, x0, x1) => {
-  for (let x = x0, at = (mode.lineAddress[y] ?? 0) + x0 * 2; x < x1; x++, at += 2) {
-    const pixel = (vram[at] ?? 0) | ((vram[at + 1] ?? 0) << 8);
+  const line = new Uint16Array(vram.buffer, vram.byteOffset + (mode.lineAddress[y] ?? 0) + x0 * 2, x1 - x0);
+  for (let i = 0; i < line.length; i++) {
+    const pixel = line[i] ?? 0;
     const red = (pixel >>> 10) & 31;
     const green = (pixel >>> 5) & 31;
     const blue = pixel & 31;
-    out[base + x] =
+    out[base + x0 + i] =
       OPAQUE_BLACK |
       (((blue << 3) | (blue >>> 2)) << 16) |
       (((green << 3) | (green >>> 2)) << 8) |
@@ -165,12 +166,13 @@ const renderLinear15: LineRenderer = (vram, mode, _palette, _style, out, base, y
 };
 
 const renderLinear16: LineRenderer = (vram, mode, _palette, _style, out, base, y, x0, x1) => {
-  for (let x = x0, at = (mode.lineAddress[y] ?? 0) + x0 * 2; x < x1; x++, at += 2) {
-    const pixel = (vram[at] ?? 0) | ((vram[at + 1] ?? 0) << 8);
+  const line = new Uint16Array(vram.buffer, vram.byteOffset + (mode.lineAddress[y] ?? 0) + x0 * 2, x1 - x0);
+  for (let i = 0; i < line.length; i++) {
+    const pixel = line[i] ?? 0;
     const red = pixel >>> 11;
     const green = (pixel >>> 5) & 63;
     const blue = pixel & 31;
-    out[base + x] =
+    out[base + x0 + i] =
       OPAQUE_BLACK |
       (((blue << 3) | (blue >>> 2)) << 16) |
       (((green << 2) | (green >>> 4)) << 8) |
@@ -185,8 +187,12 @@ const renderLinear24: LineRenderer = (vram, mode, _palette, _style, out, base, y
 };
 
 const renderLinear32: LineRenderer = (vram, mode, _palette, _style, out, base, y, x0, x1) => {
-  for (let x = x0, at = (mode.lineAddress[y] ?? 0) + x0 * 4; x < x1; x++, at += 4) {
-    out[base + x] = OPAQUE_BLACK | ((vram[at] ?? 0) << 16) | ((vram[at + 1] ?? 0) << 8) | (vram[at + 2] ?? 0);
+  // Lines and pixels of 32 bits are always aligned to words.
+  const line = new Int32Array(vram.buffer, vram.byteOffset + (mode.lineAddress[y] ?? 0) + x0 * 4, x1 - x0);
+  const to = base + x0;
+  for (let i = 0; i < line.length; i++) {
+    const pixel = line[i] ?? 0;
+    out[to + i] = OPAQUE_BLACK | ((pixel & 0xff) << 16) | (pixel & 0xff00) | ((pixel >>> 16) & 0xff);
   }
 };
 

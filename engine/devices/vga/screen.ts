@@ -170,7 +170,7 @@ export class VgaScreen {
     const { rgba } = into;
     const aligned = (rgba.byteOffset & 3) === 0;
     const pixels = into.width * into.height;
-    const out = aligned ? new Uint32Array(rgba.buffer, rgba.byteOffset, pixels) : new Uint32Array(pixels);
+    const out = aligned ? new Int32Array(rgba.buffer, rgba.byteOffset, pixels) : new Int32Array(pixels);
     const renderer = rendererFor(mode);
     const vram = this.#parts.memory.bytes;
     for (let y = y0; y < y1; y++) {
