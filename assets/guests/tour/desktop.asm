@@ -501,6 +501,28 @@ draw_panel:
         mov r11d, 1
         mov esi, .subtitle
         call draw_string
+        add r8d, 24                     ; the summary
+        mov edi, text_buffer
+        mov eax, [passed]
+        call format_decimal
+        mov rax, ' passed'
+        mov [rdi], rax
+        mov r10d, COLOUR_PASS
+        mov esi, text_buffer
+        call draw_string
+        cmp dword [failed], 0
+        je .all_passed
+        add r8d, 16
+        mov edi, text_buffer
+        mov eax, [failed]
+        call format_decimal
+        mov rax, ' failed'
+        mov [rdi], rax
+        mov r10d, COLOUR_FAIL
+        mov esi, text_buffer
+        call draw_string
+.all_passed:
+        mov r10d, COLOUR_DETAIL
 
         mov r8d, [panel_x]              ; the hint at the lower edge
         add r8d, 28
@@ -534,7 +556,16 @@ draw_panel:
 .house_end:
 .title: db 'Lodge', 0
 .subtitle: db 'a tour of this machine', 0
-.hint: db 'q or Esc: power off    r: restart    everything you type is echoed here and on the serial port', 0
+.hint: db 'q or Esc: power off   r: restart   keys are echoed on serial too', 0
+
+; Writes EAX below 100 without a leading zero to RDI and moves it on.
+format_decimal:
+        cmp eax, 10
+        jae format_two
+        add al, '0'
+        mov [rdi], al
+        inc edi
+        ret
 
 ; The log's PASS and FAIL lines in two columns.
 draw_results:

@@ -80,6 +80,8 @@ setup_interrupts:
         dw irq_nothing
         db VECTOR_LAPIC
         dw irq_lapic
+        db VECTOR_IOAPIC
+        dw irq_ioapic
         db VECTOR_SPURIOUS
         dw irq_nothing
 
@@ -210,9 +212,15 @@ end_slave:
         pop rax
         iretq
 
+irq_ioapic:
+        push rax
+        inc qword [ioapic_ticks]
+        jmp end_lapic
+
 irq_lapic:
         push rax
         inc qword [lapic_ticks]
+end_lapic:
         mov eax, LAPIC
         mov dword [rax + 0xB0], 0
         pop rax

@@ -31,9 +31,13 @@ SEL_CODE64      equ 0x18
 SEL_CODE16      equ 0x20
 SEL_DATA16      equ 0x28
 SEL_SMALL       equ 0x30                ; data of 256 bytes, for the limit probe
+SEL_USER_DATA   equ 0x38                ; in the order SYSRET wants
+SEL_USER_CODE   equ 0x40
+SEL_TSS         equ 0x48
 
 VECTOR_IRQ      equ 0x20                ; 16 lines of the two 8259s
 VECTOR_LAPIC    equ 0x40
+VECTOR_IOAPIC   equ 0x41
 VECTOR_SPURIOUS equ 0xFF
 
 CONFIG_AUTOQUIT equ 1
@@ -96,7 +100,10 @@ hpet_address:   resq 1
 table_count:    resd 1
 table_errors:   resd 1
 s5_found:       resd 1
+tss:            resb 104
 ioapic_address: resd 1
+ioapic_pin:     resd 1                  ; where the 8254 arrives
+ioapic_ticks:   resq 1
 processor_count: resd 1
 processors_up:  resd 1
 cpu_name:       resb 64

@@ -22,6 +22,7 @@ long_main:
 
         call probe_processor
         call probe_exceptions
+        call probe_user_mode
         call probe_fpu
         call probe_sse
         call probe_memory_map

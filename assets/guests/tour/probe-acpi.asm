@@ -303,6 +303,14 @@ read_madt:
         inc dword [processor_count]
         jmp .skip
 .not_processor:
+        cmp byte [rsi], 2               ; an override of an ISA line: is it the timer's?
+        jne .not_override
+        cmp byte [rsi + 3], 0
+        jne .skip
+        mov eax, [rsi + 4]
+        mov [ioapic_pin], eax
+        jmp .skip
+.not_override:
         cmp byte [rsi], 1               ; an I/O APIC
         jne .skip
         cmp dword [ioapic_address], 0

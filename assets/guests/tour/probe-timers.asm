@@ -524,10 +524,43 @@ probe_apic:
         call print_decimal
         say ' lines'
         call end_line
+
+        ; The 8254, which the 8259s have masked again, comes by this way too.
+        mov qword [ioapic_ticks], 0
+        mov r8d, [ioapic_pin]
+        lea r8d, [r8 + r8 + 0x10]       ; redirection entry
+        mov ecx, LAPIC
+        mov eax, [rcx + 0x20]           ; this processor's APIC ID, in bits 24-31
+        lea ecx, [r8 + 1]
+        mov [rsi], ecx
+        mov [rsi + 0x10], eax
+        mov [rsi], r8d
+        mov dword [rsi + 0x10], VECTOR_IOAPIC
+        mov edi, 1000
+        call set_deadline
+        sti
+.ioapic_wait:
+        pause
+        call check_deadline
+        jc .ioapic_over
+        cmp qword [ioapic_ticks], 2
+        jb .ioapic_wait
+.ioapic_over:
+        cli
+        mov [rsi], r8d
+        mov dword [rsi + 0x10], 0x10000
+        cmp qword [ioapic_ticks], 2
+        verdict 'ioapic-timer'
+        say '8254 on line '
+        mov eax, [ioapic_pin]
+        call print_decimal
+        call end_line
 .no_ioapic:
 
         ; INIT and two start-up messages to everyone else; each that wakes counts itself.
         mov dword [processors_up], 1
+        cmp dword [processor_count], 1
+        adc dword [processor_count], 0  ; without a table there is this one
         cmp dword [processor_count], 2
         jb .all_up
         mov esi, smp_code

@@ -153,6 +153,11 @@ gdt:
         dq 0x00009B000000FFFF           ; 16-bit code
         dq 0x000093000000FFFF           ; 16-bit data
         dq 0x00409300000000FF           ; 256 bytes of data
+        dq 0x00CFF3000000FFFF           ; the user's data
+        dq 0x00AFFB000000FFFF           ; the user's 64-bit code
+        dw 103, tss                     ; 64-bit task state
+        db 0, 0x89, 0, 0
+        dq 0
 gdt_end:
 gdt_pointer:
         dw gdt_end - gdt - 1

@@ -13,6 +13,7 @@
 %include "interrupts.asm"
 %include "main.asm"
 %include "probe-cpu.asm"
+%include "probe-user.asm"
 %include "probe-memory.asm"
 %include "probe-acpi.asm"
 %include "probe-timers.asm"

@@ -660,14 +660,15 @@ function floatingPoint(): string[] {
       `fi${name} | m16 | DE /${digit}`,
       `fi${name} | m32 | DA /${digit}`,
       `f${name} | sti | D8 ${hex(0xc0 + digit * 8)} +r`,
-      `f${name} | st0,sti | D8 ${hex(0xc0 + digit * 8)} +r`,
     ];
-    if (digit === 2 || digit === 3) return [...memory, `f${name} | | D8 ${hex(0xc1 + digit * 8)}`];
+    const toTop = `f${name} | st0,sti | D8 ${hex(0xc0 + digit * 8)} +r`;
+    if (digit === 2 || digit === 3) return [...memory, toTop, `f${name} | | D8 ${hex(0xc1 + digit * 8)}`];
     // With the stack register as destination, sub and subr, div and divr change places.
     const base = digit < 4 ? 0xc0 + digit * 8 : 0xc0 + (digit ^ 1) * 8;
     return [
       ...memory,
       `f${name} | sti,st0 | DC ${hex(base)} +r`,
+      toTop,
       `f${name}p | sti,st0 | DE ${hex(base)} +r`,
       `f${name}p | sti | DE ${hex(base)} +r`,
       `f${name}p | | DE ${hex(base + 1)}`,

@@ -192,7 +192,7 @@ const anywhere = expand(
   '{fild fist fistp fisttp fiadd fimul ficom ficomp fisub fisubr fidiv fidivr} {word dword} [ebx]',
   '{fild fistp fisttp} qword [ebx]',
   '{fld fst fstp fxch ffree fucom fucomp fcomi fcomip fucomi fucomip fcom fcomp} {st1 st7}',
-  '{fadd fmul fsub fsubr fdiv fdivr} {st3 st0,st3 st3,st0}',
+  '{fadd fmul fsub fsubr fdiv fdivr} {st3 st0,st3 st3,st0 st0,st0}',
   '{faddp fmulp fsubp fsubrp fdivp fdivrp} {st3 st3,st0}',
   '{faddp fmulp fsubp fsubrp fdivp fdivrp fxch}',
   'fcmov{b e be u nb ne nbe nu} {st0,st2}'.replace('{st0,st2}', 'st2'),
