@@ -1,0 +1,84 @@
+import { closeSync, constants, openSync, readFileSync } from 'node:fs';
+import { arch, cpus, freemem, platform, release, totalmem } from 'node:os';
+import { HostError } from '../base/host-error.ts';
+import { findFirmware } from '../firmware/find-firmware.ts';
+
+export interface AcceleratorReport {
+  readonly name: 'kvm' | 'software';
+  readonly usable: boolean;
+  /** What it is, or why it is not usable, in one line. */
+  readonly detail: string;
+}
+
+/** What this host offers to machines: the contents of `lodge doctor`. */
+export interface HostReport {
+  readonly versions: { readonly lodge: string; readonly node: string; readonly v8: string };
+  readonly host: { readonly platform: string; readonly release: string; readonly arch: string };
+  readonly processors: { readonly count: number; readonly model: string };
+  readonly memory: { readonly totalMegabytes: number; readonly freeMegabytes: number };
+  readonly firmware:
+    | { readonly found: true; readonly bios: string; readonly vgaBios: string }
+    | { readonly found: false; readonly problem: string; readonly remedy: string };
+  /** Best first: 'auto' takes the first usable one. */
+  readonly accelerators: readonly AcceleratorReport[];
+}
+
+/** Looks at the host without changing it. */
+export function hostReport(): HostReport {
+  const processors = cpus();
+  return {
+    versions: { lodge: lodgeVersion(), node: process.versions.node, v8: process.versions.v8 },
+    host: { platform: platform(), release: release(), arch: arch() },
+    processors: { count: processors.length, model: processors[0]?.model.trim() ?? 'unknown' },
+    memory: { totalMegabytes: Math.floor(totalmem() / 2 ** 20), freeMegabytes: Math.floor(freemem() / 2 ** 20) },
+    firmware: firmwareReport(),
+    accelerators: [
+      kvmReport(),
+      {
+        name: 'software',
+        usable: true,
+        detail: "Lodge's own x86-64 processor, interpreting (the just-in-time compiler is not built yet)",
+      },
+    ],
+  };
+}
+
+export function lodgeVersion(): string {
+  const parsed: unknown = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'));
+  return typeof parsed === 'object' && parsed !== null && 'version' in parsed ? String(parsed.version) : 'unknown';
+}
+
+function firmwareReport(): HostReport['firmware'] {
+  try {
+    return { found: true, ...findFirmware().from };
+  } catch (error) {
+    if (error instanceof HostError) {
+      const remedy = error.remedy ?? 'install SeaBIOS again';
+      return { found: false, problem: error.message.replace(`; ${remedy}`, ''), remedy };
+    }
+    throw error;
+  }
+}
+
+/** KVM support itself is not part of this build; the device is looked at so that the answer is complete. */
+function kvmReport(): AcceleratorReport {
+  const notBuilt = 'not built yet: Lodge does not use KVM so far';
+  const no = (detail: string): AcceleratorReport => ({ name: 'kvm', usable: false, detail });
+  if (platform() !== 'linux') {
+    return no(`${notBuilt}; and KVM exists only on Linux`);
+  }
+  try {
+    closeSync(openSync('/dev/kvm', constants.O_RDWR));
+    return no(`${notBuilt} (/dev/kvm is there and may be opened)`);
+  } catch (error) {
+    switch ((error as NodeJS.ErrnoException).code) {
+      case 'ENOENT':
+        return no(`${notBuilt}; and /dev/kvm is missing (no virtualization in this kernel or processor)`);
+      case 'EACCES':
+      case 'EPERM':
+        return no(`${notBuilt}; and /dev/kvm may not be opened (add this user to the group kvm)`);
+      default:
+        return no(`${notBuilt}; and /dev/kvm cannot be opened (${(error as NodeJS.ErrnoException).code ?? error})`);
+    }
+  }
+}

@@ -1,0 +1,114 @@
+import type { HostError } from '../../engine/base/host-error.ts';
+import { type MachineConfigInput, type SerialTarget, usageError } from '../../engine/config/machine-config.ts';
+
+/** Values of `lodge run` options as text becomes them; each throws HostError('usage') with one line. */
+
+export function wholeNumber(option: string, text: string, unit: string): number {
+  if (!/^-?\d{1,15}$/.test(text)) {
+    throw usageError(`${option} ${text}: is not a whole number`, `give a number of ${unit}`);
+  }
+  return Number(text);
+}
+
+export function seconds(option: string, text: string): number {
+  if (!/^\d{1,9}(\.\d+)?$/.test(text)) {
+    throw usageError(`${option} ${text}: is not a time`, 'give a number of seconds');
+  }
+  return Number(text);
+}
+
+type Disk = NonNullable<MachineConfigInput['disks']>[number];
+
+/** Takes `,key=value` and `,flag` parts from the end of a path; a comma in a name is no harm unless it looks so. */
+function splitMedium(
+  option: string,
+  text: string,
+  known: readonly string[],
+): [path: string, parts: Map<string, string>] {
+  const parts = new Map<string, string>();
+  let path = text;
+  for (;;) {
+    const match = /^(.*),([a-z]+)(?:=([^,=]*))?$/s.exec(path);
+    const [, rest, key, value] = match ?? [];
+    if (rest === undefined || key === undefined) {
+      return [path, parts];
+    }
+    if (!known.includes(value === undefined ? key : `${key}=`)) {
+      if (value === undefined && !known.includes(`${key}=`)) {
+        // 'disk,old' is more likely a file's name than a misspelt flag; the file is looked for under this name.
+        return [path, parts];
+      }
+      const choices = known.map((name) => (name.endsWith('=') ? `${name}…` : name)).join(', ');
+      const what = value === undefined ? `'${key}' needs a value` : `there is no '${key}='`;
+      throw usageError(`${option} ${text}: ${what}`, `after a comma, give ${choices}`);
+    }
+    if (parts.has(key)) {
+      throw usageError(`${option} ${text}: '${key}' is given twice`, 'give it once');
+    }
+    parts.set(key, value ?? '');
+    path = rest;
+  }
+}
+
+/** `FILE[,bus=ide][,port=0…3][,readonly]` */
+export function disk(option: string, text: string): Disk {
+  const [path, parts] = splitMedium(option, text, ['bus=', 'port=', 'readonly']);
+  const port = parts.get('port');
+  return {
+    path,
+    bus: parts.get('bus'),
+    readOnly: parts.has('readonly'),
+    port: port === undefined ? undefined : wholeNumber(`${option} ${path},port=`, port, 'the port, 0 to 3'),
+  };
+}
+
+/** `FILE[,readonly]` */
+export function floppy(option: string, text: string): { path: string; readOnly: boolean } {
+  const [path, parts] = splitMedium(option, text, ['readonly']);
+  return { path, readOnly: parts.has('readonly') };
+}
+
+export function serial(option: string, text: string): SerialTarget {
+  if (text === 'stdio' || text === 'none') {
+    return { kind: text };
+  }
+  if (text.startsWith('file:')) {
+    return { kind: 'file', path: text.slice('file:'.length) };
+  }
+  throw usageError(`${option} ${text}: is not known`, 'give stdio, none or file:PATH');
+}
+
+function splitMoment(option: string, text: string, example: string): [what: string, atSeconds: number] {
+  const at = text.lastIndexOf('@');
+  if (at < 0) {
+    throw usageError(`${option} ${text}: says no moment`, `write ${example}`);
+  }
+  const moment = text.slice(at + 1);
+  if (!/^\d{1,9}(\.\d+)?$/.test(moment)) {
+    throw usageError(`${option} ${text}: '${moment}' is not a number of seconds`, `write ${example}`);
+  }
+  return [text.slice(0, at), Number(moment)];
+}
+
+/** `FILE.png@SECONDS` */
+export function screenshot(option: string, text: string): { path: string; atSeconds: number } {
+  const [path, atSeconds] = splitMoment(option, text, 'FILE.png@SECONDS');
+  return { path, atSeconds };
+}
+
+const ESCAPES: Readonly<Record<string, string>> = { n: '\n', r: '\r', t: '\t', e: '\x1b', b: '\b', '\\': '\\' };
+
+/** `TEXT@SECONDS`; in the text `\n`, `\t`, `\e`, `\b` and `\\` are what they are in C. */
+export function typed(option: string, text: string): { text: string; atSeconds: number } {
+  const [what, atSeconds] = splitMoment(option, text, '"TEXT@SECONDS"');
+  return { text: what.replace(/\\(.)/gs, (both, letter: string) => ESCAPES[letter] ?? both), atSeconds };
+}
+
+/** What an error says to the user: one line, with the remedy unless the message has it already. */
+export function oneLine(error: HostError): string {
+  const message =
+    error.remedy === undefined || error.message.includes(error.remedy)
+      ? error.message
+      : `${error.message}; ${error.remedy}`;
+  return message.replace(/\s*[\r\n]+\s*/g, ' ').trim();
+}

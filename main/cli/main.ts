@@ -1,0 +1,229 @@
+import { Command, CommanderError } from 'commander';
+import { HostError } from '../../engine/base/host-error.ts';
+import {
+  BOOT_DEVICES,
+  MAX_CPUS,
+  MAX_MEMORY_MEGABYTES,
+  type MachineConfig,
+  type MachineConfigInput,
+  MIN_CPUS,
+  MIN_MEMORY_MEGABYTES,
+  usageError,
+} from '../../engine/config/machine-config.ts';
+import { validateMachineConfig } from '../../engine/config/validate-machine-config.ts';
+import { hostFiles } from '../../engine/process/host-files.ts';
+import { hostReport, lodgeVersion } from '../../engine/process/host-report.ts';
+import type { StartMachine } from '../../engine/process/run-machine.ts';
+import * as parse from './command-line.ts';
+import { doctorText } from './doctor-command.ts';
+import { EXIT_FAILURE, EXIT_USAGE } from './exit-codes.ts';
+import { runMachine } from './run-command.ts';
+import { standardInput } from './serial-console.ts';
+
+interface RunFlags {
+  readonly name?: string;
+  readonly accel?: string;
+  readonly cpus?: number;
+  readonly memory?: number;
+  readonly kernel?: string;
+  readonly initrd?: string[];
+  readonly append?: string;
+  readonly disk?: ReturnType<typeof parse.disk>[];
+  readonly cdrom?: string;
+  readonly floppy?: ReturnType<typeof parse.floppy>;
+  readonly boot?: string[];
+  readonly bios?: string;
+  readonly debugExit?: boolean;
+  readonly serial?: ReturnType<typeof parse.serial>;
+  readonly headless?: boolean;
+  readonly timeout?: number;
+  /** Commander's name for `--no-reboot`. */
+  readonly reboot?: boolean;
+  readonly virtualTime?: boolean;
+  readonly screenshot?: ReturnType<typeof parse.screenshot>[];
+  readonly type?: ReturnType<typeof parse.typed>[];
+  readonly verbose?: boolean;
+}
+
+/** For options that may be given once: a second one is a mistake, not a correction. */
+function once<T>(option: string, convert: (text: string) => T): (text: string, previous: T | undefined) => T {
+  return (text, previous) => {
+    if (previous !== undefined) {
+      throw usageError(`${option} ${text}: is given twice`, `give ${option} once`);
+    }
+    return convert(text);
+  };
+}
+
+function every<T>(convert: (text: string) => T): (text: string, previous: T[] | undefined) => T[] {
+  return (text, previous) => [...(previous ?? []), convert(text)];
+}
+
+const asText = (text: string) => text;
+
+/** What the flags of `lodge run` say. The serial port goes to the terminal unless told otherwise. */
+function configInput(flags: RunFlags): MachineConfigInput {
+  return {
+    name: flags.name,
+    accel: flags.accel,
+    cpus: flags.cpus,
+    memoryMegabytes: flags.memory,
+    firmware: { bios: flags.bios },
+    boot: { order: flags.boot, kernel: flags.kernel, initrd: flags.initrd, append: flags.append },
+    disks: flags.disk,
+    cdrom: flags.cdrom === undefined ? undefined : { path: flags.cdrom },
+    floppy: flags.floppy,
+    serial: flags.serial ?? { kind: 'stdio' },
+    debugExit: flags.debugExit,
+    headless: flags.headless,
+    timeoutSeconds: flags.timeout,
+    noReboot: flags.reboot === false,
+    virtualTime: flags.virtualTime,
+    screenshots: flags.screenshot,
+    typed: flags.type,
+  };
+}
+
+function addRunOptions(command: Command): Command {
+  const number = (option: string, unit: string) => once(option, (text) => parse.wholeNumber(option, text, unit));
+  return command
+    .option('--accel <KIND>', 'processor: auto or software', once('--accel', asText))
+    .option(
+      '--cpus <N>',
+      `processors, ${MIN_CPUS} to ${MAX_CPUS}`,
+      number('--cpus', `processors, ${MIN_CPUS} to ${MAX_CPUS}`),
+    )
+    .option(
+      '--memory <MB>',
+      `megabytes of memory, ${MIN_MEMORY_MEGABYTES} to ${MAX_MEMORY_MEGABYTES}`,
+      number('--memory', `megabytes, ${MIN_MEMORY_MEGABYTES} to ${MAX_MEMORY_MEGABYTES}`),
+    )
+    .option('--kernel <FILE>', 'start this kernel (Linux, PVH ELF or Multiboot)', once('--kernel', asText))
+    .option('--initrd <FILE>', 'ramdisk or module for the kernel (repeatable)', every(asText))
+    .option('--append <TEXT>', 'command line of the kernel', once('--append', asText))
+    .option(
+      '--disk <FILE[,bus=ide][,port=N][,readonly]>',
+      'raw hard disk image (repeatable)',
+      every((text) => parse.disk('--disk', text)),
+    )
+    .option('--cdrom <FILE>', 'ISO image in the CD-ROM drive', once('--cdrom', asText))
+    .option(
+      '--floppy <FILE[,readonly]>',
+      'floppy image in drive A',
+      once('--floppy', (text) => parse.floppy('--floppy', text)),
+    )
+    .option(
+      '--boot <ORDER>',
+      `boot order, from ${BOOT_DEVICES.join(',')}`,
+      once('--boot', (text) => text.split(',')),
+    )
+    .option('--bios <FILE>', 'firmware image instead of the one found', once('--bios', asText))
+    .option('--debug-exit', 'port 0xF4 ends the run with the exit code value*2+1')
+    .option(
+      '--serial <TARGET>',
+      'first serial port: stdio (default), file:PATH or none',
+      once('--serial', (text) => parse.serial('--serial', text)),
+    )
+    .option('--headless', 'no window')
+    .option(
+      '--timeout <SECONDS>',
+      'end the run after so many seconds of guest time',
+      once('--timeout', (text) => parse.seconds('--timeout', text)),
+    )
+    .option('--no-reboot', 'a guest that restarts ends the run')
+    .option('--virtual-time', 'time follows executed instructions: every run is the same')
+    .option(
+      '--screenshot <FILE.png@SECONDS>',
+      'write a picture of the screen at that time (repeatable)',
+      every((text) => parse.screenshot('--screenshot', text)),
+    )
+    .option(
+      '--type <TEXT@SECONDS>',
+      'type on the keyboard at that time; \\n is Enter, {F12} a key (repeatable)',
+      every((text) => parse.typed('--type', text)),
+    )
+    .option('--name <TEXT>', 'name of the machine', once('--name', asText))
+    .option('--verbose', 'tell more on standard error');
+}
+
+async function loadStartMachine(): Promise<StartMachine> {
+  const module: { startMachine?: StartMachine } = await import('../../engine/process/run-machine.ts');
+  if (module.startMachine === undefined) {
+    throw new HostError('not-built', 'running machines is not built yet in this version of lodge');
+  }
+  return module.startMachine;
+}
+
+/** Carries out a command line (without the names of node and script); returns the exit code. */
+export async function lodge(argv: readonly string[]): Promise<number> {
+  const complain = (line: string) => {
+    process.stderr.write(`lodge: ${line}\n`);
+  };
+  let exitCode = 0;
+  const program = new Command('lodge')
+    .description('Virtual machines on the desktop')
+    .version(lodgeVersion(), '--version', 'show the version')
+    .helpOption('--help', 'show this help')
+    .exitOverride()
+    // Errors of the command line are printed below, in one line.
+    .configureOutput({ outputError: () => {} });
+  addRunOptions(program.command('run').description('run a machine that is not registered anywhere')).action(
+    async (flags: RunFlags) => {
+      const config: MachineConfig = validateMachineConfig(configInput(flags), { files: hostFiles });
+      exitCode = await runMachine(config, await loadStartMachine(), {
+        stdin: standardInput(),
+        stdout: process.stdout,
+        complain,
+        verbose: flags.verbose ?? false,
+      });
+    },
+  );
+  program
+    .command('doctor')
+    .description('say what this host offers to machines')
+    .option('--json', 'for programs')
+    .action((flags: { json?: boolean }) => {
+      const report = hostReport();
+      process.stdout.write(flags.json === true ? `${JSON.stringify(report, null, 2)}\n` : doctorText(report));
+    });
+  try {
+    await program.parseAsync(argv, { from: 'user' });
+    return exitCode;
+  } catch (error) {
+    if (error instanceof CommanderError) {
+      if (error.exitCode === 0) {
+        return 0;
+      }
+      // Without a command, Commander has printed the help.
+      if (error.code !== 'commander.help') {
+        complain(`${commandLineProblem(error.message)}; see lodge ${argv[0] === 'run' ? 'run ' : ''}--help`);
+      }
+      return EXIT_USAGE;
+    }
+    if (error instanceof HostError) {
+      complain(parse.oneLine(error));
+      return error.code === 'not-built' ? EXIT_FAILURE : EXIT_USAGE;
+    }
+    complain(`internal error: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+    return EXIT_FAILURE;
+  }
+}
+
+/** Commander's message in one line: "unknown option '--memroy' (did you mean --memory?)". */
+function commandLineProblem(message: string): string {
+  return message
+    .replace(/^error: /, '')
+    .replace(/\s*\n\s*/g, ' ')
+    .replace('(Did you', '(did you')
+    .replace(/\.$/, '');
+}
+
+/** Runs the command line of this process and ends it. */
+export async function main(): Promise<never> {
+  // A reader of standard output that has gone is dealt with where output matters.
+  process.stdout.on('error', () => {});
+  process.stderr.on('error', () => {});
+  const code = await lodge(process.argv.slice(2));
+  await new Promise<void>((resolve) => process.stdout.write('', () => resolve()));
+  process.exit(code);
+}
