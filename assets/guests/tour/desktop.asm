@@ -501,7 +501,9 @@ draw_panel:
         mov r11d, 1
         mov esi, .subtitle
         call draw_string
-        add r8d, 24                     ; the summary
+        mov r8d, [panel_x]              ; the summary, beside the title
+        add r8d, 104 + 5 * 24 + 20
+        sub r9d, 22
         mov edi, text_buffer
         mov eax, [passed]
         call format_decimal
@@ -512,7 +514,7 @@ draw_panel:
         call draw_string
         cmp dword [failed], 0
         je .all_passed
-        add r8d, 16
+        add r8d, 8
         mov edi, text_buffer
         mov eax, [failed]
         call format_decimal
