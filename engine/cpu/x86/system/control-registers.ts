@@ -194,12 +194,11 @@ export class ControlRegisters {
 
   /** #GP if a present entry of the PAE page-directory-pointer table has reserved bits set (SDM 3A, 4.4.1). */
   #checkPageDirectoryPointers(cr3: number): void {
-    const { environment, state } = this.#core;
+    const { environment } = this.#core;
     const table = (cr3 & 0xffffffe0) >>> 0;
-    const a20 = state.u32(L.A20_MASK);
     const highBits = environment.maxPhysicalAddressBits - 32;
     for (let i = 0; i < 4; i++) {
-      const address = ((table + i * 8) & a20) >>> 0;
+      const address = table + i * 8;
       const low = environment.readPhysical32(address);
       const high = environment.readPhysical32(address + 4);
       if (low & 1 && (low & 0x1e6 || high >>> highBits)) {

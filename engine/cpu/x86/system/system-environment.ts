@@ -25,7 +25,7 @@ export interface SystemEnvironment {
   readApicMsr(msr: number): bigint | undefined;
   /** False: #GP(0). */
   writeApicMsr(msr: number, value: bigint): boolean;
-  /** Reads guest-physical memory (the PAE page-directory pointers). */
+  /** Reads guest-physical memory as page walks do, under the A20 mask: the PAE page-directory pointers. */
   readPhysical32(address: number): number;
   /**
    * MODE or RFLAGS.AC may have changed: choose the TLB in force (DTLB, ITLB) and stop decoding under the old mode.
