@@ -58,8 +58,15 @@ export function disk(option: string, text: string): Disk {
     path,
     bus: parts.get('bus'),
     readOnly: parts.has('readonly'),
-    port: port === undefined ? undefined : wholeNumber(`${option} ${path},port=`, port, 'the port, 0 to 3'),
+    port: port === undefined ? undefined : drivePort(option, path, port),
   };
+}
+
+function drivePort(option: string, path: string, text: string): number {
+  if (!/^\d{1,3}$/.test(text)) {
+    throw usageError(`${option} ${path},port=${text}: is not a port`, 'give a port from 0 to 3');
+  }
+  return Number(text);
 }
 
 /** `FILE[,readonly]` */

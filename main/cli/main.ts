@@ -17,7 +17,7 @@ import type { StartMachine } from '../../engine/process/run-machine.ts';
 import * as parse from './command-line.ts';
 import { doctorText } from './doctor-command.ts';
 import { EXIT_FAILURE, EXIT_USAGE } from './exit-codes.ts';
-import { runMachine } from './run-command.ts';
+import { type RunIo, runMachine } from './run-command.ts';
 import { standardInput } from './serial-console.ts';
 
 interface RunFlags {
@@ -154,11 +154,14 @@ async function loadStartMachine(): Promise<StartMachine> {
   return module.startMachine;
 }
 
+/** What the command uses of its process; replaced in tests. */
+export interface CliIo extends RunIo {
+  loadStartMachine(): Promise<StartMachine>;
+}
+
 /** Carries out a command line (without the names of node and script); returns the exit code. */
-export async function lodge(argv: readonly string[]): Promise<number> {
-  const complain = (line: string) => {
-    process.stderr.write(`lodge: ${line}\n`);
-  };
+export async function lodge(argv: readonly string[], io: CliIo): Promise<number> {
+  const { complain } = io;
   let exitCode = 0;
   const program = new Command('lodge')
     .description('Virtual machines on the desktop')
@@ -166,16 +169,14 @@ export async function lodge(argv: readonly string[]): Promise<number> {
     .helpOption('--help', 'show this help')
     .exitOverride()
     // Errors of the command line are printed below, in one line.
-    .configureOutput({ outputError: () => {} });
+    .configureOutput({
+      writeOut: (text) => io.stdout.write(text),
+      outputError: () => {},
+    });
   addRunOptions(program.command('run').description('run a machine that is not registered anywhere')).action(
     async (flags: RunFlags) => {
       const config: MachineConfig = validateMachineConfig(configInput(flags), { files: hostFiles });
-      exitCode = await runMachine(config, await loadStartMachine(), {
-        stdin: standardInput(),
-        stdout: process.stdout,
-        complain,
-        verbose: flags.verbose ?? false,
-      });
+      exitCode = await runMachine(config, await io.loadStartMachine(), { ...io, verbose: flags.verbose ?? io.verbose });
     },
   );
   program
@@ -184,7 +185,7 @@ export async function lodge(argv: readonly string[]): Promise<number> {
     .option('--json', 'for programs')
     .action((flags: { json?: boolean }) => {
       const report = hostReport();
-      process.stdout.write(flags.json === true ? `${JSON.stringify(report, null, 2)}\n` : doctorText(report));
+      io.stdout.write(flags.json === true ? `${JSON.stringify(report, null, 2)}\n` : doctorText(report));
     });
   try {
     await program.parseAsync(argv, { from: 'user' });
@@ -223,7 +224,15 @@ export async function main(): Promise<never> {
   // A reader of standard output that has gone is dealt with where output matters.
   process.stdout.on('error', () => {});
   process.stderr.on('error', () => {});
-  const code = await lodge(process.argv.slice(2));
+  const code = await lodge(process.argv.slice(2), {
+    stdin: standardInput(),
+    stdout: process.stdout,
+    complain: (line) => {
+      process.stderr.write(`lodge: ${line}\n`);
+    },
+    verbose: false,
+    loadStartMachine,
+  });
   await new Promise<void>((resolve) => process.stdout.write('', () => resolve()));
   process.exit(code);
 }
