@@ -75,6 +75,7 @@ export const CPU_FEATURES: readonly CpuFeature[] = [
   { name: 'tsc_adjust', register: '7.ebx', bit: 1 },
   { name: 'smep', register: '7.ebx', bit: 7 },
   { name: 'erms', register: '7.ebx', bit: 9, note: 'REP MOVSB and STOSB are the fastest copies' },
+  { name: 'invpcid', register: '7.ebx', bit: 10 },
   { name: 'smap', register: '7.ebx', bit: 20 },
   { name: 'umip', register: '7.ecx', bit: 2 },
   { name: 'arch_capabilities', register: '7.edx', bit: 29, note: 'an MSR that denies speculation weaknesses' },

@@ -369,7 +369,7 @@ export class System {
     this.#control.invlpg(address);
   }
 
-  /** INVPCID with the linear address of its descriptor. Not announced in CPUID. */
+  /** INVPCID with the linear address of its descriptor. */
   invpcid(type: bigint, descriptor: bigint): void {
     this.#control.invpcid(type, descriptor);
   }

@@ -143,13 +143,15 @@ export const ACCESS_DATA = 0x92;
 
 /** A processor in memory with GDT, IDT, TSS and stacks, in a mode of choice. */
 export class TestCpu {
+  /** The processor's whole record. */
+  readonly record = new Uint8Array(L.CPU_STATE_SIZE);
   readonly state: CpuState;
   readonly memory: FakeLinearMemory;
   readonly environment = new FakeEnvironment();
   readonly system: System;
 
   constructor(index = 0) {
-    this.state = new CpuState(new ArrayBuffer(L.CPU_STATE_SIZE), 0, index);
+    this.state = new CpuState(this.record.buffer, 0, index);
     this.memory = new FakeLinearMemory(0x200000, () => this.state.cpl);
     this.system = new System(this.state, this.memory, this.environment);
     this.system.reset('power-on');
