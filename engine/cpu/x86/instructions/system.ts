@@ -84,8 +84,8 @@ export function defineSystemInstructions(table: InstructionTable): void {
   }
   system('sgdt', '0F 01 /0 mem : Ma', { writes: true });
   system('sidt', '0F 01 /1 mem : Ma', { writes: true });
-  system('lgdt', '0F 01 /2 mem : Ma', { ...ends, privileged: true });
-  system('lidt', '0F 01 /3 mem : Ma', { ...ends, privileged: true });
+  system('lgdt', '0F 01 /2 mem : Mv', { ...ends, privileged: true });
+  system('lidt', '0F 01 /3 mem : Mv', { ...ends, privileged: true });
   system('smsw', '0F 01 /4 : Ev', { writes: true });
   table.define('lmsw', '0F 01 /6 : Ew', { ends: true, privileged: true, system: true }, (b) => {
     b.setField64(L.SCRATCH, op('i64.extend_i32_u', b.read(0, 2)));

@@ -1,0 +1,47 @@
+import type { Disposable } from '../base/disposable.ts';
+import type { AccessSize } from '../bus/bus.ts';
+import type { Nanos } from '../clock/clock.ts';
+import type { CpuSignals } from '../irq/cpu-signals.ts';
+
+/** Why a CPU backend came back. */
+export type RunExit =
+  /** The deadline, or the end of a slice near it, was reached. */
+  | { readonly reason: 'deadline' }
+  /** Someone asked for it. */
+  | { readonly reason: 'kicked' }
+  /** Every processor waits for an interrupt. */
+  | { readonly reason: 'halted' }
+  /** A processor shut down (triple fault). */
+  | { readonly reason: 'shutdown'; readonly cpu: number };
+
+/** What processors ask of the machine around them. All calls are synchronous and happen in the machine thread. */
+export interface CpuBus {
+  readPort(port: number, size: AccessSize): number;
+  writePort(port: number, size: AccessSize, value: number): void;
+  /** Physical accesses outside plain memory. */
+  readMmio(address: number, size: AccessSize): number;
+  writeMmio(address: number, size: AccessSize, value: number): void;
+  /** INTA. */
+  acknowledge(cpu: number): number;
+  tpr(cpu: number): number;
+  setTpr(cpu: number, value: number): void;
+  readApicMsr(cpu: number, msr: number): bigint | undefined;
+  writeApicMsr(cpu: number, msr: number, value: bigint): boolean;
+  /** A guest wrote its time-stamp counter: deadlines counted in it move. */
+  tscChanged(cpu: number): void;
+}
+
+/** Processors of a machine, by whatever means they run. */
+export interface CpuBackend extends Disposable {
+  readonly kind: 'kvm' | 'software';
+  readonly count: number;
+  /** The processor whose access is being carried out, for devices that belong to one (the local APIC). */
+  readonly current: number;
+  readonly signals: CpuSignals;
+  /** Runs until about `until`, or an exit. */
+  run(until: Nanos): RunExit;
+  /** Makes a running `run` come back after the present instruction. Callable from within device accesses. */
+  stopSoon(): void;
+  /** Power-on reset of all processors. */
+  reset(): void;
+}

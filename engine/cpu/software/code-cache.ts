@@ -1,0 +1,213 @@
+import { CODE_MAP, FRAME_READABLE, FRAMES } from '../../memory/arena.ts';
+import type { InstructionTable } from '../x86/instructions/definition.ts';
+import { BLOCK_TABLE, UOP_CACHE, UOP_CACHE_END } from './arena-layout.ts';
+import { type CodeSource, type DecodedBlock, Decoder, FetchFault } from './decoder.ts';
+import { blockSlot, type Interpreter } from './interpreter.ts';
+import { BLOCK_TABLE_BITS, UOP_HANDLER, UOP_IMMEDIATE, UOP_SIZE } from './micro-op.ts';
+
+/** Micro-operations that one block may take at most, with room to spare. */
+const BLOCK_RESERVE = 256 * UOP_SIZE;
+
+interface CachedBlock {
+  readonly slot: number;
+  readonly block: DecodedBlock;
+}
+
+/** Reads a code byte from a device window, for code outside plain memory. */
+export type ReadCodeByte = (physical: number) => number;
+
+class PageSource implements CodeSource {
+  readonly #bytes: Uint8Array;
+  readonly #readDevice: ReadCodeByte;
+  readonly #frames: Int32Array;
+  #page = 0;
+  #host = 0;
+  #nextHost = 0;
+  /** Physical page behind, once fetched. */
+  nextPage: number | undefined;
+  /** Translates the page behind; −1 when it cannot be fetched. */
+  fetchNext: () => number = () => -1;
+
+  constructor(arena: ArrayBufferLike, readDevice: ReadCodeByte) {
+    this.#bytes = new Uint8Array(arena);
+    this.#frames = new Int32Array(arena);
+    this.#readDevice = readDevice;
+  }
+
+  #hostOf(page: number): number {
+    const frame = this.#frames[(FRAMES >> 2) + (page >>> 12)] as number;
+    return frame & FRAME_READABLE ? (frame & ~0xfff) >>> 0 : 0;
+  }
+
+  open(page: number, fetchNext: () => number): void {
+    this.#page = page;
+    this.#host = this.#hostOf(page);
+    this.nextPage = undefined;
+    this.fetchNext = fetchNext;
+  }
+
+  byte(offset: number): number {
+    if (offset < 4096) {
+      return this.#host === 0 ? this.#readDevice(this.#page + offset) : (this.#bytes[this.#host + offset] as number);
+    }
+    if (this.nextPage === undefined) {
+      const page = this.fetchNext();
+      if (page < 0) {
+        throw new FetchFault();
+      }
+      this.nextPage = page;
+      this.#nextHost = this.#hostOf(page);
+    }
+    const rest = offset - 4096;
+    return this.#nextHost === 0
+      ? this.#readDevice(this.nextPage + rest)
+      : (this.#bytes[this.#nextHost + rest] as number);
+  }
+}
+
+/**
+ * Decoded code, shared by all processors: blocks of micro-operations by physical address and mode. A page that holds
+ * code is marked in CODE_MAP, so that writes to it are noticed; an overwritten block's micro-operations are turned into
+ * `stale` ones, which send whoever still runs or links to them back to the lookup.
+ */
+export class CodeCache {
+  readonly #view: DataView;
+  readonly #codeMap: Int32Array;
+  readonly #decoder: Decoder;
+  readonly #source: PageSource;
+  readonly #stale: number;
+  readonly #pages = new Map<number, CachedBlock[]>();
+  #next = UOP_CACHE;
+  /** Called when a page gets its first code: cached write permissions for it must go. */
+  onNewCodePage: () => void = () => {};
+  blocksDecoded = 0;
+  flushes = 0;
+
+  constructor(arena: ArrayBufferLike, table: InstructionTable, interpreter: Interpreter, readDevice: ReadCodeByte) {
+    this.#view = new DataView(arena);
+    this.#codeMap = new Int32Array(arena, CODE_MAP);
+    this.#decoder = new Decoder(arena, table, interpreter);
+    this.#source = new PageSource(arena, readDevice);
+    this.#stale = interpreter.special.stale;
+    this.flush();
+  }
+
+  /** Forgets everything. */
+  flush(): void {
+    this.flushes++;
+    new Uint8Array(this.#view.buffer, BLOCK_TABLE, 16 << BLOCK_TABLE_BITS).fill(0xff);
+    for (const page of this.#pages.keys()) {
+      this.#codeMap[page * 2] = 0;
+      this.#codeMap[page * 2 + 1] = 0;
+    }
+    this.#pages.clear();
+    this.#next = UOP_CACHE;
+  }
+
+  /**
+   * Decodes the block at physical address `physical` and enters it into the block table. `fetchNext` translates the page
+   * behind (−1: fault set). Returns false when the first instruction could not be fetched.
+   */
+  add(physical: number, mode: number, codeLimit: number, fetchNext: () => number): boolean {
+    if (this.#next + BLOCK_RESERVE > UOP_CACHE_END) {
+      this.flush();
+    }
+    const offset = physical & 0xfff;
+    this.#source.open(physical - offset, fetchNext);
+    let block: DecodedBlock;
+    try {
+      block = this.#decoder.decodeBlock(this.#source, offset, codeLimit, mode, this.#next);
+    } catch (error) {
+      if (error instanceof FetchFault) {
+        return false;
+      }
+      throw error;
+    }
+    this.#next = block.end;
+    this.blocksDecoded++;
+    const slot = blockSlot(physical, mode);
+    this.#view.setUint32(slot, physical, true);
+    this.#view.setInt32(slot + 4, mode, true);
+    this.#view.setUint32(slot + 8, block.start, true);
+    const entry = { slot, block };
+    const inPage = Math.min(block.bytes, 4096 - offset);
+    this.#mark(physical, inPage, entry);
+    if (block.straddles) {
+      const next = this.#source.nextPage as number;
+      this.#view.setUint32(block.start + UOP_IMMEDIATE, next, true);
+      this.#view.setUint32(block.start + UOP_IMMEDIATE + 4, physical, true);
+      this.#mark(next, block.bytes - inPage, entry);
+    }
+    return true;
+  }
+
+  #mark(physical: number, length: number, entry: CachedBlock): void {
+    const page = physical >>> 12;
+    const list = this.#pages.get(page);
+    if (list === undefined) {
+      this.#pages.set(page, [entry]);
+    } else {
+      list.push(entry);
+    }
+    const isNew = this.#codeMap[page * 2] === 0 && this.#codeMap[page * 2 + 1] === 0;
+    const first = (physical & 0xfff) >> 6;
+    const last = ((physical & 0xfff) + Math.max(1, length) - 1) >> 6;
+    for (let granule = first; granule <= last; granule++) {
+      const word = page * 2 + (granule >> 5);
+      this.#codeMap[word] = (this.#codeMap[word] as number) | (1 << (granule & 31));
+    }
+    if (isNew) {
+      this.onNewCodePage();
+    }
+  }
+
+  /** Bytes at `physical` (within one page) were written: drops the page's code if any of it was hit. */
+  written(physical: number, length: number): void {
+    const page = physical >>> 12;
+    const first = (physical & 0xfff) >> 6;
+    const last = Math.min(63, ((physical & 0xfff) + length - 1) >> 6);
+    for (let granule = first; granule <= last; granule++) {
+      if ((this.#codeMap[page * 2 + (granule >> 5)] as number) & (1 << (granule & 31))) {
+        this.#drop(page);
+        return;
+      }
+    }
+  }
+
+  /** Drops all code in a range of physical addresses (remapped memory). */
+  dropRange(base: number, length: number): void {
+    const first = Math.floor(base / 4096);
+    const last = Math.floor((base + length - 1) / 4096);
+    if (last - first > this.#pages.size) {
+      for (const page of [...this.#pages.keys()]) {
+        if (page >= first && page <= last) {
+          this.#drop(page);
+        }
+      }
+      return;
+    }
+    for (let page = first; page <= last; page++) {
+      this.#drop(page);
+    }
+  }
+
+  #drop(page: number): void {
+    const list = this.#pages.get(page);
+    if (list === undefined) {
+      return;
+    }
+    const view = this.#view;
+    for (const { slot, block } of list) {
+      for (let uop = block.start; uop < block.end; uop += UOP_SIZE) {
+        view.setUint16(uop + UOP_HANDLER, this.#stale, true);
+      }
+      if (view.getUint32(slot + 8, true) === block.start) {
+        view.setInt32(slot, -1, true);
+        view.setInt32(slot + 4, -1, true);
+      }
+    }
+    this.#pages.delete(page);
+    this.#codeMap[page * 2] = 0;
+    this.#codeMap[page * 2 + 1] = 0;
+  }
+}

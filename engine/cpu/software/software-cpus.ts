@@ -1,0 +1,251 @@
+import { randomBytes } from 'node:crypto';
+import { assert, defined } from '../../base/assert.ts';
+import { DisposableStore } from '../../base/disposable.ts';
+import type { Log } from '../../base/log.ts';
+import type { Nanos } from '../../clock/clock.ts';
+import type { CpuSignals } from '../../irq/cpu-signals.ts';
+import type { MachineMemory } from '../../memory/machine-memory.ts';
+import type { CpuBackend, CpuBus, RunExit } from '../cpu-backend.ts';
+import { buildInstructionTable } from '../x86/instructions/table.ts';
+import * as L from '../x86/layout.ts';
+import { CPU_STATES, MAX_CPUS } from './arena-layout.ts';
+import { CodeCache } from './code-cache.ts';
+import { buildInterpreter, type Interpreter } from './interpreter.ts';
+import { Processor, type ProcessorShared } from './processor.ts';
+import { type Operation, SYSTEM_OPERATIONS } from './system-operations.ts';
+
+/** Instructions that a processor runs before the next one gets its turn. */
+const QUANTUM = 20_000;
+/** Instructions between looks at the host's clock. */
+const HOST_SLICE = 200_000;
+
+/** How the software processors keep time. */
+export interface ExecutionTiming {
+  now(): Nanos;
+  /** Nanoseconds that one instruction takes in virtual time; undefined: the host's clock rules. */
+  readonly nanosPerInstruction: number | undefined;
+  readonly tscFrequencyHz: number;
+  timestamp(): bigint;
+}
+
+export interface SoftwareCpusOptions {
+  readonly count: number;
+  readonly memory: MachineMemory;
+  readonly bus: CpuBus;
+  readonly timing: ExecutionTiming;
+  readonly log: Log;
+}
+
+type Exports = { run(record: number): number };
+
+/** The table and the interpreter are the same for every machine of this process: built once. */
+let shared:
+  | { readonly table: ReturnType<typeof buildInstructionTable>; readonly interpreters: Map<number, Interpreter> }
+  | undefined;
+
+function interpreterFor(pages: number) {
+  shared ??= { table: buildInstructionTable(), interpreters: new Map() };
+  let interpreter = shared.interpreters.get(pages);
+  if (interpreter === undefined) {
+    interpreter = buildInterpreter(shared.table, pages);
+    shared.interpreters.set(pages, interpreter);
+  }
+  return { table: shared.table, interpreter };
+}
+
+/** Processors in software: one interpreter, run for each processor in turn in the machine thread. */
+export class SoftwareCpus implements CpuBackend {
+  readonly kind = 'software';
+  readonly count: number;
+  readonly signals: CpuSignals;
+  readonly processors: readonly Processor[];
+  readonly code: CodeCache;
+  readonly #timing: ExecutionTiming;
+  readonly #store = new DisposableStore();
+  #current = 0;
+  #running = false;
+  #stop = false;
+  #executed = 0;
+  #turn = 0;
+  #randomState = 0x9e3779b97f4a7c15n;
+
+  constructor(options: SoftwareCpusOptions) {
+    const { memory, bus, timing } = options;
+    assert(options.count >= 1 && options.count <= MAX_CPUS, 'unsupported number of processors');
+    this.count = options.count;
+    this.#timing = timing;
+    const arena = memory.arena.buffer;
+    const { table, interpreter } = interpreterFor(arena.byteLength / 0x10000);
+    const processorAt = (record: number) =>
+      defined(this.processors[(record - CPU_STATES) / L.CPU_STATE_SIZE], 'processor');
+    const code = new CodeCache(arena, table, interpreter, (physical) => bus.readMmio(physical, 1));
+    this.code = code;
+    const devices = {
+      readMmio: (physical: number, size: 1 | 2 | 4) => bus.readMmio(physical, size),
+      writeMmio: (physical: number, size: 1 | 2 | 4, value: number) => bus.writeMmio(physical, size, value),
+      codeWritten: (physical: number, size: number) => code.written(physical, size),
+    };
+    const instance = new WebAssembly.Instance(new WebAssembly.Module(interpreter.module), {
+      env: {
+        memory: memory.arena,
+        walk: (record: number, write: number) => processorAt(record).translation.walkForGenerated(write),
+        readMmio: (_record: number, physical: number, size: number) => bus.readMmio(physical >>> 0, size as 1 | 2 | 4),
+        writeMmio: (_record: number, physical: number, size: number, value: number) =>
+          bus.writeMmio(
+            physical >>> 0,
+            size as 1 | 2 | 4,
+            size === 4 ? value >>> 0 : value & (size === 1 ? 0xff : 0xffff),
+          ),
+        codeWritten: (_record: number, physical: number, size: number) => code.written(physical >>> 0, size),
+        system: (record: number, uop: number, operation: number) => processorAt(record).carryOut(uop, operation),
+      },
+    });
+    const { run } = instance.exports as Exports;
+    const operations: Operation[] = interpreter.operations.map((entry) =>
+      defined(SYSTEM_OPERATIONS[entry.name], `system operation ${entry.name}`),
+    );
+    const sharedByAll: ProcessorShared = {
+      arena,
+      interpreter,
+      operations,
+      code,
+      bus,
+      devices,
+      run,
+      exact: timing.nanosPerInstruction !== undefined,
+      random: () => this.#random(),
+    };
+    this.processors = Array.from(
+      { length: options.count },
+      (_, index) =>
+        new Processor(index, sharedByAll, {
+          cpuCount: options.count,
+          maxPhysicalAddressBits: 40,
+          tscFrequencyHz: timing.tscFrequencyHz,
+          log: options.log,
+          timestamp: () => timing.timestamp(),
+          readPhysical32: (address) => memory.readU32(address),
+        }),
+    );
+    code.onNewCodePage = () => {
+      for (const processor of this.processors) {
+        processor.translation.dropWriteTags();
+      }
+    };
+    this.#store.add(
+      memory.onRemap(({ base, length }) => {
+        code.dropRange(base, length);
+        for (const processor of this.processors) {
+          processor.translation.flush(true);
+        }
+      }),
+    );
+    this.#store.add(memory.onCodeWritten(({ base, length }) => code.written(base, length)));
+    this.#store.add(
+      memory.onDirtyTaken(() => {
+        for (const processor of this.processors) {
+          processor.translation.dropWriteTags();
+        }
+      }),
+    );
+    this.signals = {
+      setInterruptRequest: (cpu, pending) => this.processors[cpu]?.setInterruptRequest(pending),
+      nmi: (cpu) => this.processors[cpu]?.nmi(),
+      init: (cpu) => this.processors[cpu]?.init(),
+      startup: (cpu, vector) => this.processors[cpu]?.startup(vector),
+      smi: () => {},
+    };
+    this.reset();
+  }
+
+  /** In virtual time the same bits every time; else the host's. */
+  #random(): bigint {
+    if (this.#timing.nanosPerInstruction === undefined) {
+      return randomBytes(8).readBigUInt64LE();
+    }
+    let x = this.#randomState;
+    x ^= BigInt.asUintN(64, x << 13n);
+    x ^= x >> 7n;
+    x ^= BigInt.asUintN(64, x << 17n);
+    this.#randomState = x;
+    return x;
+  }
+
+  get current(): number {
+    return this.#current;
+  }
+
+  /** Instructions carried out since power-on by all processors, up to this moment. */
+  get executed(): number {
+    return this.#running ? this.#executed + (this.processors[this.#current]?.executed ?? 0) : this.#executed;
+  }
+
+  setA20(enabled: boolean): void {
+    for (const processor of this.processors) {
+      processor.setA20(enabled);
+    }
+  }
+
+  reset(): void {
+    for (const processor of this.processors) {
+      processor.reset();
+    }
+    this.#current = 0;
+    this.#turn = 0;
+  }
+
+  stopSoon(): void {
+    this.#stop = true;
+    if (this.#running) {
+      this.processors[this.#current]?.stopSoon();
+    }
+  }
+
+  run(until: Nanos): RunExit {
+    const { nanosPerInstruction } = this.#timing;
+    this.#stop = false;
+    let budget =
+      nanosPerInstruction === undefined
+        ? HOST_SLICE
+        : Math.max(1, Math.ceil((until - this.#timing.now()) / nanosPerInstruction));
+    let idle = 0;
+    while (budget > 0) {
+      const index = this.#turn;
+      const processor = defined(this.processors[index], 'processor');
+      if (processor.isShutDown) {
+        return { reason: 'shutdown', cpu: index };
+      }
+      if (!processor.runnable) {
+        idle++;
+        this.#turn = (index + 1) % this.count;
+        if (idle >= this.count) {
+          return { reason: 'halted' };
+        }
+        continue;
+      }
+      idle = 0;
+      this.#current = index;
+      this.#running = true;
+      const fuel = this.count === 1 ? Math.min(budget, 0x3fffffff) : Math.min(budget, QUANTUM);
+      const done = processor.runSlice(fuel);
+      this.#running = false;
+      this.#executed += done;
+      budget -= done;
+      this.#turn = (index + 1) % this.count;
+      if (processor.isShutDown) {
+        return { reason: 'shutdown', cpu: index };
+      }
+      if (this.#stop) {
+        return { reason: 'kicked' };
+      }
+      if (done === 0 && !processor.runnable) {
+        idle = 1;
+      }
+    }
+    return { reason: 'deadline' };
+  }
+
+  dispose(): void {
+    this.#store.dispose();
+  }
+}
