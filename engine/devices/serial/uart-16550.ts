@@ -305,7 +305,7 @@ export class Uart16550 implements Device, PioHandler {
 
   /** Error bits of the character that is next to be read; they appear in LSR when it gets there (8.3). */
   #headErrors(): number {
-    return this.#fifoCount > 0 ? (this.#fifo[this.#fifoHead] ?? 0) >>> ERROR_SHIFT : 0;
+    return this.#fifoCount > 0 ? ((this.#fifo[this.#fifoHead] ?? 0) >>> ERROR_SHIFT) & reg.LSR_ERRORS : 0;
   }
 
   get #capacity(): number {
