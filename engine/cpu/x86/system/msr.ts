@@ -29,6 +29,8 @@ export const IA32_CLOCK_MODULATION = 0x19a;
 export const IA32_THERM_INTERRUPT = 0x19b;
 export const IA32_THERM_STATUS = 0x19c;
 export const IA32_MISC_ENABLE = 0x1a0;
+export const MSR_TEMPERATURE_TARGET = 0x1a2;
+export const IA32_PACKAGE_THERM_STATUS = 0x1b1;
 export const IA32_DEBUGCTL = 0x1d9;
 export const IA32_MTRR_PHYSBASE0 = 0x200;
 export const IA32_MTRR_FIX64K_00000 = 0x250;
@@ -245,6 +247,9 @@ export class ModelSpecificRegisters {
         return (megahertz / 100n) << 8n;
       case IA32_PERF_STATUS:
         return (megahertz / 100n) << 8n;
+      case MSR_TEMPERATURE_TARGET:
+        // 100 °C, with no sensor announced.
+        return 100n << 16n;
       // No machine-check banks; no branch records; nothing throttles; old performance counters stand still.
       case IA32_MCG_CAP:
       case IA32_MCG_STATUS:
@@ -254,6 +259,7 @@ export class ModelSpecificRegisters {
       case IA32_CLOCK_MODULATION:
       case IA32_THERM_INTERRUPT:
       case IA32_THERM_STATUS:
+      case IA32_PACKAGE_THERM_STATUS:
       case IA32_DEBUGCTL:
       case 0xc1:
       case 0xc2:

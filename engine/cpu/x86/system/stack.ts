@@ -20,8 +20,11 @@ export function canonicalHigh(high: number): boolean {
   return sign === 0 || sign === -1;
 }
 
+const word = new DataView(new ArrayBuffer(8));
+
 export function isCanonical(address: bigint): boolean {
-  return BigInt.asUintN(64, BigInt.asIntN(48, address)) === address;
+  word.setBigUint64(0, address, true);
+  return canonicalHigh(word.getInt32(4, true));
 }
 
 /**
