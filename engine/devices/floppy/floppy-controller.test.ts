@@ -256,6 +256,7 @@ test('wrong rates, addresses and missing disks are not found', () => {
   };
   assert.deepEqual(read(0, 0, 0, 1), [0x40, 1, 0], 'a 720K disk at 500 kbit/s');
   host.device.inputPort.writePort(0, 1, 2);
+  host.command([0x13, 0, 0x17, 0]);
   assert.deepEqual(read(0, 5, 0, 1), [0x40, 4, 0x10], 'the heads are elsewhere');
   assert.deepEqual(read(0, 0, 0, 10), [0x40, 4, 0], 'no such sector');
   assert.deepEqual(read(0, 0, 0, 0), [0x40, 4, 0]);
@@ -290,6 +291,15 @@ test('FORMAT TRACK fills the sectors, in any interleave', () => {
   assert.deepEqual(host.finish(disk).slice(0, 3), [0x04, 0, 0]);
   assert.ok(sectors(disk, 2 * 36 + 18, 18).every((byte) => byte === 0xf6));
   assert.deepEqual(sectors(disk, 2 * 36, 18), sectors(patternDisk(SIZE_144), 2 * 36, 18));
+});
+
+test('an implied seek moves the heads before the transfer', () => {
+  const disk = patternDisk(SIZE_144);
+  const host = new Host([{ backend: disk }]).start();
+  host.dma.program(new Uint8Array(512), true);
+  host.command([0x46, 0, 30, 0, 1, 2, 18, 0x1b, 0xff]);
+  assert.deepEqual(host.finish(disk), [0, 0, 0, 30, 0, 2, 2]);
+  assert.deepEqual(host.dma.memory, sectors(disk, 30 * 36, 1));
 });
 
 test('VERIFY reads without a transfer', () => {
@@ -388,6 +398,7 @@ test('the small commands of the enhanced controller', () => {
 
 test('the DMA gate holds back the interrupt', () => {
   const host = new Host([{}]);
+  host.out(DIGITAL_OUTPUT, 0x00);
   host.out(DIGITAL_OUTPUT, 0x04);
   host.clock.advance(1_000_000);
   assert.equal(host.line.asserted, false);

@@ -47,6 +47,11 @@ const ST3_TRACK0 = 0x10;
 /** CONFIGURE: implied seek, FIFO disabled. */
 const CONFIG_EIS = 0x40;
 const CONFIG_EFIFO = 0x20;
+/**
+ * After a reset the data sheet has implied seeks off. They are on here, as in other virtual PCs: software that seeks
+ * itself sees no difference, and software written against those needs them.
+ */
+const CONFIG_DEFAULT = CONFIG_EIS | CONFIG_EFIFO;
 
 /** How long things take: faster than any real drive, yet never within the access that starts them. */
 const RESET_NANOS = 200_000;
@@ -144,7 +149,7 @@ export class FloppyController implements Device<FloppyState> {
   #rate = RATE_250K;
   /** The two bytes of SPECIFY: step rate and head unload, head load and non-DMA mode. */
   #specify = [0, 0];
-  #configure = CONFIG_EFIFO;
+  #configure = CONFIG_DEFAULT;
   #precompensation = 0;
   #lock = false;
   #perpendicular = 0;
@@ -315,7 +320,7 @@ export class FloppyController implements Device<FloppyState> {
     this.#senses = [];
     this.#perpendicular &= ~3;
     if (!this.#lock) {
-      this.#configure = CONFIG_EFIFO;
+      this.#configure = CONFIG_DEFAULT;
       this.#precompensation = 0;
     }
     this.#resultInterrupt = false;
@@ -559,7 +564,8 @@ export class FloppyController implements Device<FloppyState> {
 
   reset(): void {
     this.#lock = false;
-    this.#dor = 0;
+    // Ready for commands, as firmware leaves it behind.
+    this.#dor = DOR_NRESET | DOR_DMA_GATE;
     this.#softReset();
     this.#tdr = 0;
     this.#rate = RATE_250K;

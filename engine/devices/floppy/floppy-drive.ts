@@ -83,10 +83,11 @@ export class FloppyDrive {
     this.#seekAlarm.set(deadline);
   }
 
-  /** The heads stand over `track`. Stepping over a disk takes back the disk change signal. */
+  /** The heads stand over `track`. A step over a disk takes back the disk change signal. */
   moveTo(track: number): void {
+    const stepped = track !== this.#track;
     this.#track = track;
-    if (this.#medium !== undefined) {
+    if (stepped && this.#medium !== undefined) {
       this.#changed = false;
     }
   }

@@ -309,7 +309,10 @@ export class AtaDisk extends IdeDrive {
   /** Shows the present sector in the registers, in the way in which the command named it. */
   #writeAddress(): void {
     const r = this.registers;
-    const lba = this.#lba;
+    // During a read through the data port: the sector that comes next.
+    const passed = this.#operation === 'pio-read' ? Math.floor(this.position / SECTOR) : 0;
+    const lba = this.#lba + passed;
+    const left = this.#left - passed;
     switch (this.#addressing) {
       case 'lba48':
         r.lbaLow = lba & 0xff;
@@ -318,7 +321,7 @@ export class AtaDisk extends IdeDrive {
         r.previousLbaLow = Math.floor(lba / 0x100_0000) & 0xff;
         r.previousLbaMid = Math.floor(lba / 0x1_0000_0000) & 0xff;
         r.previousLbaHigh = Math.floor(lba / 0x100_0000_0000) & 0xff;
-        r.previousSectorCount = (this.#left >>> 8) & 0xff;
+        r.previousSectorCount = (left >>> 8) & 0xff;
         break;
       case 'lba28':
         r.lbaLow = lba & 0xff;
@@ -336,7 +339,7 @@ export class AtaDisk extends IdeDrive {
         break;
       }
     }
-    r.sectorCount = this.#left & 0xff;
+    r.sectorCount = left & 0xff;
   }
 
   #startMultiple(operation: Operation, ext: boolean): void {
@@ -466,12 +469,14 @@ export class AtaDisk extends IdeDrive {
   #advance(sectors: number): void {
     this.#lba += sectors;
     this.#left -= sectors;
+    this.position = 0;
     this.#writeAddress();
   }
 
   protected blockRead(): void {
     if (this.#operation === 'pio-read') {
       if (this.position < this.filled) {
+        this.#writeAddress();
         this.offerBlock(this.#blockEndFrom(this.position));
         this.raiseInterrupt();
         return;

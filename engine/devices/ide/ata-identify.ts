@@ -13,14 +13,10 @@ export function defaultGeometry(sectors: number): Geometry {
 
 /**
  * The disk translation that a BIOS should use, as SeaBIOS reads it from CMOS 0x39 (two bits a disk):
- * 0 none, 1 LBA assisted, 2 "large".
+ * 0 none, 1 LBA assisted.
  */
-export function biosTranslation(sectors: number): 0 | 1 | 2 {
-  const { cylinders, heads } = defaultGeometry(sectors);
-  if (cylinders <= 1024) {
-    return 0;
-  }
-  return cylinders * heads <= 131072 ? 2 : 1;
+export function biosTranslation(sectors: number): 0 | 1 {
+  return defaultGeometry(sectors).cylinders <= 1024 ? 0 : 1;
 }
 
 /** Transfer mode selected by SET FEATURES 03h. */
@@ -92,6 +88,7 @@ export function identifyDisk(disk: DiskIdentity): Uint8Array {
   words[49] = (1 << 11) | (1 << 9) | (1 << 8); // IORDY, LBA, DMA
   words[50] = 0x4000;
   words[51] = 0x0200; // PIO timing mode 2
+  words[52] = 0x0200; // single-word DMA timing mode 2, for drivers older than the standards
   words[53] = 0x0007; // words 54–58, 64–70 and 88 are valid
   words[54] = current.cylinders;
   words[55] = current.heads;
@@ -103,6 +100,7 @@ export function identifyDisk(disk: DiskIdentity): Uint8Array {
   const lba28 = Math.min(sectors, 0x0fff_ffff);
   words[60] = lba28 & 0xffff;
   words[61] = lba28 >>> 16;
+  words[62] = 0x0007;
   words[63] = modes(HIGHEST_MULTIWORD, disk.mode.multiword);
   words[64] = 0x0003; // PIO modes 3 and 4
   for (let i = 65; i <= 68; i++) {

@@ -229,6 +229,7 @@ export class IdeChannel implements DriveBus {
     for (const registers of this.#absent) {
       // Unlike any drive's signature, so that nothing is found here.
       registers.clear();
+      registers.error = 1;
       registers.setSignature(0xff, 0xff);
     }
   }

@@ -99,6 +99,7 @@ test('READ and WRITE SECTORS move data with one interrupt per sector', () => {
   for (let sector = 7; sector < 10; sector++) {
     assert.equal(host.line.asserted, true);
     assert.equal(host.status(), 0x58);
+    assert.deepEqual([host.reg(2), host.reg(3)], [10 - sector, sector], 'the registers follow');
     assert.deepEqual(host.readBytes(512), disk.bytes.slice(sector * 512, sector * 512 + 512));
   }
   assert.equal(host.status(), 0x50);
