@@ -67,9 +67,8 @@ export function firmwareItems(config: FirmwareConfig): FwCfgItems {
   if (config.bootMenuMillis !== undefined) {
     items.file('etc/boot-menu-wait', littleEndian16(Math.min(0xffff, config.bootMenuMillis)));
   }
-  if (config.rebootMillis !== undefined) {
-    items.file('etc/boot-fail-wait', littleEndian32(config.rebootMillis));
-  }
+  // All ones mean for ever; without the file the firmware would try again after a minute.
+  items.file('etc/boot-fail-wait', littleEndian32(config.rebootMillis ?? 0xffffffff));
   for (const [name, bytes] of config.files ?? []) {
     items.file(name, bytes);
   }

@@ -61,6 +61,7 @@ test('the firmware is given memory, processors, tables and boot order', () => {
     'bootorder',
     'etc/acpi/rsdp',
     'etc/acpi/tables',
+    'etc/boot-fail-wait',
     'etc/boot-menu-wait',
     'etc/e820',
     'etc/smbios/smbios-anchor',
