@@ -31,6 +31,24 @@ export interface CpuBus {
   tscChanged(cpu: number): void;
 }
 
+/** Registers with which a directly booted kernel is entered. */
+export interface ProtectedModeStart {
+  readonly eip: number;
+  readonly registers: {
+    readonly eax: number;
+    readonly ebx: number;
+    readonly ecx: number;
+    readonly edx: number;
+    readonly esi: number;
+    readonly edi: number;
+    readonly ebp: number;
+    readonly esp: number;
+  };
+  readonly gdt: { readonly base: number; readonly limit: number };
+  readonly codeSelector: number;
+  readonly dataSelector: number;
+}
+
 /** Processors of a machine, by whatever means they run. */
 export interface CpuBackend extends Disposable {
   readonly kind: 'kvm' | 'software';
@@ -44,4 +62,10 @@ export interface CpuBackend extends Disposable {
   stopSoon(): void;
   /** Power-on reset of all processors. */
   reset(): void;
+  /** Opens or masks address line 20. */
+  setA20(enabled: boolean): void;
+  /** What processor `cpu` adds to the machine's time-stamp counter. */
+  tscOffset(cpu: number): bigint;
+  /** After a reset: starts the first processor in flat 32-bit protected mode instead of at the reset vector. */
+  enterProtected32(start: ProtectedModeStart): void;
 }

@@ -109,22 +109,19 @@ export class MachineMemory implements GuestMemory {
     this.#onRemap.fire({ base, length });
   }
 
-  /** Numbers of VRAM pages (offset / 4096) written since the last call, in ascending order. */
-  takeDirtyVram(): number[] {
-    const result: number[] = [];
+  /** One byte per 4-KiB page of VRAM, 1 if the processor wrote it since the last call; undefined when there is none. */
+  takeDirtyVram(): Uint8Array | undefined {
     const first = this.#vramPage;
     if (first === undefined) {
-      return result;
+      return undefined;
     }
-    for (let i = 0; i < VRAM_SIZE / PAGE_SIZE; i++) {
-      if (this.#dirty[first + i] !== 0) {
-        this.#dirty[first + i] = 0;
-        result.push(i);
-      }
+    const flags = this.#dirty.subarray(first, first + VRAM_SIZE / PAGE_SIZE);
+    if (flags.indexOf(1) < 0) {
+      return undefined;
     }
-    if (result.length > 0) {
-      this.#onDirtyTaken.fire();
-    }
+    const result = flags.slice();
+    flags.fill(0);
+    this.#onDirtyTaken.fire();
     return result;
   }
 

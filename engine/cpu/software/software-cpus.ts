@@ -5,7 +5,7 @@ import type { Log } from '../../base/log.ts';
 import type { Nanos } from '../../clock/clock.ts';
 import type { CpuSignals } from '../../irq/cpu-signals.ts';
 import type { MachineMemory } from '../../memory/machine-memory.ts';
-import type { CpuBackend, CpuBus, RunExit } from '../cpu-backend.ts';
+import type { CpuBackend, CpuBus, ProtectedModeStart, RunExit } from '../cpu-backend.ts';
 import { buildInstructionTable } from '../x86/instructions/table.ts';
 import * as L from '../x86/layout.ts';
 import { CPU_STATES, MAX_CPUS } from './arena-layout.ts';
@@ -192,6 +192,29 @@ export class SoftwareCpus implements CpuBackend {
     }
     this.#current = 0;
     this.#turn = 0;
+  }
+
+  tscOffset(cpu: number): bigint {
+    return BigInt.asIntN(64, defined(this.processors[cpu], 'processor').state.u64(L.TSC_OFFSET));
+  }
+
+  enterProtected32(start: ProtectedModeStart): void {
+    const { state, system } = defined(this.processors[0], 'processor');
+    const { eax, ecx, edx, ebx, esp, ebp, esi, edi } = start.registers;
+    for (const [index, value] of [eax, ecx, edx, ebx, esp, ebp, esi, edi].entries()) {
+      state.setGpr(index, BigInt(value >>> 0));
+    }
+    const flat = L.ATTR_PRESENT | L.ATTR_S | L.ATTR_DB | L.ATTR_GRANULARITY | L.ATTR_ACCESSED | L.ATTR_WRITABLE;
+    state.cs.assign(start.codeSelector, 0n, 0xffffffff, flat | L.ATTR_CODE);
+    for (const segment of [state.ds, state.es, state.fs, state.gs, state.ss]) {
+      segment.assign(start.dataSelector, 0n, 0xffffffff, flat);
+    }
+    state.setU64(L.GDTR, BigInt(start.gdt.base));
+    state.setU32(L.GDTR + 8, start.gdt.limit);
+    state.setU64(L.CR0, BigInt(L.CR0_PE | L.CR0_ET));
+    state.rip = BigInt(start.eip);
+    state.flags = 2;
+    system.updateMode();
   }
 
   stopSoon(): void {

@@ -1,0 +1,263 @@
+import type { BlockBackend } from '../backends/block/block-backend.ts';
+import type { CharBackend } from '../backends/char.ts';
+import type { Disposable } from '../base/disposable.ts';
+import { DisposableStore } from '../base/disposable.ts';
+import { HostError } from '../base/host-error.ts';
+import type { Log } from '../base/log.ts';
+import type { Alarm, Nanos } from '../clock/clock.ts';
+import { HostMachineClock, type MachineClock, VirtualMachineClock } from '../clock/machine-clock.ts';
+import type { MachineConfig } from '../config/machine-config.ts';
+import { SoftwareCpus } from '../cpu/software/software-cpus.ts';
+import { KeyTyper } from '../devices/i8042/key-typer.ts';
+import type { IdeDriveConfig } from '../devices/ide/piix-ide.ts';
+import { type AcpiConfig, pcAcpiConfig } from '../firmware/acpi/pc-config.ts';
+import { floppyPath, idePath } from '../firmware/boot-order.ts';
+import type { Firmware } from '../firmware/find-firmware.ts';
+import { createArena } from '../memory/arena.ts';
+import { MachineMemory } from '../memory/machine-memory.ts';
+import type { BootInput } from './boot/boot-input.ts';
+import { loadKernel } from './boot/load-kernel.ts';
+import { BOOT_CODE_SELECTOR, BOOT_DATA_SELECTOR } from './boot/start-state.ts';
+import { prepareWithoutFirmware } from './boot/without-firmware.ts';
+import { PcBoard } from './pc-board.ts';
+import { TSC_FREQUENCY_HZ, VIRTUAL_NANOS_PER_INSTRUCTION } from './pc-layout.ts';
+
+/** A disk of a machine, opened. */
+export interface MachineDisk {
+  readonly backend: BlockBackend;
+  /** Place on the IDE channels, 0–3. */
+  readonly port: number;
+}
+
+/** What a machine is given by the process that runs it: everything that touches the host. */
+export interface MachineParts {
+  readonly config: MachineConfig;
+  /** Undefined when a kernel is booted directly. */
+  readonly firmware: Firmware | undefined;
+  readonly vgaBios: Uint8Array;
+  readonly kernel: BootInput | undefined;
+  /** Opens the disks; gets a way to run code in the machine thread a moment later. */
+  openMedia(defer: (fn: () => void) => void): {
+    readonly disks: readonly MachineDisk[];
+    /** `backend` undefined: a drive without a disc. */
+    readonly cdrom?: { readonly backend: BlockBackend | undefined; readonly port: number };
+    readonly floppy: BlockBackend | undefined;
+  };
+  readonly serialOutput: CharBackend;
+  readonly log: Log;
+}
+
+/** Something happened that ends a run, or would. */
+export type MachineEvent =
+  | { readonly kind: 'powered-off' }
+  | { readonly kind: 'reset' }
+  | { readonly kind: 'guest-crashed'; readonly detail: string }
+  | { readonly kind: 'debug-exit'; readonly value: number };
+
+/** What one turn of the run loop came to. */
+export type Turn =
+  | { readonly kind: 'running' }
+  /** Nothing to do until `until` (undefined: until something comes from outside). */
+  | { readonly kind: 'idle'; readonly until: Nanos | undefined }
+  | MachineEvent;
+
+/** Nanoseconds of host time that the processors run before the outside world is looked at. */
+const SLICE_NANOS = 2_000_000;
+
+/** One PC: memory, processors, board, and the loop that runs them. Synchronous throughout; never awaits. */
+export class Machine implements Disposable {
+  readonly clock: MachineClock;
+  readonly memory: MachineMemory;
+  readonly cpus: SoftwareCpus;
+  readonly board: PcBoard;
+  readonly typer: KeyTyper;
+  readonly #store = new DisposableStore();
+  readonly #config: MachineConfig;
+  readonly #kernel: BootInput | undefined;
+  readonly #acpi: AcpiConfig;
+  readonly #log: Log;
+  #event: MachineEvent | undefined;
+
+  /** Builds the machine and resets it. Throws HostError when a part of the host fails or a kernel is no kernel. */
+  constructor(parts: MachineParts) {
+    const { config, log } = parts;
+    this.#config = config;
+    this.#kernel = parts.kernel;
+    this.#log = log;
+    const memoryBytes = config.memoryMegabytes * 0x100000;
+    let cpus: SoftwareCpus | undefined;
+    this.clock = config.virtualTime
+      ? new VirtualMachineClock(() => cpus?.executed ?? 0, VIRTUAL_NANOS_PER_INSTRUCTION)
+      : new HostMachineClock();
+    const { clock } = this;
+    this.memory = new MachineMemory(createArena(memoryBytes), memoryBytes);
+    const deferred: (() => void)[] = [];
+    const deferral = clock.createAlarm(() => {
+      for (const action of deferred.splice(0)) {
+        action();
+      }
+    });
+    const media = parts.openMedia((action) => {
+      deferred.push(action);
+      deferral.set(clock.now());
+    });
+    const drives: (IdeDriveConfig | undefined)[] = [undefined, undefined, undefined, undefined];
+    for (const disk of media.disks) {
+      this.#store.add(disk.backend);
+      drives[disk.port] = { kind: 'disk', backend: disk.backend };
+    }
+    if (media.cdrom !== undefined) {
+      const { backend } = media.cdrom;
+      drives[media.cdrom.port] = { kind: 'cdrom', backend };
+      if (backend !== undefined) {
+        this.#store.add(backend);
+      }
+    }
+    if (media.floppy !== undefined) {
+      this.#store.add(media.floppy);
+    }
+    const acpi = pcAcpiConfig({ cpus: config.cpus, memoryBytes });
+    this.#acpi = acpi;
+    this.board = new PcBoard({
+      memory: this.memory,
+      clock,
+      log,
+      cpuCount: config.cpus,
+      firmware: parts.firmware,
+      vgaBios: parts.vgaBios,
+      acpi,
+      bootOrder: bootOrder(config),
+      ideDrives: drives,
+      floppy: media.floppy,
+      serialOutputs: [parts.serialOutput, { write() {} }],
+      debugExit: config.debugExit,
+      onPowerOff: () => this.#raise({ kind: 'powered-off' }),
+      onReset: () => this.#raise({ kind: 'reset' }),
+      onDebugExit: (value) => this.#raise({ kind: 'debug-exit', value }),
+    });
+    cpus = new SoftwareCpus({
+      count: config.cpus,
+      memory: this.memory,
+      bus: this.board.cpuBus,
+      log,
+      timing: {
+        now: () => clock.now(),
+        nanosPerInstruction: config.virtualTime ? VIRTUAL_NANOS_PER_INSTRUCTION : undefined,
+        tscFrequencyHz: TSC_FREQUENCY_HZ,
+        timestamp: () => BigInt(clock.now()),
+      },
+    });
+    this.cpus = cpus;
+    this.#store.add(cpus);
+    this.board.attach(cpus);
+    // A nearer alarm than the one that the processors run towards ends their slice.
+    clock.onEarlier = () => this.cpus.stopSoon();
+    const keyboard = this.board.keyboardController;
+    this.typer = new KeyTyper(clock, {
+      key: (code, down) => keyboard.keyboard.key(code, down),
+      get drained() {
+        return keyboard.keyboardDrained;
+      },
+    });
+    this.#store.add(this.typer);
+    try {
+      this.reset();
+    } catch (error) {
+      this.dispose();
+      throw error;
+    }
+  }
+
+  #raise(event: MachineEvent): void {
+    this.#event ??= event;
+    this.cpus.stopSoon();
+  }
+
+  /** Hardware reset; directly booted kernels are loaded anew. */
+  reset(): void {
+    this.board.reset();
+    if (this.#kernel === undefined) {
+      return;
+    }
+    const display = prepareWithoutFirmware(this.board.ports, {
+      pciMemory: this.#acpi.pciMemory,
+      pmBase: this.#acpi.pmBase,
+      framebuffer: { width: 1024, height: 768 },
+    });
+    const start = loadKernel(this.memory, this.#kernel, { cpus: this.#config.cpus, acpi: this.#acpi }, display);
+    this.#log.info(start.description);
+    this.cpus.enterProtected32({ ...start, codeSelector: BOOT_CODE_SELECTOR, dataSelector: BOOT_DATA_SELECTOR });
+  }
+
+  /** Runs for a few milliseconds of host time at most. Events that end a run repeat until `reset` or `dispose`. */
+  turn(): Turn {
+    this.clock.fireDue();
+    let event = this.#event;
+    if (event !== undefined) {
+      this.#event = undefined;
+      return event;
+    }
+    const deadline = this.clock.nextDeadline();
+    const now = this.clock.now();
+    // Virtual time runs as fast as it can: a slice of it is bounded in instructions.
+    const limit = now + (this.clock.isVirtual ? SLICE_NANOS * 2 : SLICE_NANOS);
+    const exit = this.cpus.run(deadline === undefined ? limit : Math.min(deadline, limit));
+    event = this.#event;
+    if (event !== undefined) {
+      this.#event = undefined;
+      return event;
+    }
+    switch (exit.reason) {
+      case 'shutdown':
+        return { kind: 'guest-crashed', detail: this.#describeCrash(exit.cpu) };
+      case 'halted': {
+        const until = this.clock.nextDeadline();
+        if (this.clock instanceof VirtualMachineClock && until !== undefined) {
+          this.clock.skipTo(until);
+          return { kind: 'running' };
+        }
+        return { kind: 'idle', until };
+      }
+      default:
+        return { kind: 'running' };
+    }
+  }
+
+  #describeCrash(cpu: number): string {
+    const state = this.cpus.processors[cpu]?.state;
+    if (state === undefined) {
+      throw new HostError('internal', `processor ${cpu} does not exist`);
+    }
+    const selector = state.cs.selector.toString(16).padStart(4, '0');
+    return `processor ${cpu} shut down after a triple fault at ${selector}:${state.rip.toString(16)}`;
+  }
+
+  /** Calls `action` once guest time reaches `seconds` since power-on. */
+  at(seconds: number, action: () => void): Alarm {
+    const alarm = this.clock.createAlarm(action);
+    alarm.set(Math.round(seconds * 1e9));
+    return alarm;
+  }
+
+  dispose(): void {
+    this.#store.dispose();
+    this.board.dispose();
+  }
+}
+
+/** The boot devices that exist, in the order of the configuration. */
+function bootOrder(config: MachineConfig): string[] {
+  const paths: string[] = [];
+  for (const device of config.boot.order) {
+    if (device === 'floppy' && config.floppy !== undefined) {
+      paths.push(floppyPath(0));
+    } else if (device === 'cdrom' && config.cdrom !== undefined) {
+      paths.push(idePath(config.cdrom.port >> 1, config.cdrom.port & 1));
+    } else if (device === 'disk') {
+      for (const disk of config.disks) {
+        paths.push(idePath(disk.port >> 1, disk.port & 1));
+      }
+    }
+  }
+  return paths;
+}

@@ -1,0 +1,393 @@
+import type { BlockBackend } from '../backends/block/block-backend.ts';
+import type { CharBackend } from '../backends/char.ts';
+import { type DisplaySink, noDisplay } from '../backends/display.ts';
+import { DisposableStore } from '../base/disposable.ts';
+import type { Log } from '../base/log.ts';
+import { MmioWindows } from '../bus/mmio-bus.ts';
+import { Ports } from '../bus/port-bus.ts';
+import type { MachineClock } from '../clock/machine-clock.ts';
+import type { CpuBackend, CpuBus } from '../cpu/cpu-backend.ts';
+import { DEBUG_CONSOLE_PORT, DebugConsole } from '../devices/debug/debug-console.ts';
+import { DEBUG_EXIT_LENGTH, DEBUG_EXIT_PORT, DebugExit } from '../devices/debug/debug-exit.ts';
+import type { Device } from '../devices/device.ts';
+import { Dma } from '../devices/dma/dma.ts';
+import { FloppyController } from '../devices/floppy/floppy-controller.ts';
+import { driveTypeFor, FLOPPY_DRIVE_TYPES, floppyFormat } from '../devices/floppy/floppy-format.ts';
+import { FW_CFG_PORT, FW_CFG_PORT_COUNT, FwCfg } from '../devices/fw-cfg/fw-cfg.ts';
+import { Hpet } from '../devices/hpet/hpet.ts';
+import { I8042 } from '../devices/i8042/i8042.ts';
+import { type IdeDriveConfig, PiixIde } from '../devices/ide/piix-ide.ts';
+import { Piix3 } from '../devices/piix/piix3.ts';
+import { GPE0_LENGTH, GPE0_PORT, Piix4Pm } from '../devices/piix/piix4-pm.ts';
+import { Pit } from '../devices/pit/pit.ts';
+import { Port61 } from '../devices/pit/port61.ts';
+import { Rtc } from '../devices/rtc/rtc.ts';
+import { Uart16550 } from '../devices/serial/uart-16550.ts';
+import { DISPI_PORT_BASE, DISPI_PORT_COUNT, StdVga, VGA_PORT_BASE, VGA_PORT_COUNT } from '../devices/vga/std-vga.ts';
+import type { AcpiConfig } from '../firmware/acpi/pc-config.ts';
+import type { Firmware } from '../firmware/find-firmware.ts';
+import { firmwareItems } from '../firmware/firmware-items.ts';
+import { ApicBus } from '../irq/apic-bus.ts';
+import { IoApic } from '../irq/io-apic.ts';
+import { IsaInterrupts } from '../irq/isa-interrupts.ts';
+import type { InterruptLine } from '../irq/line.ts';
+import { LocalApic } from '../irq/local-apic.ts';
+import { Pic } from '../irq/pic.ts';
+import { SharedLine } from '../irq/shared-line.ts';
+import { RAM } from '../memory/arena.ts';
+import type { MachineMemory } from '../memory/machine-memory.ts';
+import { HostBridge, type PamMode } from '../pci/host-bridge.ts';
+import { PciBus } from '../pci/pci-bus.ts';
+import * as layout from './pc-layout.ts';
+
+/** What a board is made of, besides its own chips. */
+export interface PcBoardParts {
+  readonly memory: MachineMemory;
+  readonly clock: MachineClock;
+  readonly log: Log;
+  readonly cpuCount: number;
+  /** Undefined for machines that boot a kernel directly: they have no firmware. */
+  readonly firmware: Firmware | undefined;
+  readonly vgaBios: Uint8Array;
+  readonly acpi: AcpiConfig;
+  /** Boot devices in order, as Open Firmware paths. */
+  readonly bootOrder: readonly string[];
+  /** Primary master, primary slave, secondary master, secondary slave. */
+  readonly ideDrives: readonly (IdeDriveConfig | undefined)[];
+  /** Undefined: a drive without a disk. */
+  readonly floppy: BlockBackend | undefined;
+  readonly serialOutputs: readonly [CharBackend, CharBackend];
+  readonly debugExit: boolean;
+  readonly display?: DisplaySink;
+  onPowerOff(): void;
+  onReset(): void;
+  onDebugExit(value: number): void;
+}
+
+/**
+ * The PC's main board: all chips, all wires. Processors are attached afterwards, as they need the board's buses:
+ *
+ *     const board = new PcBoard(parts); board.attach(makeCpus(board.cpuBus)); board.reset();
+ */
+export class PcBoard {
+  readonly ports = new Ports();
+  readonly mmio = new MmioWindows();
+  readonly cpuBus: CpuBus;
+  readonly apics: ApicBus;
+  readonly vga: StdVga;
+  readonly ide: PiixIde;
+  readonly floppy: FloppyController;
+  readonly keyboardController: I8042;
+  readonly serial: readonly [Uart16550, Uart16550];
+  readonly power: Piix4Pm;
+  readonly rtc: Rtc;
+  /** Every device, in the order in which they are reset and saved. */
+  readonly devices: readonly Device[];
+  readonly #memory: MachineMemory;
+  readonly #store = new DisposableStore();
+  readonly #biosAddress: number | undefined;
+  readonly #pam: (PamMode | undefined)[] = [];
+  readonly #parts: PcBoardParts;
+  #cpus: CpuBackend | undefined;
+  /** Opens and closes address line 20 of all processors. */
+  #setA20: (enabled: boolean) => void = () => {};
+
+  constructor(parts: PcBoardParts) {
+    this.#parts = parts;
+    const { memory, clock, log } = parts;
+    this.#memory = memory;
+    const buses = { ports: this.ports, mmio: this.mmio };
+    const devices: Device[] = [];
+    const add = <T extends Device>(device: T): T => {
+      devices.push(device);
+      this.#store.add(device);
+      return device;
+    };
+    const port = (place: readonly [number, number], handler: Parameters<Ports['map']>[2], owner: string) => {
+      this.#store.add(this.ports.map(place[0], place[1], handler, owner));
+    };
+
+    // Memory: RAM around the legacy hole, firmware at its top and below 4 GiB.
+    memory.mapRam(0, layout.CONVENTIONAL_MEMORY_END);
+    memory.mapRam(layout.HIGH_MEMORY, memory.sizeBytes - layout.HIGH_MEMORY);
+    if (parts.firmware !== undefined) {
+      const { bios } = parts.firmware;
+      const address = memory.addRom(bios);
+      const length = Math.ceil(bios.length / 0x1000) * 0x1000;
+      memory.mapRom(2 ** 32 - length, length, address);
+      this.#biosAddress = address + length - layout.BIOS_LOW.length;
+    }
+    this.#store.add(
+      this.mmio.map(
+        layout.SHADOW_AREA.base,
+        layout.SHADOW_AREA.length,
+        {
+          readMmio: () => 0xffffffff,
+          writeMmio: (offset, size, value) => this.#writeShadow(layout.SHADOW_AREA.base + offset, size, value),
+        },
+        'shadow',
+      ),
+    );
+
+    // Interrupt controllers.
+    this.apics = new ApicBus(() => this.#cpus?.current ?? 0);
+    const pic = add(new Pic('pic', { intr: this.apics.lint0 }));
+    const ioApic = add(new IoApic('ioapic', { messages: this.apics }));
+    this.apics.attachIoApic(ioApic);
+    const isa = new IsaInterrupts(pic, ioApic);
+    const signals = {
+      setInterruptRequest: (cpu: number, pending: boolean) => this.#cpus?.signals.setInterruptRequest(cpu, pending),
+      nmi: (cpu: number) => this.#cpus?.signals.nmi(cpu),
+      init: (cpu: number) => this.#cpus?.signals.init(cpu),
+      startup: (cpu: number, vector: number) => this.#cpus?.signals.startup(cpu, vector),
+      smi: (cpu: number) => this.#cpus?.signals.smi(cpu),
+    };
+    for (let cpu = 0; cpu < parts.cpuCount; cpu++) {
+      this.apics.attach(
+        add(
+          new LocalApic(
+            `apic${cpu}`,
+            {
+              clock,
+              signals,
+              fabric: this.apics,
+              acknowledgePic: () => pic.acknowledge(),
+              tscToNanos: (tsc, index) => Number(tsc - (this.#cpus?.tscOffset(index) ?? 0n)),
+            },
+            { cpu },
+          ),
+        ),
+      );
+    }
+    port(layout.PORTS.picMaster, pic.master, 'pic');
+    port(layout.PORTS.picSlave, pic.slave, 'pic');
+    port(layout.PORTS.elcr, pic.elcr, 'pic');
+    this.#store.add(this.mmio.map(layout.IO_APIC.base, layout.IO_APIC.length, ioApic.mmio, 'ioapic'));
+    this.#store.add(this.mmio.map(layout.LOCAL_APIC.base, layout.LOCAL_APIC.length, this.apics.page, 'apic'));
+    const shared = new Map<number, SharedLine>();
+    const isaLine = (irq: number): InterruptLine => {
+      let line = shared.get(irq);
+      if (line === undefined) {
+        line = new SharedLine(isa.gsi(irq));
+        shared.set(irq, line);
+      }
+      return line.connect();
+    };
+
+    // PCI.
+    const pci = new PciBus();
+    const requestReset = () => parts.onReset();
+    const setA20 = (enabled: boolean) => this.#setA20(enabled);
+    const isaBridge = add(new Piix3('piix3', { ...buses, bus: pci, isaLine, onReset: requestReset, setA20 }));
+    const hostBridge = add(
+      new HostBridge('host-bridge', {
+        ...buses,
+        bus: pci,
+        setPam: (segment, base, length, mode) => this.#placeShadow(segment, base, length, mode),
+        resetControl: isaBridge.resetControl,
+      }),
+    );
+    port([0xcf8, 8], hostBridge.ports, 'host-bridge');
+    port(layout.PORTS.systemControlA, isaBridge.systemControl, 'piix3');
+    this.power = add(
+      new Piix4Pm('power', {
+        ...buses,
+        bus: pci,
+        clock,
+        sci: isaLine(layout.IRQ.sci),
+        onPowerOff: () => parts.onPowerOff(),
+      }),
+    );
+    port(layout.PORTS.apm, this.power.apm, 'power');
+    port([GPE0_PORT, GPE0_LENGTH], this.power.gpe, 'power');
+
+    // Timers.
+    const hpet = add(
+      new Hpet('hpet', {
+        clock,
+        gsi: (n) => isa.gsi(n),
+        irq0: isa.gsi(layout.IRQ.timer),
+        irq8: isa.gsi(layout.IRQ.rtc),
+      }),
+    );
+    this.#store.add(this.mmio.map(layout.HPET.base, layout.HPET.length, hpet.mmio, 'hpet'));
+    const pit = add(new Pit('pit', { clock, line: hpet.pitLine }));
+    port(layout.PORTS.pit, pit.ports, 'pit');
+    port(layout.PORTS.systemControlB, add(new Port61('port61', { clock, pit })).port, 'port61');
+    this.rtc = add(new Rtc('rtc', { clock, wall: clock.wall, line: hpet.rtcLine }));
+    port(layout.PORTS.rtc, this.rtc.ports, 'rtc');
+
+    // Storage.
+    const dma = add(new Dma('dma', { memory }));
+    port(layout.PORTS.dmaFirst, dma.first, 'dma');
+    port(layout.PORTS.dmaPages, dma.pages, 'dma');
+    port(layout.PORTS.dmaSecond, dma.second, 'dma');
+    this.ide = add(
+      new PiixIde(
+        'ide',
+        {
+          buses,
+          memory,
+          primaryLine: isaLine(layout.IRQ.primaryIde),
+          secondaryLine: isaLine(layout.IRQ.secondaryIde),
+          log,
+        },
+        { drives: parts.ideDrives },
+      ),
+    );
+    pci.add(...layout.PCI_SLOTS.ide, this.ide.pci);
+    port(layout.PORTS.primaryIde, this.ide.commandBlocks[0], 'ide');
+    port(layout.PORTS.secondaryIde, this.ide.commandBlocks[1], 'ide');
+    port(layout.PORTS.primaryIdeControl, this.ide.controlBlocks[0], 'ide');
+    port(layout.PORTS.secondaryIdeControl, this.ide.controlBlocks[1], 'ide');
+    this.floppy = add(
+      new FloppyController(
+        'floppy',
+        { line: isaLine(layout.IRQ.floppy), dma: dma.channel(layout.FLOPPY_DMA_CHANNEL), clock, log },
+        { drives: [{ backend: parts.floppy }] },
+      ),
+    );
+    port(layout.PORTS.floppy, this.floppy.ports, 'floppy');
+    port(layout.PORTS.floppyInput, this.floppy.inputPort, 'floppy');
+
+    // People.
+    this.vga = add(
+      new StdVga('vga', {
+        buses,
+        vram: { bytes: memory.vram, takeDirty: () => memory.takeDirtyVram() },
+        placeVram: (base) => memory.placeVram(base),
+        rom: parts.vgaBios,
+        clock,
+        display: parts.display ?? noDisplay,
+        log,
+      }),
+    );
+    pci.add(...layout.PCI_SLOTS.vga, this.vga.pci);
+    port([VGA_PORT_BASE, VGA_PORT_COUNT], this.vga.legacyPorts, 'vga');
+    port([DISPI_PORT_BASE, DISPI_PORT_COUNT], this.vga.dispiPorts, 'vga');
+    this.#store.add(this.mmio.map(layout.VGA_WINDOW.base, layout.VGA_WINDOW.length, this.vga.window, 'vga'));
+    this.keyboardController = add(
+      new I8042('i8042', {
+        keyboardLine: isaLine(layout.IRQ.keyboard),
+        mouseLine: isaLine(layout.IRQ.mouse),
+        clock,
+        log,
+        setA20,
+        reset: requestReset,
+      }),
+    );
+    port(layout.PORTS.keyboardData, this.keyboardController.dataPort, 'i8042');
+    port(layout.PORTS.keyboardCommand, this.keyboardController.commandPort, 'i8042');
+    const serial = (id: string, irq: number, place: readonly [number, number], output: CharBackend) => {
+      const uart = add(new Uart16550(id, { line: isaLine(irq), clock, output, log }));
+      port(place, uart, id);
+      return uart;
+    };
+    this.serial = [
+      serial('serial0', layout.IRQ.com1, layout.PORTS.com1, parts.serialOutputs[0]),
+      serial('serial1', layout.IRQ.com2, layout.PORTS.com2, parts.serialOutputs[1]),
+    ];
+
+    // Firmware's helpers.
+    const items = firmwareItems({
+      cpus: parts.cpuCount,
+      memoryBytes: memory.sizeBytes,
+      acpi: parts.acpi,
+      bootOrder: parts.bootOrder,
+      bootMenuMillis: 1000,
+    });
+    port([FW_CFG_PORT, FW_CFG_PORT_COUNT], add(new FwCfg('fw-cfg', { memory, log }, items)).ports, 'fw-cfg');
+    port(
+      [DEBUG_CONSOLE_PORT, 1],
+      add(new DebugConsole('debug-console', { onLine: (line) => log.info(`firmware: ${line}`) })).ports,
+      'debug-console',
+    );
+    if (parts.debugExit) {
+      const exit = add(new DebugExit('debug-exit', { onExit: (value) => parts.onDebugExit(value) }));
+      port([DEBUG_EXIT_PORT, DEBUG_EXIT_LENGTH], exit.ports, 'debug-exit');
+    }
+    this.devices = devices;
+    this.#fillCmos();
+
+    const { apics, ports, mmio } = this;
+    this.cpuBus = {
+      readPort: (address, size) => ports.read(address, size),
+      writePort: (address, size, value) => ports.write(address, size, value),
+      readMmio: (address, size) => mmio.read(address, size),
+      writeMmio: (address, size, value) => mmio.write(address, size, value),
+      acknowledge: (cpu) => apics.acknowledge(cpu),
+      tpr: (cpu) => apics.tpr(cpu),
+      setTpr: (cpu, value) => apics.setTpr(cpu, value),
+      readApicMsr: (cpu, msr) => apics.readApicMsr(cpu, msr),
+      writeApicMsr: (cpu, msr, value) => apics.writeApicMsr(cpu, msr, value),
+      tscChanged: (cpu) => apics.tscChanged(cpu),
+    };
+  }
+
+  /** Connects the processors that were made with `cpuBus`. */
+  attach(cpus: CpuBackend): void {
+    this.#cpus = cpus;
+    this.#setA20 = (enabled) => cpus.setA20(enabled);
+  }
+
+  /** Power-on or hardware reset of everything but RAM. */
+  reset(): void {
+    for (const device of this.devices) {
+      device.reset();
+    }
+    this.#setA20(true);
+    this.#cpus?.reset();
+  }
+
+  /** What firmware looks for in CMOS RAM: memory sizes in the places that the IBM AT and its successors defined. */
+  #fillCmos(): void {
+    const { rtc } = this;
+    const word = (index: number, value: number) => {
+      rtc.setCmos(index, value & 0xff);
+      rtc.setCmos(index + 1, (value >> 8) & 0xff);
+    };
+    const { sizeBytes } = this.#memory;
+    word(0x15, 640);
+    const extended = Math.min(0xffff, (sizeBytes - layout.HIGH_MEMORY) / 1024);
+    word(0x17, extended);
+    word(0x30, extended);
+    // Above 16 MiB, in units of 64 KiB.
+    word(0x34, Math.min(0xffff, Math.max(0, sizeBytes - 0x1000000) / 0x10000));
+    rtc.setCmos(0x5f, this.#parts.cpuCount - 1);
+    const { floppy } = this.#parts;
+    const type = FLOPPY_DRIVE_TYPES[driveTypeFor(floppy === undefined ? undefined : floppyFormat(floppy.size))];
+    rtc.setCmos(0x10, type << 4);
+    // Equipment: one floppy drive, mouse port, FPU.
+    rtc.setCmos(0x14, 0x07);
+  }
+
+  #placeShadow(segment: number, base: number, length: number, mode: PamMode): void {
+    this.#pam[segment] = mode;
+    if (mode.read === 'ram') {
+      if (mode.write === 'ram') {
+        this.#memory.mapRam(base, length);
+      } else {
+        this.#memory.mapRom(base, length, RAM + base);
+      }
+    } else if (base >= layout.BIOS_LOW.base && this.#biosAddress !== undefined) {
+      this.#memory.mapRom(base, length, this.#biosAddress + (base - layout.BIOS_LOW.base));
+    } else {
+      this.#memory.unmap(base, length);
+    }
+  }
+
+  /** A write that memory did not take: into RAM behind ROM where the host bridge says so, else dropped. */
+  #writeShadow(address: number, size: number, value: number): void {
+    const segment = address >= 0xf0000 ? 0 : 1 + ((address - layout.SHADOW_AREA.base) >> 14);
+    const mode = this.#pam[segment];
+    if (mode?.write === 'ram' && mode.read === 'rom') {
+      for (let i = 0; i < size; i++) {
+        this.#memory.ram[address + i] = (value >>> (i * 8)) & 0xff;
+      }
+    }
+  }
+
+  dispose(): void {
+    this.#store.dispose();
+  }
+}
