@@ -22,7 +22,7 @@ import {
 import { fixedSize, isSized, operandBytes, VARIANT_NUMBERS, variantNumber, variantsOf } from './variants.ts';
 
 /** Instructions in a block at most: bounds how far ahead of a deadline fuel has to be taken. */
-const MAX_BLOCK = 48;
+export const MAX_BLOCK = 48;
 const MAX_INSTRUCTION_BYTES = 15;
 const NO_SEGMENT = 0xff;
 

@@ -10,6 +10,7 @@ import { buildInstructionTable } from '../x86/instructions/table.ts';
 import * as L from '../x86/layout.ts';
 import { CPU_STATES, MAX_CPUS } from './arena-layout.ts';
 import { CodeCache } from './code-cache.ts';
+import { MAX_BLOCK } from './decoder.ts';
 import { buildInterpreter, type Interpreter } from './interpreter.ts';
 import { Processor, type ProcessorShared } from './processor.ts';
 import { type Operation, SYSTEM_OPERATIONS } from './system-operations.ts';
@@ -231,8 +232,10 @@ export class SoftwareCpus implements CpuBackend {
       nanosPerInstruction === undefined
         ? HOST_SLICE
         : Math.max(1, Math.ceil((until - this.#timing.now()) / nanosPerInstruction));
+    // Outside virtual time a slice may end up to a block early.
+    const enough = this.#timing.nanosPerInstruction === undefined ? MAX_BLOCK : 0;
     let idle = 0;
-    while (budget > 0) {
+    while (budget > enough) {
       const index = this.#turn;
       const processor = defined(this.processors[index], 'processor');
       if (processor.isShutDown) {
@@ -249,7 +252,7 @@ export class SoftwareCpus implements CpuBackend {
       idle = 0;
       this.#current = index;
       this.#running = true;
-      const fuel = this.count === 1 ? Math.min(budget, 0x3fffffff) : Math.min(budget, QUANTUM);
+      const fuel = this.count === 1 ? Math.min(budget, 0x3fffffff) : Math.min(budget, QUANTUM + enough);
       const done = processor.runSlice(fuel);
       this.#running = false;
       this.#executed += done;

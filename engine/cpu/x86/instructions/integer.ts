@@ -295,7 +295,7 @@ function defineStack(table: InstructionTable): void {
   for (const [i, opcode] of segments.entries()) {
     const flags = i < 4 ? 'i64' : 'd64';
     const offset = L.SEGMENTS + (numbers[i] ?? 0) * L.SEGMENT_SIZE + L.SEGMENT_SELECTOR;
-    table.define('push-segment', `${opcode} ${flags} : Xv`, stack, (b) => {
+    table.define(`push-segment-${numbers[i]}`, `${opcode} ${flags} : Xv`, stack, (b) => {
       const selector = b.field32(offset);
       if (b.size === 4) {
         // Processors write only 16 bits but move the pointer by 4.
