@@ -47,7 +47,7 @@ export function grubMenuCd(): string {
 
 /** A CD that starts the Debian installer of the netboot images at once. @throws NotAvailable */
 export function installerCd(kind: 'text' | 'gtk'): string {
-  return prepared(`installer-1-${kind}.iso`, (path) => {
+  return prepared(`installer-2-${kind}.iso`, (path) => {
     const images = join(
       debianPackage('debian-installer-12-netboot-amd64'),
       `usr/lib/debian-installer/images/12/amd64/${kind}/debian-installer/amd64`,
@@ -55,7 +55,7 @@ export function installerCd(kind: 'text' | 'gtk'): string {
     const configuration = [
       'set timeout=0',
       'menuentry install {',
-      '  linux /install/linux vga=788 --- console=ttyS0 console=tty0',
+      '  linux /install/linux vga=788 --- quiet',
       '  initrd /install/initrd.gz',
       '}',
     ];

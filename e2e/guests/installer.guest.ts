@@ -7,22 +7,25 @@ import { countColours, shareOf } from './png.ts';
 
 const WAIT = 900;
 
-// Both draw their language screen on a framebuffer of 800×600 pixels (vga=788).
+// The screens' sizes are left to the guest: it starts with vga=788, and its own driver may choose a larger mode.
 test('the text Debian installer shows its language screen', async (t) => {
   const cdrom = needs(t, () => installerCd('text'));
   if (cdrom === undefined) {
     return;
   }
   const screenshots = everySeconds(5, 300);
-  const options = { memory: 512, cdrom, boot: 'cdrom', screenshots, timeout: 320 };
+  const options = { memory: 1024, cdrom, boot: 'cdrom', screenshots, timeout: 320 };
   await GuestRun.with(options, async (guest) => {
     const picture = await guest.waitForScreen('the language screen', screenshots, WAIT, (shot) =>
-      // The list of languages is a light grey window on blue with a red bar.
-      shot.width === 800 && shareOf(shot, [170, 170, 170]) > 0.3 && shareOf(shot, [0, 0, 170]) > 0.05
+      // The list of languages fills nearly all of the blue screen with a light grey window; its bar is red.
+      shot.width >= 800 &&
+      shareOf(shot, [170, 170, 170]) > 0.6 &&
+      shareOf(shot, [0, 0, 170]) > 0.03 &&
+      shareOf(shot, [170, 0, 0]) > 0.002
         ? shot
         : undefined,
     );
-    assert.equal(picture.height, 600);
+    assert.ok(picture.height >= 600);
   });
 });
 
@@ -32,12 +35,12 @@ test('the graphical Debian installer shows its language screen', async (t) => {
     return;
   }
   const screenshots = everySeconds(10, 600);
-  const options = { memory: 768, cdrom, boot: 'cdrom', screenshots, timeout: 620 };
+  const options = { memory: 1024, cdrom, boot: 'cdrom', screenshots, timeout: 620 };
   await GuestRun.with(options, async (guest) => {
     const picture = await guest.waitForScreen('the language screen', screenshots, WAIT, (shot) =>
       // A banner with a gradient above a white list.
-      shot.width === 800 && countColours(shot) > 200 && shareOf(shot, [255, 255, 255]) > 0.3 ? shot : undefined,
+      shot.width >= 800 && countColours(shot) > 200 && shareOf(shot, [255, 255, 255]) > 0.3 ? shot : undefined,
     );
-    assert.equal(picture.height, 600);
+    assert.ok(picture.height >= 600);
   });
 });

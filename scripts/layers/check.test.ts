@@ -20,6 +20,7 @@ test('every way of naming a module is seen', () => {
     "const g = new Worker(new URL('./g.ts', import.meta.url));",
     "// import '../not-me.ts';",
     "const text = 'import nothing';",
+    "module.import('not-me-either');",
   ].join('\n');
   assert.deepEqual(
     importsOf(source).map(({ specifier, line }) => `${specifier}:${line}`),

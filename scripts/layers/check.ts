@@ -19,9 +19,9 @@ export interface Import {
 const importPatterns = [
   /^(?:import|export)\b[^;'"]*?\bfrom\s*(['"])(?<specifier>[^'"\n]+)\1/gm,
   /^import\s*(['"])(?<specifier>[^'"\n]+)\1/gm,
-  /\bimport\s*\(\s*(['"])(?<specifier>[^'"\n]+)\1/g,
+  /(?<![.\w])import\s*\(\s*(['"])(?<specifier>[^'"\n]+)\1/g,
   /\bnew URL\(\s*(['"])(?<specifier>\.[^'"\n]+\.ts)\1\s*,\s*import\.meta\.url\s*\)/g,
-  /\brequire\s*\(\s*(['"])(?<specifier>[^'"\n]+)\1/g,
+  /(?<![.\w])require\s*\(\s*(['"])(?<specifier>[^'"\n]+)\1/g,
 ];
 
 /** Every module that a TypeScript source names: static, type-only, re-exported, dynamic, and workers by URL. */
@@ -54,7 +54,7 @@ function layerOf(file: string): Layer | undefined {
 }
 
 function isTest(file: string): boolean {
-  return /\.(test|bench)\.ts$/.test(file) || /(^|\/)testing\//.test(file);
+  return /\.(test|bench)\.ts$/.test(file) || /(^|\/)testing(\/|\.ts$)/.test(file);
 }
 
 function ownFolder(file: string, depth: number): string {

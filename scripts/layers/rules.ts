@@ -26,7 +26,7 @@ export const pureNodeModules: readonly string[] = ['node:assert', 'node:assert/s
 export const testsMay: readonly string[] = ['engine/testing/', 'engine/clock/', 'engine/backends/', 'engine/memory/'];
 
 /** What devices declare themselves and their state with, and the seams of what they talk to on the host. */
-const deviceInterfaces = ['engine/devices/*.ts'];
+const deviceInterfaces = ['engine/devices/*.ts', 'engine/devices/dma/dma-channel.ts'];
 const backendInterfaces = ['engine/backends/*.ts', 'engine/backends/*/*-backend.ts'];
 const chips = ['engine/bus/', 'engine/irq/', 'engine/clock/', 'engine/memory/'];
 
@@ -40,6 +40,8 @@ export const layers: readonly Layer[] = [
   { of: ['engine/base/', 'engine/config/'], may: [], ownDepth: 2, node: 'none', packages: [] },
   { of: ['engine/memory/', 'engine/clock/'], may: deviceInterfaces, ownDepth: 2, node: 'none', packages: [] },
   { of: ['engine/bus/'], may: ['engine/memory/', ...deviceInterfaces], ownDepth: 2, node: 'none', packages: [] },
+  // One test puts the whole interrupt path of a PC together, from the timers to the processor.
+  { of: ['engine/irq/interrupt-path.test.ts'], may: ['engine/'], ownDepth: 2, node: 'none', packages: [] },
   { of: ['engine/irq/'], may: [...chips, ...deviceInterfaces], ownDepth: 2, node: 'none', packages: [] },
   { of: ['engine/pci/'], may: [...chips, ...deviceInterfaces], ownDepth: 2, node: 'none', packages: [] },
   { of: ['engine/devices/*.ts'], ...device, ownDepth: 2 },
@@ -67,8 +69,23 @@ export const layers: readonly Layer[] = [
   },
   { of: ['engine/backends/'], may: [], ownDepth: 2, node: 'all', packages: [] },
   {
+    // Looks for SeaBIOS among the host's files.
+    of: ['engine/firmware/find-firmware.ts'],
+    may: [],
+    ownDepth: 2,
+    node: 'all',
+    packages: [],
+  },
+  {
+    // Tables describe what the PC has: its interrupt routing, and the items of fw_cfg that carry them.
     of: ['engine/firmware/'],
-    may: ['engine/config/', 'engine/memory/', ...deviceInterfaces],
+    may: [
+      'engine/config/',
+      'engine/memory/',
+      'engine/pci/',
+      'engine/devices/fw-cfg/fw-cfg-items.ts',
+      ...deviceInterfaces,
+    ],
     ownDepth: 2,
     node: 'none',
     packages: [],
