@@ -1,43 +1,32 @@
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname } from 'node:path';
+import { HostError } from '../engine/base/host-error.ts';
+import { findFirmware } from '../engine/firmware/find-firmware.ts';
 import { debianPackage, NotAvailable } from './debian.ts';
-import { cacheFolder } from './project.ts';
 
-/** SeaBIOS and its VGA BIOS, by the names that Debian and QEMU give them. */
-const FILES = ['bios-256k.bin', 'vgabios-stdvga.bin'];
-
-/** Where Debian's `seabios`, and QEMU on Linux, macOS and Windows, put them. */
-const FOLDERS = [
-  '/usr/share/seabios',
-  '/usr/share/qemu',
-  '/usr/local/share/qemu',
-  '/opt/homebrew/share/qemu',
-  'C:\\Program Files\\qemu\\share',
-  'C:\\Program Files\\qemu',
-  join(cacheFolder, 'debian/amd64/seabios/usr/share/seabios'),
-];
-
-function holdsFirmware(folder: string): boolean {
-  return FILES.every((name) => existsSync(join(folder, name)));
+/** The VGA BIOS that machines use. @throws HostError when there is none */
+export function vgaBios(): Uint8Array {
+  return findFirmware().vgaBios;
 }
 
 /**
- * The folder with the firmware; where none is installed it comes from the Debian package `seabios`.
+ * The folder with the firmware; where none is installed, the Debian package `seabios` is unpacked where the engine looks.
  * @throws NotAvailable
  */
 export function provideFirmware(): string {
-  const installed = FOLDERS.find(holdsFirmware);
-  if (installed !== undefined) {
-    return installed;
-  }
   try {
-    return join(debianPackage('seabios'), 'usr/share/seabios');
-  } catch (error) {
-    if (error instanceof NotAvailable) {
-      throw new NotAvailable(
-        `No PC firmware found. Install SeaBIOS: the package seabios on Debian and Ubuntu, or QEMU elsewhere. (${error.message})`,
-      );
+    return dirname(findFirmware().from.bios);
+  } catch (missing) {
+    if (!(missing instanceof HostError)) {
+      throw missing;
     }
-    throw error;
+    try {
+      debianPackage('seabios');
+    } catch (error) {
+      if (error instanceof NotAvailable) {
+        throw new NotAvailable(`${missing.message} (${error.message})`);
+      }
+      throw error;
+    }
+    return dirname(findFirmware().from.bios);
   }
 }

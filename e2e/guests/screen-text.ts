@@ -1,6 +1,4 @@
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { provideFirmware } from '../../scripts/firmware.ts';
+import { vgaBios } from '../../scripts/firmware.ts';
 import type { Picture } from './png.ts';
 
 const GLYPH_HEIGHT = 16;
@@ -15,7 +13,7 @@ let glyphs: Map<string, string> | undefined;
 function vgaFont(): Map<string, string> {
   if (glyphs === undefined) {
     glyphs = new Map();
-    const rom = readFileSync(join(provideFirmware(), 'vgabios-stdvga.bin'));
+    const rom = Buffer.from(vgaBios());
     const font = rom.indexOf(LETTER_A) - 'A'.charCodeAt(0) * GLYPH_HEIGHT;
     for (let code = 255; code >= 0; code--) {
       const at = font + code * GLYPH_HEIGHT;

@@ -1,5 +1,6 @@
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { HostError } from '../base/host-error.ts';
 
 export interface Firmware {
@@ -26,6 +27,9 @@ export const FIRMWARE_VARIABLE = 'LODGE_FIRMWARE';
 const BIOS_NAMES = ['bios-256k.bin', 'bios.bin'];
 const VGA_BIOS_NAMES = ['vgabios-stdvga.bin'];
 
+/** Where scripts/setup.ts unpacks Debian's package when the host has no firmware installed. */
+const UNPACKED_FOLDER = fileURLToPath(new URL('../../.cache/debian/amd64/seabios/usr/share/seabios', import.meta.url));
+
 const MAX_BIOS_BYTES = 16 << 20;
 const MIN_BIOS_BYTES = 64 << 10;
 const MAX_OPTION_ROM_BYTES = 64 << 10;
@@ -42,6 +46,7 @@ export function firmwareFolders(environment: { readonly [name: string]: string |
     '/usr/local/share/qemu',
     '/usr/local/share/seabios',
     '/opt/local/share/qemu',
+    UNPACKED_FOLDER,
     ...(process.platform === 'win32' ? [join(programFiles, 'qemu', 'share'), join(programFiles, 'qemu')] : []),
   ];
 }

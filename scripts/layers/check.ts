@@ -1,5 +1,5 @@
 import { posix } from 'node:path';
-import { everyone, type Layer, layers, pureNodeModules, testsMay } from './rules.ts';
+import { everyone, type Layer, layers, pureNodeModules, tests, testsMay } from './rules.ts';
 
 /** One import that the rules forbid. */
 export interface Violation {
@@ -54,7 +54,7 @@ function layerOf(file: string): Layer | undefined {
 }
 
 function isTest(file: string): boolean {
-  return /\.(test|bench)\.ts$/.test(file) || /(^|\/)testing(\/|\.ts$)/.test(file);
+  return tests.some((pattern) => fits(pattern.startsWith('*') ? posix.basename(file) : file, pattern));
 }
 
 function ownFolder(file: string, depth: number): string {

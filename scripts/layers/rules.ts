@@ -20,7 +20,25 @@ export interface Layer {
 export const everyone: readonly string[] = ['engine/base/'];
 
 /** Node's modules that touch neither files, sockets, processes nor threads. */
-export const pureNodeModules: readonly string[] = ['node:assert', 'node:assert/strict', 'node:buffer', 'node:util'];
+export const pureNodeModules: readonly string[] = [
+  'node:assert',
+  'node:assert/strict',
+  'node:buffer',
+  'node:crypto',
+  'node:path',
+  'node:perf_hooks',
+  'node:util',
+  'node:zlib',
+];
+
+/** Tests, and what only tests use, beside what they test. */
+export const tests: readonly string[] = [
+  '*.test.ts',
+  '*.bench.ts',
+  'engine/testing/',
+  'engine/devices/*/testing.ts',
+  'engine/devices/ide/ide-host.ts',
+];
 
 /** What a test may import on top of its subject's layer. */
 export const testsMay: readonly string[] = ['engine/testing/', 'engine/clock/', 'engine/backends/', 'engine/memory/'];
@@ -32,18 +50,18 @@ const chips = ['engine/bus/', 'engine/irq/', 'engine/clock/', 'engine/memory/'];
 
 const device: Omit<Layer, 'of' | 'ownDepth'> = {
   may: [...chips, 'engine/pci/', ...deviceInterfaces, ...backendInterfaces],
-  node: 'none',
+  node: 'pure',
   packages: [],
 };
 
 export const layers: readonly Layer[] = [
-  { of: ['engine/base/', 'engine/config/'], may: [], ownDepth: 2, node: 'none', packages: [] },
-  { of: ['engine/memory/', 'engine/clock/'], may: deviceInterfaces, ownDepth: 2, node: 'none', packages: [] },
-  { of: ['engine/bus/'], may: ['engine/memory/', ...deviceInterfaces], ownDepth: 2, node: 'none', packages: [] },
+  { of: ['engine/base/', 'engine/config/'], may: [], ownDepth: 2, node: 'pure', packages: [] },
+  { of: ['engine/memory/', 'engine/clock/'], may: deviceInterfaces, ownDepth: 2, node: 'pure', packages: [] },
+  { of: ['engine/bus/'], may: ['engine/memory/', ...deviceInterfaces], ownDepth: 2, node: 'pure', packages: [] },
   // One test puts the whole interrupt path of a PC together, from the timers to the processor.
-  { of: ['engine/irq/interrupt-path.test.ts'], may: ['engine/'], ownDepth: 2, node: 'none', packages: [] },
-  { of: ['engine/irq/'], may: [...chips, ...deviceInterfaces], ownDepth: 2, node: 'none', packages: [] },
-  { of: ['engine/pci/'], may: [...chips, ...deviceInterfaces], ownDepth: 2, node: 'none', packages: [] },
+  { of: ['engine/irq/interrupt-path.test.ts'], may: ['engine/'], ownDepth: 2, node: 'pure', packages: [] },
+  { of: ['engine/irq/'], may: [...chips, ...deviceInterfaces], ownDepth: 2, node: 'pure', packages: [] },
+  { of: ['engine/pci/'], may: [...chips, ...deviceInterfaces], ownDepth: 2, node: 'pure', packages: [] },
   { of: ['engine/devices/*.ts'], ...device, ownDepth: 2 },
   { of: ['engine/devices/'], ...device, ownDepth: 3 },
   {
@@ -59,7 +77,7 @@ export const layers: readonly Layer[] = [
     node: 'pure',
     packages: [],
   },
-  { of: ['engine/cpu/'], may: [...chips, ...deviceInterfaces], ownDepth: 2, node: 'none', packages: [] },
+  { of: ['engine/cpu/'], may: [...chips, ...deviceInterfaces], ownDepth: 2, node: 'pure', packages: [] },
   {
     of: ['engine/backends/net/tap*'],
     may: ['native/'],
@@ -87,10 +105,10 @@ export const layers: readonly Layer[] = [
       ...deviceInterfaces,
     ],
     ownDepth: 2,
-    node: 'none',
+    node: 'pure',
     packages: [],
   },
-  { of: ['engine/snapshot/'], may: deviceInterfaces, ownDepth: 2, node: 'none', packages: [] },
+  { of: ['engine/snapshot/'], may: deviceInterfaces, ownDepth: 2, node: 'pure', packages: [] },
   {
     of: ['engine/machine/'],
     may: [
@@ -105,7 +123,7 @@ export const layers: readonly Layer[] = [
       ...backendInterfaces,
     ],
     ownDepth: 2,
-    node: 'none',
+    node: 'pure',
     packages: [],
   },
   { of: ['engine/process/'], may: ['engine/'], ownDepth: 2, node: 'all', packages: [] },
