@@ -48,3 +48,5 @@ export interface RunningMachine {
 
 /** Starts a machine. Rejects with HostError when it cannot be built (bad kernel, no firmware, image in use, …). */
 export type StartMachine = (config: MachineConfig, host: MachineHost) => Promise<RunningMachine>;
+
+export { startMachine } from './start-machine.ts';
