@@ -136,7 +136,10 @@ export function debianPackage(name: string, architecture = 'amd64'): string {
   try {
     let result = { ok: false, errors: '' };
     for (const force of [false, true]) {
-      updateLists(apt, force);
+      if (!updateLists(apt, force)) {
+        result.errors ||= 'E: no mirror of Debian can be reached';
+        break;
+      }
       console.log(`Fetching the Debian package ${name} (${architecture}) …`);
       result = runApt(apt, 'apt-get', ['download', '-q', name], join(work, 'deb'));
       if (result.ok) {
