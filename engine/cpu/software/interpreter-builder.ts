@@ -120,8 +120,11 @@ abstract class HandlerBuilder extends InstructionBuilder {
     );
   }
 
-  /** RIP of this instruction. */
-  protected ownRip(): I64 {
+  override slotValue(index: number): I32 {
+    return load('i32.load16_u', get(this.uop), defined(SLOTS[index], 'slot'));
+  }
+
+  override ownRip(): I64 {
     return op('i64.add', load('i64.load', get(this.cpu), L.RIP_BASE), load('i64.load16_u', get(this.uop), UOP_IP));
   }
 

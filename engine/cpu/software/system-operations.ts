@@ -5,6 +5,7 @@ import * as L from '../x86/layout.ts';
 import { GuestFault } from '../x86/linear-memory.ts';
 import type { OperandSize } from '../x86/system/core.ts';
 import type { System } from '../x86/system/system.ts';
+import { x87Operations } from '../x86/x87/operations.ts';
 import type { LinearAccess } from './linear-access.ts';
 import { UOP_A, UOP_EXTRA, UOP_IMMEDIATE, UOP_SEGMENT } from './micro-op.ts';
 import type { Variant } from './variants.ts';
@@ -349,6 +350,9 @@ function setAlignmentFlag(call: Call, set: boolean): void {
 
 /** The operations that the instruction table names, by name. */
 export const SYSTEM_OPERATIONS: Readonly<Record<string, Operation>> = {
+  ...Object.fromEntries(
+    Object.entries(x87Operations).map(([name, carryOut]): [string, Operation] => [name, (call) => carryOut(call.state)]),
+  ),
   in: (call) => {
     const size = portSize(call.variant.operands[0]?.size ?? 1);
     const port = call.port(1);

@@ -112,6 +112,10 @@ export abstract class InstructionBuilder {
   abstract effectiveAddress(): I64;
   /** RIP of the next instruction. */
   abstract nextRip(): I64;
+  /** RIP of this instruction. */
+  abstract ownRip(): I64;
+  /** i of an x87 register operand ST(i). */
+  abstract slotValue(index: number): I32;
   /** Adds to the memory operand's address (bit strings). */
   abstract moveEffectiveAddress(by: I64): void;
   /** Number of the segment register that string and XLAT-like instructions use for their source. */
@@ -735,6 +739,72 @@ export abstract class InstructionBuilder {
     this.storeVector(address, value);
   }
 
+  /** The immediate's value when it is known while code is generated: shuffles and blends then need no look-up. */
+  knownImmediate(): number | undefined {
+    return undefined;
+  }
+
+  /** A vector operand of 8 bytes or fewer in the low lane; what lies above it means nothing. */
+  readLowVector(index: number): V128 {
+    if (!this.isMemory(index)) {
+      return this.keep(load('v128.load', this.registerAddress(index)));
+    }
+    const value = this.read(index);
+    return this.keep(value.type === 'i64' ? op('i64x2.splat', value) : op('i32x4.splat', value));
+  }
+
+  /** Writes an XMM register: `value` (i32 or i64) in the low lane, zeros above it. */
+  writeZeroExtended(index: number, value: Integer): void {
+    const wide = value.type === 'i64' ? value : op('i64.extend_i32_u', value);
+    this.f.store('i64.store', this.registerAddress(index), wide);
+    this.f.store('i64.store', this.registerAddress(index), i64(0), 8);
+  }
+
+  /** The upper half of an XMM register. */
+  readHigh(index: number): I64 {
+    return this.keep(load('i64.load', this.registerAddress(index), 8));
+  }
+
+  writeHigh(index: number, value: I64): void {
+    this.f.store('i64.store', this.registerAddress(index), value, 8);
+  }
+
+  /** `size` bytes of an XMM register from byte `place` on. */
+  readLaneAt(index: number, place: I32, size: number): Integer {
+    return this.keep(load(this.#loadName(size), op('i32.add', this.registerAddress(index), place))) as Integer;
+  }
+
+  writeLaneAt(index: number, place: I32, value: Integer, size: number): void {
+    this.f.store(this.#storeName(size), op('i32.add', this.registerAddress(index), place), value);
+  }
+
+  /** An XMM register that the encoding implies. */
+  xmm(number: number): V128 {
+    return this.keep(load('v128.load', get(this.cpu), L.XMM + number * L.XMM_STRIDE));
+  }
+
+  setXmm(number: number, value: V128): void {
+    this.f.store('v128.store', get(this.cpu), value, L.XMM + number * L.XMM_STRIDE);
+  }
+
+  /** ZF, PF and CF as given (0 or 1); OF, SF and AF zero: the outcome of vector comparisons. */
+  flagsCompare(zf: I32, pf: I32, cf: I32): void {
+    const zero = this.keep(zf);
+    const aux = op(
+      'i32.or',
+      op('i32.shl', op('i32.xor', zero, pf), i32(8)),
+      op('i32.and', op('i32.sub', i32(0), cf), i32(0xc0000000)),
+    );
+    this.setAux(aux);
+    // The result's own parity is even for 0 and odd for 1; the parity byte corrects it.
+    this.setField64(L.LF_RES, op('i64.extend_i32_u', op('i32.xor', zero, i32(1))));
+  }
+
+  /** Leaves the instruction if a helper has set FAULT. */
+  leaveOnFault(): void {
+    this.f.if(load('i32.load', get(this.cpu), L.FAULT), () => this.leaveFaulted());
+  }
+
   /** Changes ZF alone (0 or 1). */
   setZero(zero: I32): void {
     const flags = op('i32.or', op('i32.and', this.arithmeticFlags(), i32(~L.FLAG_ZF)), op('i32.shl', zero, i32(6)));
@@ -782,13 +852,13 @@ export abstract class InstructionBuilder {
   }
 
   /** Linear address of `offset` in the source segment (DS unless overridden). */
-  sourceAddress(offset: I64, size: number): I64 {
+  sourceAddress(offset: I64, size: number, write = false): I64 {
     if (this.addressForm === 'segmented') {
       return this.segmentAddress(
         this.sourceSegment(),
         this.keep(op('i64.and', offset, this.segmentedMask())),
         size,
-        false,
+        write,
       );
     }
     return this.addressForm === 'flat32' ? op('i64.and', offset, i64(0xffffffff)) : offset;

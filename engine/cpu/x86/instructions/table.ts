@@ -1,7 +1,11 @@
 import { InstructionTable } from './definition.ts';
 import { defineIntegerInstructions } from './integer.ts';
+import { defineMmxInstructions } from './mmx.ts';
+import { defineSseInstructions } from './sse.ts';
 import { defineStringInstructions } from './strings.ts';
 import { defineSystemInstructions } from './system.ts';
+import { defineX87Instructions } from './x87.ts';
+import { defineX87StateInstructions } from './x87-state.ts';
 
 /** The one table of instructions: decoder, interpreter, JIT and generated tests all come from it. */
 export function buildInstructionTable(): InstructionTable {
@@ -9,5 +13,9 @@ export function buildInstructionTable(): InstructionTable {
   defineIntegerInstructions(table);
   defineStringInstructions(table);
   defineSystemInstructions(table);
+  defineSseInstructions(table);
+  defineX87Instructions(table);
+  defineX87StateInstructions(table);
+  defineMmxInstructions(table);
   return table;
 }
