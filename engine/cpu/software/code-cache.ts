@@ -11,6 +11,10 @@ const BLOCK_RESERVE = 256 * UOP_SIZE;
 interface CachedBlock {
   readonly slot: number;
   readonly block: DecodedBlock;
+  /** Physical address of the first byte. */
+  readonly physical: number;
+  /** Bytes of it that lie in the page of the first one. */
+  readonly inPage: number;
 }
 
 /** Reads a code byte from a device window, for code outside plain memory. */
@@ -129,8 +133,8 @@ export class CodeCache {
     this.#view.setUint32(slot, physical, true);
     this.#view.setInt32(slot + 4, mode, true);
     this.#view.setUint32(slot + 8, block.start, true);
-    const entry = { slot, block };
     const inPage = Math.min(block.bytes, 4096 - offset);
+    const entry = { slot, block, physical, inPage };
     this.#mark(physical, inPage, entry);
     if (block.straddles) {
       const next = this.#source.nextPage as number;
@@ -150,27 +154,63 @@ export class CodeCache {
       list.push(entry);
     }
     const isNew = this.#codeMap[page * 2] === 0 && this.#codeMap[page * 2 + 1] === 0;
-    const first = (physical & 0xfff) >> 6;
-    const last = ((physical & 0xfff) + Math.max(1, length) - 1) >> 6;
-    for (let granule = first; granule <= last; granule++) {
-      const word = page * 2 + (granule >> 5);
-      this.#codeMap[word] = (this.#codeMap[word] as number) | (1 << (granule & 31));
-    }
+    this.#setGranules(page, physical & 0xfff, length);
     if (isNew) {
       this.onNewCodePage();
     }
   }
 
-  /** Bytes at `physical` (within one page) were written: drops the page's code if any of it was hit. */
+  #setGranules(page: number, offset: number, length: number): void {
+    const last = (offset + Math.max(1, length) - 1) >> 6;
+    for (let granule = offset >> 6; granule <= last; granule++) {
+      const word = page * 2 + (granule >> 5);
+      this.#codeMap[word] = (this.#codeMap[word] as number) | (1 << (granule & 31));
+    }
+  }
+
+  /** Bytes at `physical` (within one page) were written: drops the blocks that any of them belongs to. */
   written(physical: number, length: number): void {
     const page = physical >>> 12;
     const first = (physical & 0xfff) >> 6;
     const last = Math.min(63, ((physical & 0xfff) + length - 1) >> 6);
     for (let granule = first; granule <= last; granule++) {
       if ((this.#codeMap[page * 2 + (granule >> 5)] as number) & (1 << (granule & 31))) {
-        this.#drop(page);
+        this.#dropOverlapping(page, physical & 0xfff, (physical & 0xfff) + length);
         return;
       }
+    }
+  }
+
+  /** Drops the blocks of a page with bytes at offsets `from` … `to` − 1; data beside code leaves the code alone. */
+  #dropOverlapping(page: number, from: number, to: number): void {
+    const list = this.#pages.get(page);
+    if (list === undefined) {
+      return;
+    }
+    let kept = 0;
+    for (const entry of list) {
+      // Offsets of the block's bytes in this page: a straddling one begins in the page before.
+      const start = entry.physical >>> 12 === page ? entry.physical & 0xfff : 0;
+      const end = entry.physical >>> 12 === page ? start + entry.inPage : entry.block.bytes - entry.inPage;
+      if (start < to && end > from) {
+        this.#discard(entry);
+      } else {
+        list[kept++] = entry;
+      }
+    }
+    if (kept === list.length) {
+      return;
+    }
+    list.length = kept;
+    this.#codeMap[page * 2] = 0;
+    this.#codeMap[page * 2 + 1] = 0;
+    if (kept === 0) {
+      this.#pages.delete(page);
+      return;
+    }
+    for (const entry of list) {
+      const own = entry.physical >>> 12 === page;
+      this.#setGranules(page, own ? entry.physical & 0xfff : 0, own ? entry.inPage : entry.block.bytes - entry.inPage);
     }
   }
 
@@ -196,18 +236,23 @@ export class CodeCache {
     if (list === undefined) {
       return;
     }
-    const view = this.#view;
-    for (const { slot, block } of list) {
-      for (let uop = block.start; uop < block.end; uop += UOP_SIZE) {
-        view.setUint16(uop + UOP_HANDLER, this.#stale, true);
-      }
-      if (view.getUint32(slot + 8, true) === block.start) {
-        view.setInt32(slot, -1, true);
-        view.setInt32(slot + 4, -1, true);
-      }
+    for (const entry of list) {
+      this.#discard(entry);
     }
     this.#pages.delete(page);
     this.#codeMap[page * 2] = 0;
     this.#codeMap[page * 2 + 1] = 0;
+  }
+
+  /** Turns a block stale and takes it out of the block table. */
+  #discard({ slot, block }: CachedBlock): void {
+    const view = this.#view;
+    for (let uop = block.start; uop < block.end; uop += UOP_SIZE) {
+      view.setUint16(uop + UOP_HANDLER, this.#stale, true);
+    }
+    if (view.getUint32(slot + 8, true) === block.start) {
+      view.setInt32(slot, -1, true);
+      view.setInt32(slot + 4, -1, true);
+    }
   }
 }
