@@ -159,7 +159,7 @@ export class TestMachine {
 
   /** After the segments or control registers were changed by hand. */
   update(): void {
-    this.cpu.system.updateMode();
+    this.cpu.system.restoreMode();
     this.cpu.translation.flush(true);
     this.cpu.translation.select();
   }
