@@ -351,7 +351,10 @@ function setAlignmentFlag(call: Call, set: boolean): void {
 /** The operations that the instruction table names, by name. */
 export const SYSTEM_OPERATIONS: Readonly<Record<string, Operation>> = {
   ...Object.fromEntries(
-    Object.entries(x87Operations).map(([name, carryOut]): [string, Operation] => [name, (call) => carryOut(call.state)]),
+    Object.entries(x87Operations).map(([name, carryOut]): [string, Operation] => [
+      name,
+      (call) => carryOut(call.state),
+    ]),
   ),
   in: (call) => {
     const size = portSize(call.variant.operands[0]?.size ?? 1);

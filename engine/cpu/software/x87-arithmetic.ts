@@ -138,7 +138,7 @@ export function buildArithmetic80(
     const normal = all(
       isNormal(get(a.significand), get(a.exponent)),
       isNormal(get(b.significand), get(b.exponent)),
-      d.zero(d.and(b.signExponent, X.WAS_DENORMAL)),
+      d.zero(d.and(d.or(a.signExponent, b.signExponent), X.WAS_DENORMAL)),
     );
     f.if(d.zero(normal), () => {
       const handled = f.call(propagate, cpu, get(a.significand), a.signExponent, get(b.significand), b.signExponent);
@@ -338,9 +338,15 @@ export function buildArithmetic80(
       const aZero = f.keep(q.zero(get(a.significand)));
       const bZero = f.keep(q.zero(get(b.significand)));
       f.if(any(all(aInfinite, bInfinite), all(aZero, bZero)), () => invalid(f, cpu));
-      normalize(f, cpu, a);
-      normalize(f, cpu, b);
-      f.if(all(bZero, d.zero(aInfinite)), () => raise(f, cpu, X.STATUS_ZE));
+      // Division by zero comes before the report of a denormal.
+      f.if(
+        all(bZero, d.zero(aInfinite)),
+        () => raise(f, cpu, X.STATUS_ZE),
+        () => {
+          normalize(f, cpu, a);
+          normalize(f, cpu, b);
+        },
+      );
       const large = f.keep(any(aInfinite, bZero));
       f.if(any(large, aZero, bInfinite), () => {
         setResult(

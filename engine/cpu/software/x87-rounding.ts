@@ -183,6 +183,7 @@ export function buildRounding(module: ModuleBuilder): Rounding {
       f.return();
     });
     f.if(d.leS(get(exponent), 0), () => {
+      raise(f, cpu, X.STATUS_PE);
       setResult(f, cpu, i64(0), sign);
       f.return();
     });

@@ -318,7 +318,10 @@ export function buildScaling(module: ModuleBuilder, parts: Parts): Map<string, F
     const conditions = f.local('i32');
     f.if(
       any(isEmpty(cpu, 0), isEmpty(cpu, 1)),
-      () => underflow(f, cpu),
+      () => {
+        underflow(f, cpu);
+        f.set(conditions, d.and(load('i32.load', cpu, L.FPU_STATUS), X.STATUS_C0 | X.STATUS_C3));
+      },
       () => f.set(conditions, f.call(remainderValues, cpu, get(f.parameter(1, 'i32'))) as I32),
     );
     const old = d.and(load('i32.load', cpu, L.FPU_STATUS), ~(X.STATUS_C0 | X.STATUS_C2 | X.STATUS_C3));
@@ -399,6 +402,18 @@ export function buildScaling(module: ModuleBuilder, parts: Parts): Map<string, F
     );
     f.callVoid(stack.commit, cpu, get(f.parameter(1, 'i32')), get(f.parameter(2, 'i32')));
   });
+  /** (cpu, i): copies ST(0) to ST(i), unless it is empty, and pops. */
+  const copyQuietly = module.function('x87-copy-quietly', { params: ['i32', 'i32'], results: [] }, (f) => {
+    const cpu = get(f.parameter(0, 'i32'));
+    f.if(
+      isEmpty(cpu, 0),
+      () => {
+        store32(f, cpu, L.FPU_STATUS, d.and(load('i32.load', cpu, L.FPU_STATUS), ~X.STATUS_C1));
+        store32(f, cpu, L.FPU_TOP, physical(cpu, 1));
+      },
+      () => f.callVoid(copyRegister, cpu, get(f.parameter(1, 'i32')), i32(1)),
+    );
+  });
   const exchange = module.function('x87-exchange', { params: ['i32', 'i32'], results: [] }, (f) => {
     const cpu = get(f.parameter(0, 'i32'));
     const index = get(f.parameter(1, 'i32'));
@@ -436,7 +451,7 @@ export function buildScaling(module: ModuleBuilder, parts: Parts): Map<string, F
         setResult(f, cpu, significandOf(cpu, index), wordOf(cpu, index));
       },
     );
-    f.callVoid(stack.commit, cpu, i32(0), i32(0));
+    f.callVoid(stack.commitMove, cpu);
   });
   /** (cpu, pops): after a store to memory, which exceptions among these would have prevented. */
   const finishStore = module.function('x87-finish-store', { params: ['i32', 'i32'], results: [] }, (f) => {
@@ -459,6 +474,7 @@ export function buildScaling(module: ModuleBuilder, parts: Parts): Map<string, F
     ['x87-push-register', pushRegister],
     ['x87-peek', peek],
     ['x87-copy-register', copyRegister],
+    ['x87-copy-quietly', copyQuietly],
     ['x87-exchange', exchange],
     ['x87-move', move],
     ['x87-finish-store', finishStore],

@@ -74,20 +74,32 @@ export interface Stack {
   readonly compareResult: FunctionReference;
   /** (cpu, i, quiet, pops): compares, sets condition codes, pops; with i < 0 with the result. */
   readonly compare: FunctionReference;
-  /** (cpu, i, quiet, pops) → conditions for EFLAGS, or −1 if they are to stay. */
+  /** (cpu, i, quiet, pops) → conditions, for EFLAGS. */
   readonly compareFlags: FunctionReference;
+  /** (cpu): writes the result to ST(0). */
+  readonly commitMove: FunctionReference;
 }
 
 export function buildStack(module: ModuleBuilder, arithmetic: Arithmetic): Stack {
-  /** Merges what was raised into the status word; returns what is unmasked. */
-  const merge = (f: FunctionBuilder, cpu: I32): I32 => {
-    const raised = f.keep(load('i32.load', cpu, X.RAISED));
-    const status = d.and(load('i32.load', cpu, L.FPU_STATUS), ~X.STATUS_C1);
-    f.store('i32.store', cpu, d.or(status, raised), L.FPU_STATUS);
-    const unmasked = f.keep(d.and(d.and(raised, d.xor(control(cpu), -1)), X.EXCEPTIONS));
-    f.if(unmasked, () =>
-      f.store('i32.store', cpu, d.or(load('i32.load', cpu, L.FPU_STATUS), X.STATUS_ES | X.STATUS_B), L.FPU_STATUS),
-    );
+  /**
+   * Merges what was raised into the status word; returns what is unmasked. C1 is clear unless raised; some instructions
+   * leave it alone except for stack faults.
+   */
+  const merge = (f: FunctionBuilder, cpu: I32, keepsC1 = false): I32 => {
+    const raised = f.local('i32');
+    f.set(raised, load('i32.load', cpu, X.RAISED));
+    const masks = f.keep(control(cpu));
+    // An unmasked exception that is found beforehand prevents those that the operation itself would find.
+    f.if(d.and(d.and(get(raised), d.xor(masks, -1)), X.PRE_EXCEPTIONS), () => {
+      const c1 = d.mul(d.and(d.shr(get(raised), 6), 1), X.STATUS_C1);
+      f.set(raised, d.and(get(raised), d.or(c1, X.PRE_EXCEPTIONS | X.STATUS_SF)));
+    });
+    const unmasked = f.keep(d.and(d.and(get(raised), d.xor(masks, -1)), X.EXCEPTIONS));
+    const summary = d.mul(d.ne(unmasked, 0), X.STATUS_ES | X.STATUS_B);
+    const old = load('i32.load', cpu, L.FPU_STATUS);
+    const cleared = keepsC1 ? d.shl(d.and(get(raised), X.STATUS_SF), 3) : i32(X.STATUS_C1);
+    const status = d.and(old, d.xor(cleared, -1));
+    f.store('i32.store', cpu, d.or(d.or(status, get(raised)), summary), L.FPU_STATUS);
     return unmasked;
   };
   /** Writes the result to a physical register. */
@@ -114,7 +126,8 @@ export function buildStack(module: ModuleBuilder, arithmetic: Arithmetic): Stack
       setIndefinite(f, cpu);
     });
     const unmasked = merge(f, cpu);
-    f.if(d.and(unmasked, X.PRE_EXCEPTIONS), () => f.return());
+    // Loads push denormals even when they report them.
+    f.if(d.and(unmasked, X.PRE_EXCEPTIONS & ~X.STATUS_DE), () => f.return());
     const top = f.keep(physical(cpu, 7));
     f.store('i32.store', cpu, top, L.FPU_TOP);
     writeResult(f, cpu, top);
@@ -270,10 +283,9 @@ export function buildStack(module: ModuleBuilder, arithmetic: Arithmetic): Stack
     );
     f.unreachable();
   });
-  const compareFlags = module.function(
-    'x87-compare-flags',
-    { params: ['i32', 'i32', 'i32', 'i32'], results: ['i32'] },
-    (f) => {
+  /** Compares ST(0) with ST(i), or the result for i < 0; pops unless an exception forbids it. */
+  const buildCompare = (name: string, keepsC1: boolean) =>
+    module.function(name, { params: ['i32', 'i32', 'i32', 'i32'], results: ['i32'] }, (f) => {
       const cpu = get(f.parameter(0, 'i32'));
       const index = get(f.parameter(1, 'i32'));
       const quiet = get(f.parameter(2, 'i32'));
@@ -294,19 +306,24 @@ export function buildStack(module: ModuleBuilder, arithmetic: Arithmetic): Stack
         },
         () => f.set(conditions, f.call(compareResult, cpu, quiet) as I32),
       );
-      f.if(d.and(merge(f, cpu), X.PRE_EXCEPTIONS), () => f.return(i32(-1)));
-      pops(f, cpu, count);
+      f.if(d.zero(d.and(merge(f, cpu, keepsC1), X.PRE_EXCEPTIONS)), () => pops(f, cpu, count));
       f.return(get(conditions));
       f.unreachable();
-    },
-  );
+    });
+  const compareFlags = buildCompare('x87-compare-flags', true);
+  const compareStatus = buildCompare('x87-compare-status', false);
   const compare = module.function('x87-compare', { params: ['i32', 'i32', 'i32', 'i32'], results: [] }, (f) => {
     const cpu = get(f.parameter(0, 'i32'));
     const parameters = [1, 2, 3].map((index) => get(f.parameter(index, 'i32')));
-    const conditions = f.keep(f.call(compareFlags, cpu, ...parameters) as I32);
-    f.if(d.geS(conditions, 0), () =>
-      f.store('i32.store', cpu, d.or(d.and(load('i32.load', cpu, L.FPU_STATUS), ~UNORDERED), conditions), L.FPU_STATUS),
-    );
+    const conditions = f.keep(f.call(compareStatus, cpu, ...parameters) as I32);
+    const old = d.and(load('i32.load', cpu, L.FPU_STATUS), ~UNORDERED);
+    f.store('i32.store', cpu, d.or(old, conditions), L.FPU_STATUS);
   });
-  return { push, commit, report, operate, operateMemory, compareResult, compare, compareFlags };
+  /** FCMOVcc: like a commit to ST(0) that leaves C1 alone. */
+  const commitMove = module.function('x87-commit-move', { params: ['i32'], results: [] }, (f) => {
+    const cpu = get(f.parameter(0, 'i32'));
+    f.if(d.and(merge(f, cpu, true), X.PRE_EXCEPTIONS), () => f.return());
+    writeResult(f, cpu, f.keep(physical(cpu, 0)));
+  });
+  return { push, commit, report, operate, operateMemory, compareResult, compare, compareFlags, commitMove };
 }

@@ -93,10 +93,8 @@ function defineRegisterArithmetic(table: InstructionTable): void {
   const compareFlags = (name: string, encoding: string, quiet: number, pops: number) =>
     define(table, name, encoding, (b) => {
       const order = callForI32(b, 'x87-compare-flags', b.slotValue(0), i32(quiet), i32(pops));
-      b.f.if(d.geS(order, 0), () => {
-        // C0, C2 and C3 become CF, PF and ZF.
-        b.setArithmeticFlags(b.keep(d.and(d.shr(order, 8), L.FLAG_CF | L.FLAG_PF | L.FLAG_ZF)));
-      });
+      // C0, C2 and C3 become CF, PF and ZF, even when an unmasked exception is raised.
+      b.setArithmeticFlags(b.keep(d.and(d.shr(order, 8), L.FLAG_CF | L.FLAG_PF | L.FLAG_ZF)));
     });
   compareFlags('fcomi', 'DB /6 reg : STi', 0, 0);
   compareFlags('fucomi', 'DB /5 reg : STi', 1, 0);
@@ -237,7 +235,9 @@ function defineStores(table: InstructionTable): void {
     call(b, 'x87-finish-store', i32(1));
   });
   define(table, 'fst', 'DD /2 reg : STi', (b) => call(b, 'x87-copy-register', b.slotValue(0), i32(0)));
-  define(table, 'fstp', ['DD /3 reg : STi', 'D9 /3 reg : STi', 'DF /2 reg : STi', 'DF /3 reg : STi'], (b) =>
+  // D9 D8 does not report an empty ST(0), and then moves nothing.
+  define(table, 'fstpnce', 'D9 /3 reg : STi', (b) => call(b, 'x87-copy-quietly', b.slotValue(0)));
+  define(table, 'fstp', ['DD /3 reg : STi', 'DF /2 reg : STi', 'DF /3 reg : STi'], (b) =>
     call(b, 'x87-copy-register', b.slotValue(0), i32(1)),
   );
   define(table, 'fxch', ['D9 /1 reg : STi', 'DD /1 reg : STi', 'DF /1 reg : STi'], (b) =>
@@ -273,12 +273,16 @@ function defineRest(table: InstructionTable): void {
     ['ffreep', 'DF /0 reg : STi', true],
   ] as const) {
     define(table, name, encoding, (b) => {
-      const number = d.and(d.add(load('i32.load', get(b.cpu), L.FPU_TOP), b.slotValue(0)), 7);
-      const mask = d.xor(d.shl(1, number), -1);
-      b.setField32(L.FPU_VALID, d.and(load('i32.load', get(b.cpu), L.FPU_VALID), mask));
+      const cpu = get(b.cpu);
+      const number = d.and(d.add(load('i32.load', cpu, L.FPU_TOP), b.slotValue(0)), 7);
+      const freed = b.f.local('i32');
+      b.f.set(freed, d.shl(1, number));
       if (pops) {
+        b.f.set(freed, d.or(get(freed), d.shl(1, load('i32.load', cpu, L.FPU_TOP))));
         moveTop(b, 1);
       }
+      b.setField32(L.FPU_VALID, d.and(load('i32.load', cpu, L.FPU_VALID), d.xor(get(freed), -1)));
+      clearC1(b);
     });
   }
   // Transcendental functions are TypeScript: see x87/operations.ts.
