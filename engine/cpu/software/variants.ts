@@ -158,7 +158,7 @@ export function variantsOf(definition: InstructionDefinition, encoding: Encoding
             addressForm,
             stackForm,
             repeat: prefix,
-            key: [definition.name, size, ...shapes, addressForm, stackForm, prefix].join('|'),
+            key: [`${definition.name}#${definition.number}`, size, ...shapes, addressForm, stackForm, prefix].join('|'),
           });
         }
       }
@@ -177,5 +177,5 @@ export function isHot(variant: Variant): boolean {
     return false;
   }
   const bytes = variant.operands.some((operand) => operand.size === 1 && operand.kind !== 'immediate');
-  return variant.size === 4 || variant.size === 8 || (variant.size === 1 && (hot === 'bytes' || !bytes));
+  return variant.size >= 4 || (variant.size === 1 && (hot === 'bytes' || !bytes));
 }

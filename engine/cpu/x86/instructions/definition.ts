@@ -97,6 +97,8 @@ export type Semantics = (b: InstructionBuilder) => void;
 
 export interface InstructionDefinition {
   readonly name: string;
+  /** Its place in the table: definitions may share a name, but not their meaning. */
+  readonly number: number;
   readonly encodings: readonly Encoding[];
   readonly options: InstructionOptions;
   readonly semantics: Semantics;
@@ -211,6 +213,7 @@ export class InstructionTable {
   /** Adds an instruction: its encodings (see parseEncoding) and its meaning. */
   define(name: string, encodings: string | readonly string[], options: InstructionOptions, semantics: Semantics): void {
     const list = typeof encodings === 'string' ? [encodings] : encodings;
-    this.definitions.push({ name, encodings: list.flatMap(parseEncoding), options, semantics });
+    const number = this.definitions.length;
+    this.definitions.push({ name, number, encodings: list.flatMap(parseEncoding), options, semantics });
   }
 }

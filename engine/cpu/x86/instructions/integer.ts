@@ -308,7 +308,7 @@ function defineStack(table: InstructionTable): void {
     });
     if (opcode !== '0E') {
       const pop = i < 4 ? hex(Number.parseInt(opcode, 16) + 1) : `0F ${hex(Number.parseInt(opcode.slice(3), 16) + 1)}`;
-      table.define('pop-segment', `${pop} ${flags} : Xv`, { ...stack, ends: true, system: true }, (b) => {
+      table.define(`pop-segment-${numbers[i]}`, `${pop} ${flags} : Xv`, { ...stack, ends: true, system: true }, (b) => {
         b.setField64(L.SCRATCH, b.zeroExtend64(b.peek(2), 2));
         b.setField64(L.SCRATCH + 8, op('i64.extend_i32_u', i32(b.size)));
         b.system(`pop-segment-${numbers[i]}`);
@@ -344,7 +344,7 @@ function defineStack(table: InstructionTable): void {
     b.setGpr(5, value);
   });
   // ENTER with nesting level 0; the decoder sends other levels to the system part.
-  table.define('enter', 'C8 d64 : Iw Ib', { ...stack, ends: true }, (b) => b.system('enter'));
+  table.define('enter', 'C8 d64 : Xv Iw Ib', { ...stack, ends: true }, (b) => b.system('enter'));
 }
 
 function defineBranches(table: InstructionTable): void {
@@ -433,6 +433,11 @@ function defineShifts(table: InstructionTable): void {
   }
 }
 
+/** A count of zero changes nothing, but a 32-bit register is cleared above all the same. */
+function whenShifted(b: InstructionBuilder, count: I32, value: Integer, shifted: () => void): void {
+  b.f.if(count, shifted, b.size === 4 && !b.isMemory(0) ? () => b.write(0, value) : undefined);
+}
+
 /** The count as the integer type of the operand. */
 function countAs(b: InstructionBuilder, count: I32): Integer {
   return b.size === 8 ? op('i64.extend_i32_u', count) : count;
@@ -447,7 +452,7 @@ function topBit(b: InstructionBuilder, value: Integer): I32 {
 }
 
 function shift(b: InstructionBuilder, value: Integer, count: I32, kind: 'shl' | 'shr' | 'sar'): void {
-  b.f.if(count, () => {
+  whenShifted(b, count, value, () => {
     const wide = b.keep(kind === 'sar' ? b.signExtend(value) : value);
     const by = b.keep(countAs(b, count));
     const before = b.keep(b.bin('sub', by, b.int(1)));
@@ -469,7 +474,7 @@ function shift(b: InstructionBuilder, value: Integer, count: I32, kind: 'shl' | 
 
 function rotate(b: InstructionBuilder, value: Integer, count: I32, left: boolean): void {
   const bits = b.size * 8;
-  b.f.if(count, () => {
+  whenShifted(b, count, value, () => {
     let r: Integer;
     if (b.size >= 4) {
       r = b.keep(b.bin(left ? 'rotl' : 'rotr', value, countAs(b, count)));
@@ -494,7 +499,7 @@ function rotate(b: InstructionBuilder, value: Integer, count: I32, left: boolean
 function rotateThroughCarry(b: InstructionBuilder, value: Integer, count: I32, left: boolean): void {
   const bits = b.size * 8;
   if (b.size === 8) {
-    b.f.if(count, () => {
+    whenShifted(b, count, value, () => {
       const by = b.keep(op('i64.extend_i32_u', count));
       const carry = b.keep(op('i64.extend_i32_u', b.carry()));
       // 65 bits: the operand and the carry. A shift by 64 must give 0, hence two steps.
@@ -514,7 +519,7 @@ function rotateThroughCarry(b: InstructionBuilder, value: Integer, count: I32, l
     return;
   }
   const by = b.keep(op('i64.extend_i32_u', b.size === 4 ? count : op('i32.rem_u', count, i32(bits + 1))));
-  b.f.if(op('i64.ne', by, i64(0)), () => {
+  whenShifted(b, op('i64.ne', by, i64(0)), value, () => {
     const all = b.keep(
       op('i64.or', b.zeroExtend64(value), op('i64.shl', op('i64.extend_i32_u', b.carry()), i64(bits))),
     );
@@ -530,7 +535,7 @@ function rotateThroughCarry(b: InstructionBuilder, value: Integer, count: I32, l
 
 function doubleShift(b: InstructionBuilder, value: Integer, source: Integer, count: I32, left: boolean): void {
   const bits = b.size * 8;
-  b.f.if(count, () => {
+  whenShifted(b, count, value, () => {
     const by = b.keep(countAs(b, count));
     let r: Integer;
     let carry: I32;
