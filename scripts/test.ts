@@ -48,10 +48,11 @@ async function runTests(files: readonly string[]): Promise<Counts> {
 // Every program started from here runs on this Node and finds the project's own tools.
 const node = process.execPath;
 const tool = (path: string): string => `${projectRoot}/node_modules/${path}`;
+const plain = process.stdout.isTTY ? [] : ['--colors=off'];
 const checks = guestsOnly
   ? []
   : [
-      check('format and lint', node, [tool('@biomejs/biome/bin/biome'), 'ci', '--max-diagnostics=50', '.']),
+      check('format and lint', node, [tool('@biomejs/biome/bin/biome'), 'ci', ...plain, '--max-diagnostics=50', '.']),
       check('who may import whom', node, ['scripts/layers/lint.ts']),
       check('types', node, [tool('typescript/bin/tsc'), '--noEmit', '-p', 'tsconfig.json']),
     ];
