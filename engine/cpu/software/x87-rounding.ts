@@ -179,6 +179,7 @@ export function buildRounding(module: ModuleBuilder): Rounding {
     );
     // FSCALE can leave the range by more than the unmasked response brings back.
     f.if(d.geS(get(exponent), X.EXPONENT_MAX), () => {
+      raise(f, cpu, X.STATUS_PE | X.STATUS_C1);
       setResult(f, cpu, i64(X.INTEGER_BIT), d.or(sign, X.EXPONENT_MAX));
       f.return();
     });

@@ -230,13 +230,16 @@ export function buildScaling(module: ModuleBuilder, parts: Parts): Map<string, F
     f.set(aExponent, d.and(aWord, X.EXPONENT_MAX));
     f.set(bExponent, d.and(bWord, X.EXPONENT_MAX));
     f.set(sign, d.and(aWord, X.SIGN));
-    f.if(f.call(arithmetic.propagate, cpu, get(a), aWord, get(b), bWord) as I32, () => f.return(i32(0)));
+    const oldConditions = d.and(load('i32.load', cpu, L.FPU_STATUS), X.STATUS_C0 | X.STATUS_C3);
+    f.if(f.call(arithmetic.propagate, cpu, get(a), aWord, get(b), bWord) as I32, () => f.return(oldConditions));
     f.if(any(d.eq(get(aExponent), X.EXPONENT_MAX), q.zero(get(b))), () => {
       raise(f, cpu, X.STATUS_IE);
       setIndefinite(f, cpu);
-      f.return(i32(0));
+      f.return(oldConditions);
     });
     raiseDenormals(f, cpu, [get(a), get(aExponent)], [get(b), get(bExponent)]);
+    const unmasked = d.and(load('i32.load', cpu, X.RAISED), d.xor(control(cpu), -1));
+    f.if(d.and(unmasked, X.STATUS_DE), () => f.return(oldConditions));
     const finish = (conditions: I32) => {
       f.if(
         q.zero(get(a)),
@@ -255,7 +258,10 @@ export function buildScaling(module: ModuleBuilder, parts: Parts): Map<string, F
       f.return(conditions);
     };
     f.if(d.zero(get(aExponent)), () => f.set(aExponent, i32(1)));
-    f.if(any(q.zero(get(a)), d.eq(get(bExponent), X.EXPONENT_MAX)), () => finish(i32(0)));
+    f.if(any(q.zero(get(a)), d.eq(get(bExponent), X.EXPONENT_MAX)), () => {
+      setResult(f, cpu, get(a), aWord);
+      f.return(i32(0));
+    });
     f.if(d.zero(get(bExponent)), () => f.set(bExponent, i32(1)));
     for (const [value, exponent] of [
       [a, aExponent],

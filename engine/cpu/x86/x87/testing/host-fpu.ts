@@ -48,7 +48,9 @@ const SOURCE = new URL('./host-fpu.c', import.meta.url);
 /** Builds the program that runs cases on the host's processor, or says why it cannot. */
 export function buildHostFpu(): { path: string } | { missing: string } {
   if (process.platform !== 'linux' || process.arch !== 'x64') {
-    return { missing: `comparing with the host's x87 needs Linux on x86-64, this is ${process.platform} ${process.arch}` };
+    return {
+      missing: `comparing with the host's x87 needs Linux on x86-64, this is ${process.platform} ${process.arch}`,
+    };
   }
   const source = readFileSync(SOURCE);
   const directory = join(tmpdir(), `lodge-host-fpu-${process.getuid?.() ?? 0}`);
