@@ -1,6 +1,7 @@
 /**
  * Who may import whom. One row a layer; the first row whose pattern matches a file decides. Patterns are folders or
- * files from the project's root: `*` stands for a part of one name, a trailing `/` for everything below a folder.
+ * files from the project's root: `*` stands for a part of one name, `**` for any folders, a trailing `/` for everything
+ * below a folder.
  * See docs/architecture.md, "Who may import whom"; change both together.
  */
 export interface Layer {
@@ -35,8 +36,8 @@ export const pureNodeModules: readonly string[] = [
 export const tests: readonly string[] = [
   '*.test.ts',
   '*.bench.ts',
-  'engine/testing/',
-  'engine/devices/*/testing.ts',
+  '**/testing/',
+  '**/testing.ts',
   'engine/devices/ide/ide-host.ts',
 ];
 
