@@ -382,9 +382,16 @@ export class Decoder {
     this.#uop(uop, handler);
     this.#out = uop + UOP_SIZE;
     const view = this.#view;
+    if (options.stack) {
+      // Tells which exception a non-canonical stack address raises.
+      view.setUint8(uop + UOP_SEGMENT, L.SEG_SS);
+    }
     if (options.implicitMemory) {
       view.setInt32(uop + UOP_EXTRA, addressSize === 8 ? 0 : addressSize === 4 ? -1 : 0xffff, true);
       view.setUint8(uop + UOP_SEGMENT, segment === NO_SEGMENT ? L.SEG_DS : segment);
+    }
+    if (memory && long && addressSize === 4 && encoding.map === 1 && (opcode & 0xe7) === 0xa3) {
+      view.setInt32(uop + UOP_EXTRA, 1, true); // bit strings: the moved address wraps
     }
     let immediates = 0;
     for (let i = 0; i < encoding.operands.length; i++) {
@@ -727,7 +734,7 @@ export class Decoder {
     const withBase = segment === L.SEG_FS || segment === L.SEG_GS;
     if (long) {
       if (this.#ripRelative) {
-        fill(special['address-rip']);
+        fill(special[addressSize === 4 ? 'address-rip32' : 'address-rip']);
       } else if (addressSize === 4) {
         fill(index === undefined ? special.address32 : special['address32-indexed']);
       } else {

@@ -54,6 +54,8 @@ export const SPECIAL_HANDLERS = [
   'address-absolute',
   /** Address = RIP_BASE + immediate. */
   'address-rip',
+  /** The same, truncated to 32 bits. */
+  'address-rip32',
   'address32',
   'address32-indexed',
   /** Address = (base + index + displacement) & immediate. */
@@ -340,6 +342,17 @@ function buildSpecial(f: FunctionBuilder, name: SpecialHandler, loop: MainLoop, 
       return;
     case 'address-rip':
       f.set(ea, op('i64.add', load('i64.load', record, L.RIP_BASE), load('i64.load', get(uop), UOP_IMMEDIATE)));
+      next();
+      return;
+    case 'address-rip32':
+      f.set(
+        ea,
+        op(
+          'i64.and',
+          op('i64.add', load('i64.load', record, L.RIP_BASE), load('i64.load', get(uop), UOP_IMMEDIATE)),
+          i64(0xffffffff),
+        ),
+      );
       next();
       return;
     case 'address32':

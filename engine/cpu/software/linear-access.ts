@@ -158,7 +158,7 @@ export class LinearAccess implements LinearMemory {
       this.#host(Number(where & 0xffffffffn) | 0, Number((where >> 32n) & 0xffffffffn) | 0, true, privilege);
     at(address);
     if (Number(address & 0xfffn) + length > 4096) {
-      at(this.#wrap(address + BigInt(length - 1)));
+      at(this.#wrap(address + BigInt(length - 1)) & ~0xfffn);
     }
   }
 }

@@ -148,7 +148,8 @@ export function buildRuntime(module: ModuleBuilder): RuntimeFunctions {
       const last = f.local('i64');
       f.set(last, op('i64.add', get(address), op('i64.extend_i32_u', op('i32.sub', get(size), i32(1)))));
       f.if(op('i32.eqz', isLong(get(cpu))), () => f.set(last, op('i64.and', get(last), i64(0xffffffff))));
-      f.drop(f.call(translateWrite, get(cpu), get(last)));
+      // A fault in the second page is reported at its start.
+      f.drop(f.call(translateWrite, get(cpu), op('i64.and', get(last), i64(-4096))));
       f.return(i32(0));
     });
     f.if(hasCode(physical), () => f.return(i32(0)));

@@ -9,6 +9,7 @@ import {
   TLB_STRIDE,
   TLBS,
 } from './arena-layout.ts';
+import { SPECIAL_HANDLERS } from './interpreter.ts';
 import {
   DTLB_ADDEND,
   DTLB_ENTRIES,
@@ -20,6 +21,9 @@ import {
   ITLB_ENTRY_SIZE,
   ITLB_PHYSICAL,
   ITLB_TAG,
+  UOP_IP,
+  UOP_SEGMENT,
+  UOP_SIZE,
 } from './micro-op.ts';
 
 /** Page-table entry bits (SDM 3A, tables 4-5 to 4-20). */
@@ -39,6 +43,9 @@ const ERROR_WRITE = 1 << 1;
 const ERROR_USER = 1 << 2;
 const ERROR_RESERVED = 1 << 3;
 const ERROR_FETCH = 1 << 4;
+
+/** Handlers below this number compute addresses. */
+const FIRST_OTHER_SPECIAL = SPECIAL_HANDLERS.indexOf('end');
 
 export const ACCESS_READ = 0;
 export const ACCESS_WRITE = 1;
@@ -234,7 +241,7 @@ export class Translation {
   fetch(low: number, high: number): number {
     const table = this.#field(L.ITLB) - this.#tlbs;
     if (!this.#walk(low, high, ACCESS_FETCH, table === ITLB_USER, true)) {
-      this.#setFault(low, high);
+      this.#setFault(low, high, true);
       return -1;
     }
     const words = this.#words;
@@ -252,11 +259,34 @@ export class Translation {
     return this.#physical >>> 0;
   }
 
-  #setFault(low: number, high: number): void {
+  /**
+   * Whether the instruction being carried out reached a non-canonical address through the stack segment: by a push or
+   * pop, or with RSP or RBP as the base of its memory operand. Such accesses raise #SS instead of #GP.
+   */
+  #inStack(low: number): boolean {
+    const words = this.#words;
+    const uop = this.#field(L.CURRENT_UOP);
+    if (uop === 0) {
+      return false;
+    }
+    const segment = (at: number) => this.#bytes[at + UOP_SEGMENT];
+    const before = uop - UOP_SIZE;
+    const hasOperand =
+      ((words[before >> 2] as number) & 0xffff) < FIRST_OTHER_SPECIAL &&
+      (words[(before + UOP_IP) >> 2] as number) >>> 16 === (words[(uop + UOP_IP) >> 2] as number) >>> 16;
+    const pushes = segment(uop) === L.SEG_SS;
+    if (pushes && (!hasOperand || Math.abs((low - this.#field(L.GPR + 4 * 8)) | 0) < 64)) {
+      return true;
+    }
+    return hasOperand && segment(before) === L.SEG_SS;
+  }
+
+  #setFault(low: number, high: number, fetching = false): void {
     const words = this.#words;
     const record = this.#record;
     if (this.errorCode < 0) {
-      words[record + (L.FAULT >> 2)] = L.FAULT_PENDING | L.FAULT_HAS_ERROR | L.VECTOR_GP;
+      const vector = !fetching && this.#inStack(low) ? L.VECTOR_SS : L.VECTOR_GP;
+      words[record + (L.FAULT >> 2)] = L.FAULT_PENDING | L.FAULT_HAS_ERROR | vector;
       words[record + (L.FAULT_ERROR >> 2)] = 0;
       return;
     }

@@ -347,6 +347,17 @@ function defineStack(table: InstructionTable): void {
   table.define('enter', 'C8 d64 : Xv Iw Ib', { ...stack, ends: true }, (b) => b.system('enter'));
 }
 
+/** #GP(0), before anything changes, for a target that is not canonical. */
+function checkTarget(b: InstructionBuilder, target: I64): void {
+  if (b.size === 8) {
+    b.faultIf(
+      op('i64.ne', op('i64.shr_u', op('i64.add', target, i64(0x800000000000)), i64(48)), i64(0)),
+      L.VECTOR_GP,
+      0,
+    );
+  }
+}
+
 function defineBranches(table: InstructionTable): void {
   const ends = { ends: true, hot: true } as const;
   for (let code = 0; code < 16; code++) {
@@ -355,23 +366,30 @@ function defineBranches(table: InstructionTable): void {
     );
   }
   table.define('jmp', ['EB f64 : Jb', 'E9 f64 : Jz'], ends, (b) => b.jumpRelative());
-  table.define('jmp', 'FF /4 f64 : Ev', ends, (b) => b.jumpTo(b.zeroExtend64(b.read(0))));
+  table.define('jmp', 'FF /4 f64 : Ev', ends, (b) => {
+    const target = b.keep(b.zeroExtend64(b.read(0)));
+    checkTarget(b, target);
+    b.jumpTo(target);
+  });
   table.define('call', 'E8 f64 : Jz', { ...ends, stack: true }, (b) => {
     b.push(b.fit(b.nextRip()));
     b.jumpRelative();
   });
   table.define('call', 'FF /2 f64 : Ev', { ...ends, stack: true }, (b) => {
     const target = b.keep(b.zeroExtend64(b.read(0)));
+    checkTarget(b, target);
     b.push(b.fit(b.nextRip()));
     b.jumpTo(target);
   });
   table.define('ret', 'C3 f64 : Xv', { ...ends, stack: true }, (b) => {
     const target = b.keep(b.zeroExtend64(b.peek()));
+    checkTarget(b, target);
     b.dropStack(i64(b.size));
     b.jumpTo(target);
   });
   table.define('ret', 'C2 f64 : Xv Iw', { ...ends, stack: true }, (b) => {
     const target = b.keep(b.zeroExtend64(b.peek()));
+    checkTarget(b, target);
     b.dropStack(b.keep(op('i64.add', i64(b.size), b.zeroExtend64(b.read(1), 2))));
     b.jumpTo(target);
   });

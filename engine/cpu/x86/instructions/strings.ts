@@ -1,4 +1,16 @@
-import { get, type I32, type I64, i32, i64, load, op, select } from '../../software/wasm/function-builder.ts';
+import {
+  type Expression,
+  get,
+  type I32,
+  type I64,
+  i32,
+  i64,
+  type Label,
+  type Local,
+  load,
+  op,
+  select,
+} from '../../software/wasm/function-builder.ts';
 import * as L from '../layout.ts';
 import type { InstructionTable } from './definition.ts';
 import type { InstructionBuilder, Integer } from './instruction-builder.ts';
@@ -24,11 +36,7 @@ function advance(b: InstructionBuilder, register: number, by: I64): void {
  * Runs `element` once, or RCX times under a repeat prefix. Registers are written after every element, so that a fault
  * in one leaves the state from which the instruction can be restarted. `fast` may do many elements at once.
  */
-function repeated(
-  b: InstructionBuilder,
-  element: () => void,
-  options: { compares: boolean; fast?: (count: I64) => void },
-): void {
+function repeated(b: InstructionBuilder, element: () => void, fast?: (count: I64) => void): void {
   if (b.repeat === 'none') {
     element();
     return;
@@ -38,22 +46,60 @@ function repeated(
     b.f.set(budget, i32(CHUNK));
     b.f.block((done) => {
       b.f.loop((again) => {
-        options.fast?.(b.addressRegister(RCX));
-        if (options.fast !== undefined) {
+        if (fast !== undefined) {
+          fast(b.addressRegister(RCX));
           b.f.brIf(done, op('i64.eqz', b.addressRegister(RCX)));
         }
         element();
-        const count = b.keep(op('i64.sub', b.addressRegister(RCX), i64(1)));
-        b.setAddressRegister(RCX, count);
-        b.f.brIf(done, op('i64.eqz', b.addressRegister(RCX)));
-        if (options.compares) {
-          b.f.brIf(done, b.condition(b.repeat === 'rep' ? 5 : 4));
-        }
+        countDown(b, done);
         b.f.set(budget, op('i32.sub', get(budget), i32(1)));
         b.f.brIf(again, get(budget));
         b.again();
       });
     });
+  });
+}
+
+/** RCX − 1; leaves when it is zero. */
+function countDown(b: InstructionBuilder, done: Label): void {
+  const count = b.keep(op('i64.sub', b.addressRegister(RCX), i64(1)));
+  b.setAddressRegister(RCX, count);
+  b.f.brIf(done, op('i64.eqz', b.addressRegister(RCX)));
+}
+
+/**
+ * SCAS and CMPS: `operands` reads the two values of one element, `next` moves the registers behind it. Under a repeat
+ * prefix the flags are those of the last element; a fault leaves them as they were before the instruction (SDM 2B, REP).
+ */
+function compared(b: InstructionBuilder, operands: () => readonly [Integer, Integer], next: () => void): void {
+  if (b.repeat === 'none') {
+    const [a, c] = operands();
+    b.flagsSub(a, c, b.keep(b.bin('sub', a, c)));
+    next();
+    return;
+  }
+  b.f.if(op('i64.ne', b.addressRegister(RCX), i64(0)), () => {
+    const budget = b.f.local('i32');
+    b.f.set(budget, i32(CHUNK));
+    const type = b.size === 8 ? 'i64' : 'i32';
+    const left: Local<'i32' | 'i64'> = b.f.local(type);
+    const right: Local<'i32' | 'i64'> = b.f.local(type);
+    b.f.block((done) => {
+      b.f.loop((again) => {
+        const [a, c] = operands();
+        b.f.set(left, a as Expression<'i32' | 'i64'>);
+        b.f.set(right, c as Expression<'i32' | 'i64'>);
+        next();
+        countDown(b, done);
+        b.f.brIf(done, b.cmp(b.repeat === 'rep' ? 'ne' : 'eq', get(left) as Integer, get(right) as Integer));
+        b.f.set(budget, op('i32.sub', get(budget), i32(1)));
+        b.f.brIf(again, get(budget));
+        b.again();
+      });
+    });
+    const a = get(left) as Integer;
+    const c = get(right) as Integer;
+    b.flagsSub(a, c, b.keep(b.bin('sub', a, c)));
   });
 }
 
@@ -165,7 +211,7 @@ export function defineStringInstructions(table: InstructionTable): void {
         advance(b, RSI, by);
         advance(b, RDI, by);
       },
-      { compares: false, ...fastOption(fastMove(b)) },
+      fastMove(b),
     );
   });
   table.define('stos', ['AA : Xb', 'AB : Xv'], options, (b) => {
@@ -176,49 +222,41 @@ export function defineStringInstructions(table: InstructionTable): void {
         b.storeMemory(b.destinationAddress(b.addressRegister(RDI), b.size, true), b.gpr(RAX), b.size);
         advance(b, RDI, by);
       },
-      { compares: false, ...fastOption(fastStore(b)) },
+      fastStore(b),
     );
   });
   table.define('lods', ['AC : Xb', 'AD : Xv'], options, (b) => {
     const by = step(b);
-    repeated(
-      b,
-      () => {
-        b.setGpr(RAX, b.loadMemory(b.sourceAddress(b.addressRegister(RSI), b.size), b.size));
-        advance(b, RSI, by);
-      },
-      { compares: false },
-    );
+    repeated(b, () => {
+      b.setGpr(RAX, b.loadMemory(b.sourceAddress(b.addressRegister(RSI), b.size), b.size));
+      advance(b, RSI, by);
+    });
   });
   table.define('scas', ['AE : Xb', 'AF : Xv'], options, (b) => {
     const by = step(b);
-    repeated(
+    compared(
       b,
       () => {
         const value = b.loadMemory(b.destinationAddress(b.addressRegister(RDI), b.size, false), b.size);
-        const a = b.gpr(RAX);
-        b.flagsSub(a, value, b.keep(b.bin('sub', a, value)));
-        advance(b, RDI, by);
+        return [b.gpr(RAX), value];
       },
-      { compares: true },
+      () => advance(b, RDI, by),
     );
   });
   table.define('cmps', ['A6 : Xb', 'A7 : Xv'], options, (b) => {
     const by = step(b);
-    repeated(
+    compared(
       b,
       () => {
-        const a = b.loadMemory(b.sourceAddress(b.addressRegister(RSI), b.size), b.size);
+        // Where both fault, processors report the second operand.
         const c = b.loadMemory(b.destinationAddress(b.addressRegister(RDI), b.size, false), b.size);
-        b.flagsSub(a, c, b.keep(b.bin('sub', a, c)));
+        const a = b.loadMemory(b.sourceAddress(b.addressRegister(RSI), b.size), b.size);
+        return [a, c];
+      },
+      () => {
         advance(b, RSI, by);
         advance(b, RDI, by);
       },
-      { compares: true },
     );
   });
-}
-
-function fastOption(fast: ((count: I64) => void) | undefined): { fast?: (count: I64) => void } {
-  return fast === undefined ? {} : { fast };
 }

@@ -5,6 +5,8 @@ import {
   Batch,
   CASE_BYTES,
   CASE_START,
+  CODE,
+  CODE_BYTES,
   caseAddress,
   FX_CONTROL,
   FX_MXCSR,
@@ -310,8 +312,11 @@ export class Comparison {
     const vector = want.getUint32(RECORD_VECTOR, true);
     const show = (name: string, e: bigint | number, a: bigint | number) =>
       fields.push(`${name}: expected ${hex(e)}, got ${hex(a)}`);
+    // Repeated string instructions with 32-bit addresses: when the upper halves are cleared depends on the processor.
+    const half =
+      item.bits === 32 || (item.instances[0]?.definition.options.repeat && item.instances[0].bytes.includes(0x67));
+    const mask = half ? 0xffffffffn : 0xffffffffffffffffn;
     for (let i = 0; i < 16; i++) {
-      const mask = item.bits === 32 ? 0xffffffffn : 0xffffffffffffffffn;
       const e = want.getBigUint64(i * 8, true) & mask;
       const a = got.getBigUint64(i * 8, true) & mask;
       if (e !== a && (item.bits === 64 || i < 8)) {
@@ -324,7 +329,10 @@ export class Comparison {
     if (vector !== got.getUint32(RECORD_VECTOR, true)) {
       show('vector', vector, got.getUint32(RECORD_VECTOR, true));
     } else if (vector >= 10 && vector <= 14) {
-      if (want.getUint32(RECORD_ERROR, true) !== got.getUint32(RECORD_ERROR, true)) {
+      // Outside the memory of the tests the host has pages of its own.
+      const address = Number(want.getBigUint64(RECORD_ADDRESS, true));
+      const foreign = vector === 14 && !(address >= WINDOW && address < CODE + CODE_BYTES);
+      if ((want.getUint32(RECORD_ERROR, true) ^ got.getUint32(RECORD_ERROR, true)) & (foreign ? ~1 : ~0)) {
         show('error code', want.getUint32(RECORD_ERROR, true), got.getUint32(RECORD_ERROR, true));
       }
       if (vector === 14 && want.getBigUint64(RECORD_ADDRESS, true) !== got.getBigUint64(RECORD_ADDRESS, true)) {

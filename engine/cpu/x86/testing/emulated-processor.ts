@@ -149,7 +149,11 @@ export class EmulatedProcessor {
     state.setI32(L.SHADOW, 0);
     state.setI32(L.TRAP_PENDING, 0);
     this.#fault = undefined;
-    const executed = cpu.runSlice(FUEL);
+    let executed = 0;
+    // PAUSE ends a slice early.
+    for (let slices = 0; slices < 100 && this.#fault === undefined; slices++) {
+      executed += cpu.runSlice(FUEL);
+    }
 
     const output = new DataView(result.buffer, result.byteOffset, RECORD_SIZE);
     result.set(record);

@@ -60,6 +60,7 @@ export class NativeProcessor {
   #wake: (() => void) | undefined;
   #ended: string | undefined;
   #errors = '';
+  #last: Promise<unknown> = Promise.resolve();
 
   constructor(path: string, templates: readonly Uint8Array[]) {
     this.#child = spawn(path, [], { stdio: ['pipe', 'pipe', 'pipe'] });
@@ -113,12 +114,18 @@ export class NativeProcessor {
     return all;
   }
 
-  /** Runs all cases of a batch. */
-  async run(batch: Batch): Promise<NativeResults> {
+  /** Runs all cases of a batch. Batches may be handed in before the results of earlier ones were awaited. */
+  run(batch: Batch): Promise<NativeResults> {
     const { count } = batch;
     this.#write(new Uint8Array(Uint32Array.of(count).buffer));
     this.#write(batch.records.subarray(0, count * RECORD_SIZE));
     this.#write(batch.code.subarray(0, count * CASE_BYTES));
+    const results = this.#last.then(() => this.#receive(count));
+    this.#last = results.catch(() => {});
+    return results;
+  }
+
+  async #receive(count: number): Promise<NativeResults> {
     const records = await this.#read(count * RECORD_SIZE);
     const counted = new DataView((await this.#read(4)).buffer).getUint32(0, true);
     const view = new DataView((await this.#read(counted * 16)).buffer);

@@ -431,7 +431,7 @@ class InstanceBuilder {
 
   /** In a program: whether a register operand that may be written is one of the pointers. */
   #writesPointer(): boolean {
-    const { encoding, definition } = this.#candidate;
+    const { encoding } = this.#candidate;
     const { pointers } = this.#options;
     if (pointers === undefined) {
       return false;
