@@ -54,7 +54,7 @@ function layerOf(file: string): Layer | undefined {
 }
 
 function isTest(file: string): boolean {
-  return tests.some((pattern) => fits(pattern.startsWith('*') ? posix.basename(file) : file, pattern));
+  return tests.some((pattern) => fits(pattern.includes('/') ? file : posix.basename(file), pattern));
 }
 
 function ownFolder(file: string, depth: number): string {
