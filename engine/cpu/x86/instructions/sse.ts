@@ -1,0 +1,11 @@
+import type { InstructionTable } from './definition.ts';
+import { defineSseInteger } from './sse-integer.ts';
+import { defineSseMoves } from './sse-moves.ts';
+import { defineSseShuffles } from './sse-shuffles.ts';
+
+/** Every instruction on XMM registers up to SSE4.2, with AES and carry-less multiplication. */
+export function defineSseInstructions(table: InstructionTable): void {
+  defineSseMoves(table);
+  defineSseInteger(table);
+  defineSseShuffles(table);
+}
