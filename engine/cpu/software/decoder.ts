@@ -359,7 +359,7 @@ export class Decoder {
         rex,
         addressSize,
         segment,
-        bytes | (options.writes ? CHECK_WRITE : 0),
+        bytes | (options.writes && memoryOperand === encoding.operands[0] ? CHECK_WRITE : 0),
         definition.name === 'lea',
         absolute,
         definition.name === 'pop' ? size : 0,

@@ -144,7 +144,7 @@ function defineMoves(table: InstructionTable): void {
     const value = b.signExtend(b.read(1), size);
     b.write(0, b.size === 8 ? op('i64.extend_i32_s', value) : value);
   });
-  table.define('movsxd', '63 /r o64 : Gv Ed', { hot: true }, (b) => {
+  table.define('movsxd', '63 /r o64 : Gv Ez', { hot: true }, (b) => {
     const value = b.read(1);
     b.write(0, b.size === 8 ? op('i64.extend_i32_s', value) : value);
   });
@@ -377,8 +377,10 @@ function defineBranches(table: InstructionTable): void {
   });
   table.define('call', 'FF /2 f64 : Ev', { ...ends, stack: true }, (b) => {
     const target = b.keep(b.zeroExtend64(b.read(0)));
+    const pointer = b.keep(op('i64.sub', b.stackPointer(), i64(b.size)));
+    b.storeMemory(b.stackAddress(pointer, b.size, true), b.keep(b.fit(b.nextRip())), b.size);
     checkTarget(b, target);
-    b.push(b.fit(b.nextRip()));
+    b.setStackPointer(pointer);
     b.jumpTo(target);
   });
   table.define('ret', 'C3 f64 : Xv', { ...ends, stack: true }, (b) => {

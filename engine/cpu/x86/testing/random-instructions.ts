@@ -46,7 +46,7 @@ const TESTABLE_SYSTEM = new Set(['pushf']);
 const HOST_DEPENDENT = /^(fx|xsave|xrstor|xgetbv|rd|ud|int|sys|fnsave|frstor|fnstenv|fldenv|cpuid|emms-none|hint)/;
 
 /** They move the pointers of a program too far, or leave it. */
-const UNFIT_FOR_PROGRAMS = /^(leave|enter|popa|ret|maskmov|loop|jcxz|fx|fld-env)/;
+const UNFIT_FOR_PROGRAMS = /^(leave|enter|popa|ret|(mmx-)?maskmov|loop|jcxz|fx|fld-env)/;
 
 /** All encodings of the table that can be compared with the host's processor. */
 export function candidates(definitions: readonly InstructionDefinition[], bits: 32 | 64): Candidate[] {

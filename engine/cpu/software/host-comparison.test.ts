@@ -1,0 +1,108 @@
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { Random } from '../../testing/random.ts';
+import { type CaseMix, Comparison } from '../x86/testing/comparison.ts';
+import { buildHarness, hostFeatures, NativeProcessor } from '../x86/testing/native-processor.ts';
+import type { Candidate } from '../x86/testing/random-instructions.ts';
+import { windowTemplates } from '../x86/testing/special-values.ts';
+
+/** Another seed tries other instances: LODGE_SEED=n. LODGE_CASES=f multiplies the number of cases. */
+const SEED = Number(process.env['LODGE_SEED'] ?? 1);
+const SCALE = Number(process.env['LODGE_CASES'] ?? 1);
+
+const harness = buildHarness();
+const skip = 'missing' in harness ? harness.missing : false;
+const random = new Random(SEED);
+const templates = windowTemplates(random, 32);
+let native: NativeProcessor | undefined;
+let instances = 0;
+
+/** Host features (as Linux names them) that parts of the table need; everything else every x86-64 processor has. */
+function neededFeature({ definition, encoding }: Candidate): string | undefined {
+  const { name } = definition;
+  if (name === 'movbe' || name === 'popcnt') {
+    return name;
+  }
+  if (name === 'cmpxchg16b') {
+    return 'cx16';
+  }
+  if (name === 'lahf' || name === 'sahf') {
+    return 'lahf_lm';
+  }
+  if (name.startsWith('fisttp') || /^(addsub|h(add|sub)p|lddqu|mov(s[hl]|d)dup)/.test(name)) {
+    return 'pni';
+  }
+  if (encoding.map === 2) {
+    if (encoding.opcode <= 0x0b || (encoding.opcode >= 0x1c && encoding.opcode <= 0x1e)) {
+      return 'ssse3';
+    }
+    if (encoding.opcode >= 0xdb && encoding.opcode <= 0xdf) {
+      return 'aes';
+    }
+    return encoding.opcode === 0x37 || encoding.opcode >= 0xf0 ? 'sse4_2' : 'sse4_1';
+  }
+  if (encoding.map === 3) {
+    if (encoding.opcode === 0x0f) {
+      return 'ssse3';
+    }
+    if (encoding.opcode === 0x44) {
+      return 'pclmulqdq';
+    }
+    if (encoding.opcode === 0xdf) {
+      return 'aes';
+    }
+    return encoding.opcode >= 0x60 && encoding.opcode <= 0x63 ? 'sse4_2' : 'sse4_1';
+  }
+  return undefined;
+}
+
+before(() => {
+  if ('path' in harness) {
+    native = new NativeProcessor(harness.path, templates);
+  }
+});
+
+after(async () => {
+  await native?.close();
+  if (skip === false) {
+    console.log(`${instances} instruction instances compared with the host's processor (seed ${SEED})`);
+  }
+});
+
+function compare(name: string, mix: CaseMix, cases: number): void {
+  test(name, { skip }, async (context) => {
+    assert(native !== undefined);
+    const features = hostFeatures();
+    const missing = new Set<string>();
+    const comparison = new Comparison(random, native, templates);
+    const count = Math.ceil(cases * SCALE);
+    await comparison.run(
+      {
+        ...mix,
+        except: (candidate) => {
+          const feature = neededFeature(candidate);
+          if (feature === undefined || features.has(feature)) {
+            return false;
+          }
+          missing.add(feature);
+          return true;
+        },
+      },
+      count,
+    );
+    instances += comparison.instructions;
+    context.diagnostic(`${comparison.instructions} instances of ${comparison.covered.size} instructions`);
+    if (missing.size > 0) {
+      context.diagnostic(`left out, as this host's processor lacks them: ${[...missing].join(', ')}`);
+    }
+    assert.equal(comparison.cases, count);
+    const shown = comparison.mismatches.slice(0, 5).map(({ name: what, text }) => `${what}\n${text}`);
+    const total = [...comparison.counts.values()].reduce((sum, one) => sum + one, 0);
+    assert.equal(total, 0, `${total} of ${count} cases differ, for example:\n\n${shown.join('\n\n')}`);
+  });
+}
+
+compare('single instructions in 64-bit code', { bits: 64, length: 1 }, 260_000);
+compare('single instructions in 32-bit code', { bits: 32, length: 1 }, 120_000);
+compare('programs of eight instructions in 64-bit code', { bits: 64, length: 8 }, 80_000);
+compare('programs of eight instructions in 32-bit code', { bits: 32, length: 8 }, 40_000);
