@@ -69,6 +69,17 @@ export function lodgeArguments(options: GuestOptions, shot: (seconds: number) =>
 /** The second opinion: LODGE_GUESTS_ON=qemu runs the same tests on QEMU, to tell a wrong test from a wrong machine. */
 export const onQemu = process.env['LODGE_GUESTS_ON'] === 'qemu';
 
+/** Guests that run now; none outlives the tests, also not when they are interrupted. */
+const running = new Set<ChildProcess>();
+process.on('exit', () => {
+  for (const child of running) {
+    child.kill('SIGKILL');
+  }
+});
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.on(signal, () => process.exit(1));
+}
+
 /**
  * One guest in a process of its own, with its serial port on a pipe. Every wait ends with an error that shows what the
  * guest last said when its time is over or the guest has ended.
@@ -90,6 +101,7 @@ export class GuestRun {
     this.#child = onQemu
       ? new QemuRun(options, this.#folder, shot).child
       : spawn(process.execPath, [join(projectRoot, 'bin/lodge.js'), ...lodgeArguments(options, shot)]);
+    running.add(this.#child);
     this.#child.stdout?.on('data', (bytes: Buffer) => {
       this.serial += bytes.toString('latin1');
     });
@@ -101,6 +113,7 @@ export class GuestRun {
     this.#exit = new Promise((resolve) => {
       this.#child.on('close', (code) => {
         this.#code = code ?? 128;
+        running.delete(this.#child);
         resolve(this.#code);
       });
     });
