@@ -52,6 +52,11 @@ export function buildHostFpu(): { path: string } | { missing: string } {
       missing: `comparing with the host's x87 needs Linux on x86-64, this is ${process.platform} ${process.arch}`,
     };
   }
+  if (!/^vendor_id\s*:\s*GenuineIntel/m.test(readFileSync('/proc/cpuinfo', 'utf8'))) {
+    return {
+      missing: "comparing with the host's x87 needs an Intel processor: others differ where the manual is silent",
+    };
+  }
   const source = readFileSync(SOURCE);
   const directory = join(tmpdir(), `lodge-host-fpu-${process.getuid?.() ?? 0}`);
   const path = join(directory, createHash('sha256').update(source).digest('hex').slice(0, 16));
