@@ -348,6 +348,8 @@ export class Decoder {
       absolute || (modrm >= 0 && modrm < 0xc0 && encoding.exact === undefined && !this.#registerOnly(encoding));
     const memoryOperand = memory ? encoding.operands.find((operand) => 'EWQMO'.includes(operand.code)) : undefined;
     const addressUops = this.#out;
+    // The address that a bit string's index is added to wraps before a segment's base is added.
+    const wrapsBitString = memory && long && addressSize === 4 && encoding.map === 1 && (opcode & 0xe7) === 0xa3;
     if (memory) {
       let bytes =
         memoryOperand === undefined ? 1 : memoryOperand.size === 'a' ? 1 : operandBytes(memoryOperand.size, size);
@@ -360,7 +362,7 @@ export class Decoder {
         addressSize,
         segment,
         bytes | (options.writes && memoryOperand === encoding.operands[0] ? CHECK_WRITE : 0),
-        definition.name === 'lea',
+        definition.name === 'lea' || wrapsBitString,
         absolute,
         definition.name === 'pop' ? size : 0,
       );
@@ -390,8 +392,9 @@ export class Decoder {
       view.setInt32(uop + UOP_EXTRA, addressSize === 8 ? 0 : addressSize === 4 ? -1 : 0xffff, true);
       view.setUint8(uop + UOP_SEGMENT, segment === NO_SEGMENT ? L.SEG_DS : segment);
     }
-    if (memory && long && addressSize === 4 && encoding.map === 1 && (opcode & 0xe7) === 0xa3) {
-      view.setInt32(uop + UOP_EXTRA, 1, true); // bit strings: the moved address wraps
+    if (wrapsBitString) {
+      const base = segment === L.SEG_FS || segment === L.SEG_GS ? L.SEGMENTS + segment * L.SEGMENT_SIZE : 1;
+      view.setInt32(uop + UOP_EXTRA, base, true);
     }
     let immediates = 0;
     for (let i = 0; i < encoding.operands.length; i++) {

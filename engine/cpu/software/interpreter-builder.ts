@@ -103,10 +103,15 @@ abstract class HandlerBuilder extends InstructionBuilder {
       op('i32.and', load('i32.load', get(this.cpu), L.MODE), i32(L.MODE_CODE_MASK)),
       i32(L.MODE_CODE64),
     );
-    // 32-bit addresses wrap in 64-bit code too: the decoder marks them.
-    const short = op('i32.or', op('i32.eqz', long), load('i32.load', get(this.uop), UOP_EXTRA));
+    // 32-bit addresses wrap in 64-bit code too: the decoder marks them, and leaves a segment's base to be added here.
+    const mark = this.keep(load('i32.load', get(this.uop), UOP_EXTRA));
     this.f.set(this.ea, moved);
-    this.f.if(short, () => this.f.set(this.ea, op('i64.and', get(this.ea), i64(0xffffffff))));
+    this.f.if(op('i32.or', op('i32.eqz', long), mark), () => {
+      this.f.set(this.ea, op('i64.and', get(this.ea), i64(0xffffffff)));
+      this.f.if(op('i32.gt_u', mark, i32(1)), () =>
+        this.f.set(this.ea, op('i64.add', get(this.ea), load('i64.load', op('i32.add', get(this.cpu), mark)))),
+      );
+    });
   }
 
   override nextRip(): I64 {

@@ -121,7 +121,9 @@ export function buildStack(module: ModuleBuilder, arithmetic: Arithmetic): Stack
 
   const push = module.function('x87-push', { params: ['i32'], results: [] }, (f) => {
     const cpu = get(f.parameter(0, 'i32'));
-    f.if(d.zero(isEmpty(cpu, 7)), () => {
+    // An empty source has been found before: its underflow is what is reported.
+    const underflowed = d.and(load('i32.load', cpu, X.RAISED), X.STATUS_SF);
+    f.if(d.zero(d.or(isEmpty(cpu, 7), underflowed)), () => {
       f.store('i32.store', cpu, i32(X.STATUS_IE | X.STATUS_SF | X.STATUS_C1), X.RAISED);
       setIndefinite(f, cpu);
     });

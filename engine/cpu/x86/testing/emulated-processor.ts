@@ -1,5 +1,5 @@
 import * as L from '../layout.ts';
-import type { GuestFault } from '../linear-memory.ts';
+import { GuestFault } from '../linear-memory.ts';
 import {
   type Batch,
   CASE_BYTES,
@@ -26,9 +26,8 @@ import {
 } from './case-records.ts';
 import { TestMachine } from './test-machine.ts';
 
-/** HLT: ends a case here by faulting; the host's code has INT3 at the same places. */
-export const EMULATED_STOP = 0xf4;
-export const NATIVE_STOP = 0xcc;
+/** INT3 ends a case. */
+export const STOP = 0xcc;
 
 const RAM_BYTES = 4 << 20;
 const PHYSICAL_CODE = 0x200000;
@@ -78,6 +77,10 @@ export class EmulatedProcessor {
     put(0x3000 + (CODE >>> 21) * 8, PHYSICAL_CODE | LARGE | PRESENT | USER);
     cpu.system.deliverFault = (fault) => {
       this.#fault = fault;
+      cpu.stopSoon();
+    };
+    cpu.system.int3 = () => {
+      this.#fault = new GuestFault(L.VECTOR_BP);
       cpu.stopSoon();
     };
     const { state } = machine;
@@ -158,22 +161,11 @@ export class EmulatedProcessor {
     const output = new DataView(result.buffer, result.byteOffset, RECORD_SIZE);
     result.set(record);
     result.set(arena.subarray(base + L.GPR, base + L.GPR + 128), 0);
-    let rip = state.rip;
+    const { rip } = state;
     output.setBigUint64(RECORD_FLAGS, BigInt(state.flags), true);
     const fault = this.#fault as GuestFault | undefined;
-    let vector = fault?.vector ?? 0xffffffff;
-    let error = fault?.errorCode ?? 0;
-    const offset = Number(rip) - CODE;
-    if (
-      vector === L.VECTOR_GP &&
-      offset >= 0 &&
-      offset < CODE_BYTES &&
-      machine.memory.readU8(PHYSICAL_CODE + offset) === EMULATED_STOP
-    ) {
-      vector = VECTOR_END;
-      error = 0;
-      rip += 1n;
-    }
+    const vector = fault?.vector ?? 0xffffffff;
+    const error = fault?.errorCode ?? 0;
     this.executed = vector === VECTOR_END ? executed - 1 : executed;
     output.setBigUint64(RECORD_RIP, rip, true);
     output.setUint32(RECORD_VECTOR, vector, true);

