@@ -13,6 +13,7 @@ import {
   select,
 } from './wasm/function-builder.ts';
 import type { ModuleBuilder } from './wasm/module-builder.ts';
+import { buildSse } from './sse-functions.ts';
 import { buildX87 } from './x87-functions.ts';
 
 /** What generated code calls in TypeScript. Addresses are arena addresses of a processor's record. */
@@ -404,5 +405,6 @@ function buildArithmetic(module: ModuleBuilder): Map<string, FunctionReference> 
     ['divide128', divide128],
     ['divideSigned128', divideSigned128],
     ...buildX87(module, multiplyHigh),
+    ...buildSse(module, multiplyHigh),
   ]);
 }

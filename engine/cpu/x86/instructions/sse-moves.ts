@@ -89,9 +89,13 @@ function defineScalarMoves(table: InstructionTable): void {
   );
 }
 
-/** What instructions that touch MMX registers do first: #MF for a pending x87 exception, then TOP 0 and no register empty. */
-export function enterMmx(b: InstructionBuilder): void {
+/** What instructions that touch MMX registers do first: #MF for a pending x87 exception. */
+export function checkMmx(b: InstructionBuilder): void {
   b.faultIf(op('i32.and', load('i32.load', get(b.cpu), L.FPU_STATUS), i32(0x80)), L.VECTOR_MF);
+}
+
+/** Enters the MMX state: TOP 0 and no register empty. */
+export function enterMmx(b: InstructionBuilder): void {
   b.setField32(L.FPU_TOP, i32(0));
   b.setField32(L.FPU_VALID, i32(0xff));
 }
@@ -105,10 +109,12 @@ export function writeMmx(b: InstructionBuilder, index: number, value: I64): void
 /** Between XMM and MMX registers. */
 function defineMmxMoves(table: InstructionTable): void {
   table.define('movdq2q', 'F2 0F D6 /r : Pq Uq', { unit: 'sse' }, (b) => {
+    checkMmx(b);
     enterMmx(b);
     writeMmx(b, 0, b.read(1) as I64);
   });
   table.define('movq2dq', 'F3 0F D6 /r : Vx Nq', { unit: 'sse' }, (b) => {
+    checkMmx(b);
     enterMmx(b);
     b.writeZeroExtended(0, b.read(1));
   });

@@ -1,4 +1,6 @@
 import type { InstructionTable } from './definition.ts';
+import { defineSseConversions } from './sse-conversions.ts';
+import { defineSseFloat } from './sse-float.ts';
 import { defineSseInteger } from './sse-integer.ts';
 import { defineSseMoves } from './sse-moves.ts';
 import { defineSseShuffles } from './sse-shuffles.ts';
@@ -8,4 +10,6 @@ export function defineSseInstructions(table: InstructionTable): void {
   defineSseMoves(table);
   defineSseInteger(table);
   defineSseShuffles(table);
+  defineSseFloat(table);
+  defineSseConversions(table);
 }

@@ -1,0 +1,342 @@
+import * as L from '../x86/layout.ts';
+import * as M from '../x86/mxcsr.ts';
+import { buildLaneArithmetic, type LaneArithmetic } from './sse-arithmetic.ts';
+import { buildLaneConversions, type LaneConversions } from './sse-conversions.ts';
+import { BINARY32, BINARY64, mxcsr } from './sse-rounding.ts';
+import { d, q } from './wasm/arithmetic.ts';
+import {
+  type FunctionBuilder,
+  type FunctionReference,
+  get,
+  type I32,
+  type I64,
+  i32,
+  i64,
+  type Label,
+  laneOp,
+  load,
+  op,
+  select,
+  type V128,
+} from './wasm/function-builder.ts';
+import type { ModuleBuilder } from './wasm/module-builder.ts';
+import { zeroVector } from './wasm/vectors.ts';
+
+function begin(f: FunctionBuilder, cpu: I32): void {
+  f.store('i32.store', cpu, i32(0), M.SSE_RAISED);
+}
+
+/**
+ * Adds the exceptions of an operation to MXCSR; if one of them is not masked, sets FAULT: #XM, or #UD when the system has
+ * not announced that it handles it (SDM 1, 11.5). Exceptions found before the operation preclude those found after.
+ */
+function buildCommit(module: ModuleBuilder): FunctionReference {
+  return module.function('sse-commit', { params: ['i32'], results: [] }, (f) => {
+    const cpu = get(f.parameter(0, 'i32'));
+    const raised = f.local('i32');
+    f.set(raised, load('i32.load', cpu, M.SSE_RAISED));
+    f.if(d.zero(get(raised)), () => f.return());
+    const control = f.keep(mxcsr(cpu));
+    const unmasked = f.keep(
+      d.and(get(raised), d.xor(d.and(d.shr(control, M.MXCSR_MASK_SHIFT), M.MXCSR_EXCEPTIONS), M.MXCSR_EXCEPTIONS)),
+    );
+    f.if(d.and(unmasked, M.MXCSR_PRE_EXCEPTIONS), () => f.set(raised, d.and(get(raised), M.MXCSR_PRE_EXCEPTIONS)));
+    f.store('i32.store', cpu, d.or(control, get(raised)), L.MXCSR);
+    f.if(unmasked, () => {
+      const handled = d.and(load('i32.load', cpu, L.CR4), L.CR4_OSXMMEXCPT);
+      const vector = select(handled, i32(L.FAULT_PENDING | L.VECTOR_XM), i32(L.FAULT_PENDING | L.VECTOR_UD));
+      f.store('i32.store', cpu, vector, L.FAULT);
+    });
+    f.return();
+  });
+}
+
+/** (cpu, operation LANE_*, a, b) → result: one lane, without committing. */
+function buildLane(module: ModuleBuilder, lane: LaneArithmetic): FunctionReference {
+  const type = { params: ['i32', 'i32', 'i64', 'i64'], results: ['i64'] } as const;
+  return module.function(`sse-lane${lane.format.bits}`, type, (f) => {
+    const cpu = get(f.parameter(0, 'i32'));
+    const operation = get(f.parameter(1, 'i32'));
+    const a = get(f.parameter(2, 'i64'));
+    const b = get(f.parameter(3, 'i64'));
+    f.if(d.geS(operation, M.LANE_ROUND), () => f.return(f.call(lane.roundToIntegral, cpu, b, operation)));
+    f.if(d.geS(operation, M.LANE_COMPARE), () => {
+      // LT, LE and their negations find quiet NaNs invalid too: predicates 1, 2, 5, 6.
+      const predicate = f.keep(d.and(operation, 7));
+      const strict = d.and(d.xor(d.shr(predicate, 1), predicate), 1);
+      const outcome = f.keep(f.call(lane.compare, cpu, a, b, strict)) as I32;
+      const positive = [M.EQUAL, M.LESS, M.LESS | M.EQUAL, M.UNORDERED];
+      // A nibble of accepted outcomes for each predicate.
+      const accepted = [...positive, ...positive.map((set) => set ^ 15)].reduce(
+        (word, set, i) => (word | (set << (4 * i))) >>> 0,
+        0,
+      );
+      const hit = d.and(d.shr(i32(accepted | 0), d.shl(predicate, 2)), outcome);
+      f.return(select(hit, i64(lane.format.bits === 64 ? -1n : 0xffffffffn), i64(0)));
+    });
+    const targets: Readonly<Record<number, FunctionReference>> = {
+      [M.LANE_ADD]: lane.add,
+      [M.LANE_SUBTRACT]: lane.subtract,
+      [M.LANE_MULTIPLY]: lane.multiply,
+      [M.LANE_DIVIDE]: lane.divide,
+      [M.LANE_MINIMUM]: lane.minimum,
+      [M.LANE_MAXIMUM]: lane.maximum,
+    };
+    f.if(d.eq(operation, M.LANE_SQUARE_ROOT), () => f.return(f.call(lane.squareRoot, cpu, b)));
+    const entries = Object.entries(targets);
+    f.block((otherwise) => {
+      const labels: Label[] = [];
+      const open = (level: number): void => {
+        if (level === 0) {
+          const byOperation = Array.from({ length: M.LANE_MAXIMUM + 1 }, (_, code) => {
+            const index = entries.findIndex(([key]) => Number(key) === code);
+            return index < 0 ? otherwise : (labels[index] as Label);
+          });
+          f.brTable(operation, byOperation, otherwise);
+          return;
+        }
+        f.block((label) => {
+          labels[level - 1] = label;
+          open(level - 1);
+        });
+        const target = entries[level - 1]?.[1];
+        if (target !== undefined) {
+          f.return(f.call(target, cpu, a, b));
+        }
+      };
+      open(entries.length);
+    });
+    f.unreachable();
+  });
+}
+
+function buildPacked(
+  module: ModuleBuilder,
+  bits: 32 | 64,
+  lane: FunctionReference,
+  commit: FunctionReference,
+): FunctionReference {
+  const type = { params: ['i32', 'i32', 'v128', 'v128'], results: ['v128'] } as const;
+  return module.function(`sse-packed${bits}`, type, (f) => {
+    const cpu = get(f.parameter(0, 'i32'));
+    const operation = get(f.parameter(1, 'i32'));
+    const a = get(f.parameter(2, 'v128'));
+    const b = get(f.parameter(3, 'v128'));
+    const result = f.local('v128');
+    begin(f, cpu);
+    f.set(result, zeroVector);
+    const alternating = f.keep(d.eq(operation, M.LANE_SUBTRACT_ADD));
+    for (let i = 0; i < 128 / bits; i++) {
+      const one = select(alternating, i32(i & 1 ? M.LANE_ADD : M.LANE_SUBTRACT), operation);
+      const value = f.call(lane, cpu, one, extract(bits, i, a), extract(bits, i, b)) as I64;
+      f.set(result, replace(bits, i, get(result), value));
+    }
+    f.callVoid(commit, cpu);
+    f.return(get(result));
+    f.unreachable();
+  });
+}
+
+/** A lane as the lane functions take it. */
+function extract(bits: 32 | 64, lane: number, value: V128): I64 {
+  return bits === 64 ? laneOp('i64x2.extract_lane', lane, value) : q.fromU32(laneOp('i32x4.extract_lane', lane, value));
+}
+
+function replace(bits: 32 | 64, lane: number, vector: V128, value: I64): V128 {
+  return bits === 64
+    ? laneOp('i64x2.replace_lane', lane, vector, value)
+    : laneOp('i32x4.replace_lane', lane, vector, d.wrap(value));
+}
+
+/** DPPS, DPPD: (cpu, immediate, a, b). Each step's exceptions are dealt with before the next (SDM 2A, DPPS). */
+function buildDotProduct(
+  module: ModuleBuilder,
+  bits: 32 | 64,
+  lane: LaneArithmetic,
+  commit: FunctionReference,
+): FunctionReference {
+  const type = { params: ['i32', 'i32', 'v128', 'v128'], results: ['v128'] } as const;
+  return module.function(`sse-dot-product${bits}`, type, (f) => {
+    const cpu = get(f.parameter(0, 'i32'));
+    const immediate = get(f.parameter(1, 'i32'));
+    const a = get(f.parameter(2, 'v128'));
+    const b = get(f.parameter(3, 'v128'));
+    const count = 128 / bits;
+    const step = () => {
+      f.callVoid(commit, cpu);
+      f.if(load('i32.load', cpu, L.FAULT), () => f.return(zeroVector));
+      begin(f, cpu);
+    };
+    begin(f, cpu);
+    let terms: I64[] = Array.from({ length: count }, (_, i) =>
+      f.ifValue(
+        'i64',
+        d.and(immediate, 16 << i),
+        () => f.call(lane.multiply, cpu, extract(bits, i, a), extract(bits, i, b)) as I64,
+        () => i64(0),
+      ),
+    );
+    step();
+    // Each lane has its own order of operands: it decides which of several NaNs results.
+    for (let distance = 1; distance < count; distance *= 2) {
+      const swap = bits === 32 && distance === 1 ? 1 : 0;
+      terms = terms.map((_, i) => {
+        const first = terms[i ^ (swap * distance)] as I64;
+        const second = terms[i ^ distance ^ (swap * distance)] as I64;
+        return f.keep(f.call(lane.add, cpu, first, second)) as I64;
+      });
+      step();
+    }
+    const result = f.local('v128');
+    f.set(result, zeroVector);
+    for (let i = 0; i < count; i++) {
+      f.if(d.and(immediate, 1 << i), () => f.set(result, replace(bits, i, get(result), terms[i] as I64)));
+    }
+    f.return(get(result));
+    f.unreachable();
+  });
+}
+
+/** Conversions of vectors, each lane by its function. */
+function buildPackedConversions(
+  module: ModuleBuilder,
+  convert: LaneConversions,
+  commit: FunctionReference,
+): [string, FunctionReference][] {
+  const build = (
+    name: string,
+    from: 32 | 64,
+    to: 32 | 64,
+    lanes: number,
+    one: (f: FunctionBuilder, cpu: I32, value: I64, control: I32) => I64,
+  ): [string, FunctionReference] => {
+    const type = { params: ['i32', 'i32', 'v128'], results: ['v128'] } as const;
+    const reference = module.function(`sse-${name}`, type, (f) => {
+      const cpu = get(f.parameter(0, 'i32'));
+      const control = get(f.parameter(1, 'i32'));
+      const value = get(f.parameter(2, 'v128'));
+      const result = f.local('v128');
+      begin(f, cpu);
+      f.set(result, zeroVector);
+      for (let i = 0; i < lanes; i++) {
+        f.set(result, replace(to, i, get(result), one(f, cpu, extract(from, i, value), control)));
+      }
+      f.callVoid(commit, cpu);
+      f.return(get(result));
+      f.unreachable();
+    });
+    return [`sse-${name}`, reference];
+  };
+  const call =
+    (target: FunctionReference) =>
+    (f: FunctionBuilder, cpu: I32, value: I64): I64 =>
+      f.call(target, cpu, value) as I64;
+  const toInteger =
+    (target: FunctionReference) =>
+    (f: FunctionBuilder, cpu: I32, value: I64, control: I32): I64 =>
+      f.call(target, cpu, value, control, i32(32)) as I64;
+  return [
+    build('ps2pd', 32, 64, 2, call(convert.widen)),
+    build('pd2ps', 64, 32, 2, call(convert.narrow)),
+    build(
+      'dq2ps',
+      32,
+      32,
+      4,
+      (f, cpu, value) => f.call(convert.fromInteger32, cpu, op('i64.extend32_s', value)) as I64,
+    ),
+    build(
+      'pi2ps',
+      32,
+      32,
+      2,
+      (f, cpu, value) => f.call(convert.fromInteger32, cpu, op('i64.extend32_s', value)) as I64,
+    ),
+    build('ps2dq', 32, 32, 4, toInteger(convert.toInteger32)),
+    build('ps2pi', 32, 32, 2, toInteger(convert.toInteger32)),
+    build('pd2dq', 64, 32, 2, toInteger(convert.toInteger64)),
+  ];
+}
+
+/** Functions behind SSE instructions: what they need beyond the plain vector operations, by name. */
+export function buildSse(module: ModuleBuilder, multiplyHigh: FunctionReference): [string, FunctionReference][] {
+  const single = buildLaneArithmetic(module, BINARY32, multiplyHigh);
+  const double = buildLaneArithmetic(module, BINARY64, multiplyHigh);
+  const convert = buildLaneConversions(module, single.round, double.round);
+  const commit = buildCommit(module);
+  const result: [string, FunctionReference][] = [];
+  for (const arithmetic of [single, double]) {
+    const { bits } = arithmetic.format;
+    const lane = buildLane(module, arithmetic);
+    const scalarType = { params: ['i32', 'i32', 'i64', 'i64'], results: ['i64'] } as const;
+    const scalar = module.function(`sse-scalar${bits}`, scalarType, (f) => {
+      const cpu = get(f.parameter(0, 'i32'));
+      const value = f.local('i64');
+      begin(f, cpu);
+      const operation = get(f.parameter(1, 'i32'));
+      f.set(value, f.call(lane, cpu, operation, get(f.parameter(2, 'i64')), get(f.parameter(3, 'i64'))) as I64);
+      f.callVoid(commit, cpu);
+      f.return(get(value));
+      f.unreachable();
+    });
+    // (cpu, a, b, whether quiet NaNs are invalid) → outcome.
+    const compareType = { params: ['i32', 'i64', 'i64', 'i32'], results: ['i32'] } as const;
+    const compare = module.function(`sse-compare-scalar${bits}`, compareType, (f) => {
+      const cpu = get(f.parameter(0, 'i32'));
+      const value = f.local('i32');
+      begin(f, cpu);
+      const strict = get(f.parameter(3, 'i32'));
+      f.set(
+        value,
+        f.call(arithmetic.compare, cpu, get(f.parameter(1, 'i64')), get(f.parameter(2, 'i64')), strict) as I32,
+      );
+      f.callVoid(commit, cpu);
+      f.return(get(value));
+      f.unreachable();
+    });
+    result.push(
+      [`sse-scalar${bits}`, scalar],
+      [`sse-compare${bits}`, compare],
+      [`sse-packed${bits}`, buildPacked(module, bits, lane, commit)],
+      [`sse-dot-product${bits}`, buildDotProduct(module, bits, arithmetic, commit)],
+    );
+  }
+  /** (cpu, value) → converted value. */
+  const unary = (name: string, target: FunctionReference) => {
+    const type = { params: ['i32', 'i64'], results: ['i64'] } as const;
+    const reference = module.function(`sse-scalar-${name}`, type, (f) => {
+      const cpu = get(f.parameter(0, 'i32'));
+      const value = f.local('i64');
+      begin(f, cpu);
+      f.set(value, f.call(target, cpu, get(f.parameter(1, 'i64'))) as I64);
+      f.callVoid(commit, cpu);
+      f.return(get(value));
+      f.unreachable();
+    });
+    result.push([`sse-scalar-${name}`, reference]);
+  };
+  unary('widen', convert.widen);
+  unary('narrow', convert.narrow);
+  unary('from-integer32', convert.fromInteger32);
+  unary('from-integer64', convert.fromInteger64);
+  /** (cpu, value, rounding control, bits of the integer) → integer. */
+  for (const [bits, target] of [
+    [32, convert.toInteger32],
+    [64, convert.toInteger64],
+  ] as const) {
+    const type = { params: ['i32', 'i64', 'i32', 'i32'], results: ['i64'] } as const;
+    const reference = module.function(`sse-scalar-to-integer${bits}`, type, (f) => {
+      const cpu = get(f.parameter(0, 'i32'));
+      const value = f.local('i64');
+      begin(f, cpu);
+      const control = get(f.parameter(2, 'i32'));
+      f.set(value, f.call(target, cpu, get(f.parameter(1, 'i64')), control, get(f.parameter(3, 'i32'))) as I64);
+      f.callVoid(commit, cpu);
+      f.return(get(value));
+      f.unreachable();
+    });
+    result.push([`sse-scalar-to-integer${bits}`, reference]);
+  }
+  result.push(...buildPackedConversions(module, convert, commit));
+  return result;
+}
