@@ -127,7 +127,7 @@ export const layers: readonly Layer[] = [
     node: 'pure',
     packages: [],
   },
-  { of: ['engine/process/'], may: ['engine/'], ownDepth: 2, node: 'all', packages: [] },
+  { of: ['engine/process/'], may: ['engine/'], ownDepth: 2, node: 'all', packages: ['zod'] },
   { of: ['engine/testing/'], may: ['engine/'], ownDepth: 2, node: 'all', packages: [] },
   { of: ['native/'], may: [], ownDepth: 1, node: 'all', packages: [] },
   {
@@ -142,14 +142,14 @@ export const layers: readonly Layer[] = [
     may: ['engine/config/'],
     ownDepth: 2,
     node: 'none',
-    packages: [],
+    packages: ['zod'],
   },
   {
     of: ['main/'],
     may: ['main/', 'engine/process/', 'engine/config/'],
     ownDepth: 2,
     node: 'all',
-    packages: ['commander'],
+    packages: ['commander', 'ws', 'zod'],
   },
   {
     of: ['renderer/'],

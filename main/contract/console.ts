@@ -1,0 +1,61 @@
+import { z } from 'zod';
+import { acceleratorInUseSchema, machineIdSchema, machineStateSchema, pathSchema } from './machines.ts';
+
+export const driveSchema = z.enum(['cdrom', 'floppy']);
+export type Drive = z.infer<typeof driveSchema>;
+
+/** A key by its physical name (W3C KeyboardEvent.code); names that no PC keyboard has are ignored. */
+export const keyCodeSchema = z.string().regex(/^[A-Za-z0-9]{1,30}$/);
+
+const buttons = z.int().min(0).max(31);
+const wheel = z.number().min(-100).max(100).default(0);
+
+/** `buttons` as in W3C MouseEvent.buttons; `wheel` in notches, positive is down (towards the user). */
+export const mouseInputSchema = z.discriminatedUnion('kind', [
+  z.object({
+    kind: z.literal('relative'),
+    /** Counts to the right and down. */
+    dx: z.number().min(-10_000).max(10_000),
+    dy: z.number().min(-10_000).max(10_000),
+    wheel,
+    buttons,
+  }),
+  z.object({
+    kind: z.literal('absolute'),
+    /** From 0 (left, top) to 1 (right, bottom) of the screen. Only where status says `mouse: 'absolute'`. */
+    x: z.number().min(0).max(1),
+    y: z.number().min(0).max(1),
+    wheel,
+    buttons,
+  }),
+]);
+export type MouseInput = z.input<typeof mouseInputSchema>;
+
+/** 'none': there is no such device. 'read' and 'write' were seen within the last fraction of a second. */
+export const activitySchema = z.enum(['none', 'idle', 'read', 'write']);
+export type Activity = z.infer<typeof activitySchema>;
+
+/** What a console's status bar shows. */
+export const consoleStatusSchema = z.object({
+  state: machineStateSchema,
+  activity: z.object({
+    disk: activitySchema,
+    cdrom: activitySchema,
+    floppy: activitySchema,
+    /** For the network, 'read' is receiving and 'write' sending. */
+    network: activitySchema,
+  }),
+  /** The image in a drive; null: the drive is empty or there is none. */
+  media: z.object({ cdrom: pathSchema.nullable(), floppy: pathSchema.nullable() }),
+  /** Null until the machine runs. */
+  accelerator: acceleratorInUseSchema.nullable(),
+  /** The keyboard's lights as the guest set them. */
+  leds: z.object({ capsLock: z.boolean(), numLock: z.boolean(), scrollLock: z.boolean() }),
+  /** 'absolute' when the guest has a tablet: then the pointer is never captured. */
+  mouse: z.enum(['relative', 'absolute']),
+  /** Pixels of the guest's screen; zeros before the first picture. */
+  screen: z.object({ width: z.int(), height: z.int() }),
+});
+export type ConsoleStatus = z.infer<typeof consoleStatusSchema>;
+
+export const machineRef = z.object({ machine: machineIdSchema });

@@ -1,0 +1,151 @@
+import { z } from 'zod';
+import {
+  ACCELERATORS,
+  BOOT_DEVICES,
+  IDE_PORTS,
+  MAX_CPUS,
+  MAX_MEMORY_MEGABYTES,
+  MIN_CPUS,
+  MIN_MEMORY_MEGABYTES,
+} from '../../engine/config/machine-config.ts';
+import { errorDataSchema } from './errors.ts';
+
+export const MAX_NAME_LENGTH = 80;
+export const MIN_DISK_MEGABYTES = 1;
+export const MAX_DISK_GIGABYTES = 2048;
+
+/** Text in one line: no control characters. */
+const oneLine = (maximum: number) =>
+  z
+    .string()
+    .max(maximum)
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is refused here
+    .regex(/^[^\u0000-\u001f\u007f]*$/, 'must be one line without control characters');
+
+/** A path on the host that runs the machines; relative ones are refused by the services. */
+export const pathSchema = z
+  .string()
+  .min(1)
+  .max(4096)
+  .refine((path) => !path.includes('\0'), 'a path cannot hold a zero character');
+
+/** Identifies a machine; it is also the last part of its folder's path. */
+export const machineIdSchema = oneLine(200)
+  .min(1)
+  .refine((id) => !/[/\\]/.test(id) && id !== '.' && id !== '..', 'is not the id of a machine');
+
+export const machineNameSchema = oneLine(MAX_NAME_LENGTH).refine((name) => name.trim() !== '', 'must not be empty');
+export const guestSystemIdSchema = z.string().regex(/^[a-z0-9][a-z0-9-]{0,39}$/);
+export const memorySchema = z.int().min(MIN_MEMORY_MEGABYTES).max(MAX_MEMORY_MEGABYTES);
+export const processorsSchema = z.int().min(MIN_CPUS).max(MAX_CPUS);
+/** UEFI is to come. */
+export const firmwareSchema = z.enum(['bios']);
+const portSchema = z
+  .int()
+  .min(0)
+  .max(IDE_PORTS - 1);
+
+export const diskSchema = z.object({
+  /** Absolute path of a raw image, or on Linux of a host block device. */
+  path: pathSchema,
+  bus: z.literal('ide'),
+  /** 0 primary master, 1 primary slave, 2 secondary master, 3 secondary slave. */
+  port: portSchema,
+  readOnly: z.boolean(),
+});
+export type Disk = z.infer<typeof diskSchema>;
+
+/** What a machine consists of. `path: null` is a drive without a medium, `cdrom: null` a machine without the drive. */
+export const machineSettingsSchema = z.object({
+  name: machineNameSchema,
+  guestSystem: guestSystemIdSchema,
+  memoryMegabytes: memorySchema,
+  processors: processorsSchema,
+  firmware: firmwareSchema,
+  accelerator: z.enum(ACCELERATORS),
+  bootOrder: z.array(z.enum(BOOT_DEVICES)).min(1).max(BOOT_DEVICES.length),
+  disks: z.array(diskSchema).max(IDE_PORTS),
+  cdrom: z.object({ path: pathSchema.nullable(), port: portSchema }).nullable(),
+  floppy: z.object({ path: pathSchema.nullable(), readOnly: z.boolean() }).nullable(),
+});
+export type MachineSettings = z.infer<typeof machineSettingsSchema>;
+
+/** Changes to settings: what is missing stays as it is. */
+export const machineChangesSchema = machineSettingsSchema.partial();
+export type MachineChanges = z.infer<typeof machineChangesSchema>;
+
+export const MACHINE_STATES = [
+  /** Not running; Start is possible. */
+  'powered-off',
+  /** Its process is being started. */
+  'starting',
+  'running',
+  'paused',
+  /** The plug was pulled; the process is ending. A guest that was only asked to shut down is still 'running'. */
+  'stopping',
+  /** Its last run ended by a failure: `reason` says which, `logPath` tells more. Start is possible. */
+  'aborted',
+  /** Its machine.json cannot be used: `reason` says why. Nothing but removing it from the list is possible. */
+  'inaccessible',
+] as const;
+export const machineStateSchema = z.enum(MACHINE_STATES);
+export type MachineState = z.infer<typeof machineStateSchema>;
+
+export const acceleratorInUseSchema = z.object({
+  /** 'kvm' or 'software'; further ones may come. */
+  name: z.string(),
+  /** For people, short: 'KVM', 'Software'. */
+  label: z.string(),
+  /** Why this one, in one line. */
+  reason: z.string(),
+});
+export type AcceleratorInUse = z.infer<typeof acceleratorInUseSchema>;
+
+export const machineSchema = z.object({
+  id: machineIdSchema,
+  /** The settings' name; the folder's for an inaccessible machine. */
+  name: z.string(),
+  /** The machine's own folder, absolute. */
+  folder: pathSchema,
+  state: machineStateSchema,
+  /** Why it is aborted or inaccessible. */
+  reason: errorDataSchema.nullable(),
+  /** Null when it is inaccessible. */
+  settings: machineSettingsSchema.nullable(),
+  /** While it runs. */
+  accelerator: acceleratorInUseSchema.nullable(),
+  /** ISO 8601; the present run, or null. */
+  startedAt: z.string().nullable(),
+  /** The log of the present or the last run, or null when it never ran. */
+  logPath: z.string().nullable(),
+});
+export type Machine = z.infer<typeof machineSchema>;
+
+export const newMachineSchema = z.object({
+  name: machineNameSchema,
+  /** The folder in which the machine's own folder is made; the default is `machinesFolder` of app.info. */
+  folder: pathSchema.optional(),
+  guestSystem: guestSystemIdSchema,
+  memoryMegabytes: memorySchema,
+  processors: processorsSchema,
+  firmware: firmwareSchema.default('bios'),
+  accelerator: z.enum(ACCELERATORS).default('auto'),
+  /** Goes into the CD-ROM or floppy drive, or in front of the hard disk. */
+  installMedia: z.object({ path: pathSchema, kind: z.enum(['cdrom', 'disk', 'floppy']) }).optional(),
+  hardDisk: z.discriminatedUnion('kind', [
+    z.object({ kind: z.literal('new'), sizeGigabytes: z.number().min(0.001).max(MAX_DISK_GIGABYTES) }),
+    z.object({ kind: z.literal('existing'), path: pathSchema, readOnly: z.boolean().default(false) }),
+    z.object({ kind: z.literal('none') }),
+  ]),
+});
+/** What a caller gives: fields with a default may be left out. */
+export type NewMachine = z.input<typeof newMachineSchema>;
+
+export const machinesChangeSchema = z.discriminatedUnion('kind', [
+  /** Comes first, and again whenever the client has to start over. */
+  z.object({ kind: z.literal('all'), machines: z.array(machineSchema) }),
+  /** A machine that is new or whose state or settings changed. */
+  z.object({ kind: z.literal('changed'), machine: machineSchema }),
+  z.object({ kind: z.literal('removed'), id: machineIdSchema }),
+]);
+export type MachinesChange = z.infer<typeof machinesChangeSchema>;
