@@ -3,10 +3,10 @@
  * `npm run test:guests`: every guest test. The last line says how many checks and tests passed, failed and were skipped.
  */
 import { spawnSync } from 'node:child_process';
-import { globSync } from 'node:fs';
+import { existsSync, globSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { run } from 'node:test';
 import { spec } from 'node:test/reporters';
-import { projectRoot } from './project.ts';
+import { cacheFolder, projectRoot } from './project.ts';
 
 const guestsOnly = process.argv.includes('--guests');
 
@@ -45,6 +45,24 @@ async function runTests(files: readonly string[]): Promise<Counts> {
   return counts;
 }
 
+/** Runs the tests of the user interface, which want a browser's document, with vitest. */
+function runInterfaceTests(): Counts {
+  const report = `${cacheFolder}/vitest.json`;
+  mkdirSync(cacheFolder, { recursive: true });
+  rmSync(report, { force: true });
+  const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`];
+  const config = ['--config', 'renderer/vite.config.ts'];
+  const ok = check('user interface', node, [tool('vitest/vitest.mjs'), 'run', ...config, ...reporters]);
+  if (!existsSync(report)) {
+    return { passed: 0, failed: 1, skipped: 0 };
+  }
+  const totals: { numPassedTests: number; numFailedTests: number; numPendingTests: number } = JSON.parse(
+    readFileSync(report, 'utf8'),
+  );
+  const failed = totals.numFailedTests === 0 && !ok ? 1 : totals.numFailedTests;
+  return { passed: totals.numPassedTests, failed, skipped: totals.numPendingTests };
+}
+
 // Every program started from here runs on this Node and finds the project's own tools.
 const node = process.execPath;
 const tool = (path: string): string => `${projectRoot}/node_modules/${path}`;
@@ -55,13 +73,22 @@ const checks = guestsOnly
       check('format and lint', node, [tool('@biomejs/biome/bin/biome'), 'ci', ...plain, '--max-diagnostics=50', '.']),
       check('who may import whom', node, ['scripts/layers/lint.ts']),
       check('types', node, [tool('typescript/bin/tsc'), '--noEmit', '-p', 'tsconfig.json']),
+      ...(existsSync(`${projectRoot}/renderer/tsconfig.json`)
+        ? [check('types of the user interface', node, [tool('typescript/bin/tsc'), '--noEmit', '-p', 'renderer'])]
+        : []),
     ];
 checks.push(check('set-up', node, ['scripts/setup.ts', guestsOnly ? '--guests=all' : '--guests=quick']));
 
-const unitTests = globSync('{engine,main,renderer,native,assets,scripts,e2e}/**/*.test.ts', { cwd: projectRoot });
+const unitTests = globSync('{engine,main,native,assets,scripts,e2e}/**/*.test.ts', { cwd: projectRoot });
 const guestTests = globSync(guestsOnly ? 'e2e/guests/*.guest.ts' : 'e2e/guests/quick*.guest.ts', { cwd: projectRoot });
 console.log('\n== tests');
 const counts = await runTests([...(guestsOnly ? [] : unitTests), ...guestTests].sort());
+if (!guestsOnly && globSync('renderer/**/*.test.{ts,tsx}', { cwd: projectRoot }).length > 0) {
+  const interfaceCounts = runInterfaceTests();
+  counts.passed += interfaceCounts.passed;
+  counts.failed += interfaceCounts.failed;
+  counts.skipped += interfaceCounts.skipped;
+}
 for (const passed of checks) {
   counts[passed ? 'passed' : 'failed']++;
 }

@@ -1,5 +1,5 @@
 import { posix } from 'node:path';
-import { everyone, type Layer, layers, pureNodeModules, tests, testsMay } from './rules.ts';
+import { everyone, type Layer, layers, pureNodeModules, testPackages, tests, testsMay } from './rules.ts';
 
 /** One import that the rules forbid. */
 export interface Violation {
@@ -77,7 +77,9 @@ export function judge(file: string, specifier: string): string | undefined {
       .split('/')
       .slice(0, specifier.startsWith('@') ? 2 : 1)
       .join('/');
-    return layer.packages.includes(name) ? undefined : `may not import the package ${name}`;
+    return layer.packages.includes(name) || (isTest(file) && testPackages.includes(name))
+      ? undefined
+      : `may not import the package ${name}`;
   }
   const target = posix.normalize(posix.join(posix.dirname(file), specifier));
   const own = ownFolder(file, layer.ownDepth);

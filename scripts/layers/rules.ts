@@ -35,6 +35,7 @@ export const pureNodeModules: readonly string[] = [
 /** Tests, and what only tests use, beside what they test. */
 export const tests: readonly string[] = [
   '*.test.ts',
+  '*.test.tsx',
   '*.bench.ts',
   '**/testing/',
   '**/testing.ts',
@@ -43,6 +44,15 @@ export const tests: readonly string[] = [
 
 /** What a test may import on top of its subject's layer. */
 export const testsMay: readonly string[] = ['engine/testing/', 'engine/clock/', 'engine/backends/', 'engine/memory/'];
+
+/** Packages that tests may use besides their layer's. */
+export const testPackages: readonly string[] = [
+  '@axe-core/playwright',
+  '@playwright/test',
+  '@testing-library/react',
+  '@testing-library/user-event',
+  'vitest',
+];
 
 /** What devices declare themselves and their state with, and the seams of what they talk to on the host. */
 const deviceInterfaces = ['engine/devices/*.ts', 'engine/devices/dma/dma-channel.ts'];
@@ -152,11 +162,31 @@ export const layers: readonly Layer[] = [
     packages: ['commander', 'ws', 'zod'],
   },
   {
+    of: ['renderer/vite.config.ts', 'renderer/testing/'],
+    may: [],
+    ownDepth: 1,
+    node: 'all',
+    packages: ['@testing-library/react', '@vitejs/plugin-react', 'vitest'],
+  },
+  {
+    // A browser's page: whatever it needs is bundled, but nothing of Node or Electron exists there.
     of: ['renderer/'],
     may: ['main/contract/', 'engine/config/'],
     ownDepth: 1,
     node: 'none',
-    packages: ['react', 'react-dom', '@xterm/xterm'],
+    packages: [
+      '@base-ui/react',
+      '@hookform/resolvers',
+      '@xterm/addon-fit',
+      '@xterm/xterm',
+      'i18next',
+      'lucide-react',
+      'react',
+      'react-dom',
+      'react-hook-form',
+      'react-i18next',
+      'zod',
+    ],
   },
   { of: ['assets/'], may: ['engine/testing/'], ownDepth: 1, node: 'all', packages: [] },
   { of: ['scripts/'], may: ['assets/', 'engine/', 'e2e/'], ownDepth: 1, node: 'all', packages: [] },
