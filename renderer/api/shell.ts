@@ -1,0 +1,104 @@
+import type { ApiClient, ClientTransport } from '../../main/contract/client.ts';
+import { createApiClient } from '../../main/contract/client.ts';
+import { webSocketTransport } from '../../main/contract/web-socket-transport.ts';
+
+/** What a file dialog of the desktop is opened for. */
+export interface PickRequest {
+  readonly want: 'file' | 'folder';
+  readonly title: string;
+  readonly start?: string;
+}
+
+/** Everything that differs between the desktop and the web. Features ask this, never the browser's or Electron's API. */
+export interface Shell {
+  readonly kind: 'desktop' | 'web';
+  /** A new connection to the services. It ends with `onClose`. */
+  connect(): ApiClient;
+  /** Shows the window of a machine, or brings it to the front. */
+  openConsole(machine: string): void;
+  /** Closes this window; a page that must not close itself goes back to the manager. */
+  closeWindow(): void;
+  /** Opens a file dialog: undefined when it was cancelled. Absent where there is none. */
+  readonly pickPath?: (request: PickRequest) => Promise<string | undefined>;
+  /** Someone wants to close this window: `listener` decides when. Gives back how to stop listening. */
+  onCloseRequest(listener: () => void): () => void;
+  /** Saves a file to where the user wants it. */
+  saveFile(name: string, content: Blob): void;
+}
+
+/** What the preload script of the desktop shell puts on `window`. */
+export interface DesktopBridge {
+  connect(): ClientTransport;
+  openConsole(machine: string): void;
+  closeWindow(): void;
+  pickPath(request: PickRequest): Promise<string | undefined>;
+  onCloseRequest(listener: () => void): () => void;
+}
+
+declare global {
+  interface Window {
+    readonly lodgeDesktop?: DesktopBridge;
+  }
+}
+
+function saveFile(name: string, content: Blob): void {
+  const url = URL.createObjectURL(content);
+  const link = document.createElement('a');
+  link.href = url;
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(url), 10_000);
+}
+
+/** The address of a machine's window, from the page's own. */
+export function consoleAddress(machine: string): string {
+  return `#/console/${encodeURIComponent(machine)}`;
+}
+
+function webShell(): Shell {
+  return {
+    kind: 'web',
+    connect() {
+      const url = new URL('/api/socket', window.location.href);
+      url.protocol = url.protocol.replace('http', 'ws');
+      return createApiClient(webSocketTransport(new WebSocket(url)));
+    },
+    openConsole(machine) {
+      const address = consoleAddress(machine);
+      // One window a machine: its name finds the one that is open.
+      const opened = window.open(address, `lodge-${machine}`, 'popup,width=1064,height=900');
+      if (opened === null) {
+        window.location.hash = address;
+      } else {
+        opened.focus();
+      }
+    },
+    closeWindow() {
+      window.close();
+      // A window that a script did not open stays.
+      window.location.hash = '';
+    },
+    onCloseRequest() {
+      // Closing a tab leaves the machine running, which is what browsers' users expect.
+      return () => undefined;
+    },
+    saveFile,
+  };
+}
+
+function desktopShell(bridge: DesktopBridge): Shell {
+  return {
+    kind: 'desktop',
+    connect: () => createApiClient(bridge.connect()),
+    openConsole: (machine) => bridge.openConsole(machine),
+    closeWindow: () => bridge.closeWindow(),
+    pickPath: (request) => bridge.pickPath(request),
+    onCloseRequest: (listener) => bridge.onCloseRequest(listener),
+    saveFile,
+  };
+}
+
+/** The shell that this page runs in. */
+export function currentShell(): Shell {
+  return window.lodgeDesktop === undefined ? webShell() : desktopShell(window.lodgeDesktop);
+}

@@ -1,0 +1,41 @@
+import { expect, test } from 'vitest';
+import { scaled } from './scaling.ts';
+
+const text = { width: 720, height: 400 };
+
+test('crisp scaling takes the largest whole number of device pixels', () => {
+  expect(scaled('crisp', text, { width: 1600, height: 900 }, 1)).toEqual({
+    factor: 2,
+    width: 1440,
+    height: 800,
+    sharp: true,
+  });
+});
+
+test('on a display with fractional scaling the picture still covers whole device pixels', () => {
+  const { factor, width } = scaled('crisp', text, { width: 1000, height: 700 }, 1.5);
+  expect(factor).toBe(2);
+  expect(width * 1.5).toBe(1440);
+});
+
+test('a picture larger than the window is shrunk rather than cut', () => {
+  const { factor, sharp, width } = scaled('crisp', { width: 1024, height: 768 }, { width: 512, height: 700 }, 1);
+  expect(factor).toBe(0.5);
+  expect(width).toBe(512);
+  expect(sharp).toBe(false);
+});
+
+test('fit fills one direction and keeps the proportions', () => {
+  const { width, height } = scaled('fit', text, { width: 1000, height: 1000 }, 1);
+  expect(width).toBeCloseTo(1000);
+  expect(height).toBeCloseTo(1000 * (400 / 720));
+});
+
+test('actual size is one device pixel each', () => {
+  expect(scaled('actual', text, { width: 100, height: 100 }, 2)).toEqual({
+    factor: 1,
+    width: 360,
+    height: 200,
+    sharp: true,
+  });
+});

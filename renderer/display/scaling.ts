@@ -1,0 +1,39 @@
+/**
+ * How large the guest's picture is shown.
+ * - `crisp`: whole multiples of a device pixel, the largest that fits; a picture larger than the window is shrunk.
+ * - `fit`: as large as the window allows, keeping its proportions.
+ * - `actual`: one pixel of the guest is one of the device; what does not fit is scrolled.
+ */
+export type ScaleMode = 'crisp' | 'fit' | 'actual';
+
+export const SCALE_MODES: readonly ScaleMode[] = ['crisp', 'fit', 'actual'];
+
+export interface Size {
+  readonly width: number;
+  readonly height: number;
+}
+
+export interface Scaled extends Size {
+  /** Device pixels per guest pixel. */
+  readonly factor: number;
+  /** Whether guest pixels are to be copied unblurred: they cover whole device pixels, or are much larger than one. */
+  readonly sharp: boolean;
+}
+
+/**
+ * The size in CSS pixels of a picture of `guest` pixels in a view of `view` CSS pixels on a display with
+ * `devicePixelRatio`.
+ */
+export function scaled(mode: ScaleMode, guest: Size, view: Size, devicePixelRatio: number): Scaled {
+  const largest = Math.min(
+    (view.width * devicePixelRatio) / guest.width,
+    (view.height * devicePixelRatio) / guest.height,
+  );
+  const factor = mode === 'actual' ? 1 : mode === 'crisp' && largest >= 1 ? Math.floor(largest) : Math.max(largest, 0);
+  return {
+    factor,
+    width: (guest.width * factor) / devicePixelRatio,
+    height: (guest.height * factor) / devicePixelRatio,
+    sharp: Number.isInteger(factor) || factor >= 3,
+  };
+}
