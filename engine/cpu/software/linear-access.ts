@@ -21,6 +21,8 @@ export class LinearAccess implements LinearMemory {
   readonly #record: number;
   #physical = 0;
   #plain = false;
+  /** Bytes of the present access, for watchpoints. */
+  #size = 1;
 
   constructor(arena: ArrayBufferLike, record: number, translation: Translation, devices: DeviceAccess) {
     this.#view = new DataView(arena);
@@ -49,6 +51,7 @@ export class LinearAccess implements LinearMemory {
       return (low + (words[entry + (DTLB_ADDEND >> 2)] as number)) >>> 0;
     }
     this.#plain = false;
+    words[(this.#record + L.ACCESS_SIZE) >> 2] = this.#size;
     words[(this.#record + L.SCRATCH) >> 2] = low;
     words[(this.#record + L.SCRATCH + 4) >> 2] = high;
     const host = this.#translation.walkForGenerated(write ? 1 : 0);
@@ -84,6 +87,7 @@ export class LinearAccess implements LinearMemory {
       }
       return value >>> 0;
     }
+    this.#size = size;
     const host = this.#host(low, Number((address >> 32n) & 0xffffffffn) | 0, false, privilege);
     if (host === 0) {
       return this.#devices.readMmio(this.#physical, size);
@@ -104,6 +108,7 @@ export class LinearAccess implements LinearMemory {
       }
       return;
     }
+    this.#size = size;
     const host = this.#host(low, Number((address >> 32n) & 0xffffffffn) | 0, true, privilege);
     if (host === 0) {
       this.#devices.writeMmio(this.#physical, size, value);

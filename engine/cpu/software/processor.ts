@@ -25,6 +25,8 @@ import { AGAIN, Call, type Operation, type OperationHost } from './system-operat
 import { Translation } from './translation.ts';
 
 const DR6_SINGLE_STEP = 1 << 14;
+/** They load TF and RF: TF set before them still traps behind them, and RF is for the instruction after them. */
+const RESTORES_FLAGS: ReadonlySet<string> = new Set(['popf', 'iret']);
 
 /** What a processor shares with the others of its machine. */
 export interface ProcessorShared {
@@ -58,6 +60,7 @@ export class Processor implements OperationHost {
   #stop = false;
   #init = false;
   #startup: number | undefined;
+  #flagsRestored = false;
 
   constructor(
     index: number,
@@ -90,6 +93,11 @@ export class Processor implements OperationHost {
       readApicMsr: (msr) => bus.readApicMsr(index, msr),
       writeApicMsr: (msr, value) => bus.writeApicMsr(index, msr, value),
     });
+    translation.onWatched = (address, size, write) => {
+      if (this.system.dataBreakpointHit(address, size, write)) {
+        this.breakSoon();
+      }
+    };
     this.#call = new Call(this, shared.arena);
     this.state.setI32(L.CPU_INDEX, index);
     this.state.setI32(L.A20_MASK, -1);
@@ -228,6 +236,13 @@ export class Processor implements OperationHost {
       state.setU64(L.RIP, BigInt.asUintN(64, state.u64(L.RIP_BASE) + BigInt(this.#view.getUint16(uop + 14, true))));
       return STOPPED;
     }
+    if (RESTORES_FLAGS.has(entry.name)) {
+      this.#flagsRestored = true;
+      if (!this.system.codeBreakpointsArmed) {
+        // RF protects the next instruction from a breakpoint only; without one it would be cleared right behind it.
+        state.setI32(L.FLAGS_REST, state.i32(L.FLAGS_REST) & ~L.FLAG_RF);
+      }
+    }
     if (!entry.variant.definition.options.ends) {
       return NEXT;
     }
@@ -331,6 +346,8 @@ export class Processor implements OperationHost {
         return;
       }
     }
+    const resumed = (state.i32(L.FLAGS_REST) & L.FLAG_RF) !== 0;
+    this.#flagsRestored = false;
     const saved = state.i32(L.FUEL);
     this.#setSingle(true);
     state.setI32(L.FUEL, 1);
@@ -362,10 +379,11 @@ export class Processor implements OperationHost {
     if (shadowed) {
       state.setI32(L.SHADOW, 0);
     }
-    if (state.i32(L.FLAGS_REST) & L.FLAG_RF) {
+    if (resumed && !this.#flagsRestored) {
       state.setI32(L.FLAGS_REST, state.i32(L.FLAGS_REST) & ~L.FLAG_RF);
     }
-    if (trapped && state.i32(L.FLAGS_REST) & L.FLAG_TF) {
+    // Interrupts and system calls clear TF: no trap in front of their handlers.
+    if (trapped && (this.#flagsRestored || state.i32(L.FLAGS_REST) & L.FLAG_TF)) {
       this.system.acceptDebugTrap(DR6_SINGLE_STEP);
     }
   }

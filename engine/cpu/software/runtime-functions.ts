@@ -1,6 +1,7 @@
 import { CODE_MAP } from '../../memory/arena.ts';
 import * as L from '../x86/layout.ts';
 import { CHECK_WRITE, DTLB_ADDEND, DTLB_PHYSICAL, DTLB_READ_TAG, DTLB_WRITE_TAG } from './micro-op.ts';
+import { buildSse } from './sse-functions.ts';
 import {
   type FunctionReference,
   get,
@@ -13,7 +14,6 @@ import {
   select,
 } from './wasm/function-builder.ts';
 import type { ModuleBuilder } from './wasm/module-builder.ts';
-import { buildSse } from './sse-functions.ts';
 import { buildX87 } from './x87-functions.ts';
 
 /** What generated code calls in TypeScript. Addresses are arena addresses of a processor's record. */
@@ -114,6 +114,7 @@ export function buildRuntime(module: ModuleBuilder): RuntimeFunctions {
       });
       f.return(get(value));
     });
+    f.store('i32.store', get(cpu), get(size), L.ACCESS_SIZE);
     const host = f.keep(f.call(translateRead, get(cpu), get(address)) as I32);
     f.if(op('i32.eq', host, i32(-1)), () => f.return(i64(0)));
     f.if(host, () => {
@@ -141,6 +142,7 @@ export function buildRuntime(module: ModuleBuilder): RuntimeFunctions {
     const cpu = f.parameter(0, 'i32');
     const address = f.parameter(1, 'i64');
     const size = f.parameter(2, 'i32');
+    f.store('i32.store', get(cpu), get(size), L.ACCESS_SIZE);
     const host = f.keep(f.call(translateWrite, get(cpu), get(address)) as I32);
     f.if(op('i32.eq', host, i32(-1)), () => f.return(i32(0)));
     const physical = f.keep(load('i32.load', get(cpu), L.SCRATCH + 16));
@@ -186,6 +188,7 @@ export function buildRuntime(module: ModuleBuilder): RuntimeFunctions {
       });
       f.return();
     });
+    f.store('i32.store', get(cpu), get(size), L.ACCESS_SIZE);
     const host = f.keep(f.call(translateWrite, get(cpu), get(address)) as I32);
     f.if(op('i32.eq', host, i32(-1)), () => f.return());
     const physical = f.keep(load('i32.load', get(cpu), L.SCRATCH + 16));

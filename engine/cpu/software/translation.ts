@@ -82,6 +82,8 @@ export class Translation {
   errorCode = 0;
   /** Set to make every data access take the slow path (watchpoints). */
   bypass = false;
+  /** Told of every data access while `bypass` is set. */
+  onWatched: (address: bigint, size: number, write: boolean) => void = () => {};
 
   constructor(arena: ArrayBufferLike, record: number, index: number) {
     this.#words = new Int32Array(arena);
@@ -202,7 +204,10 @@ export class Translation {
       this.#bytes[DIRTY_MAP + page] = 1;
     }
     const host = frame & ~0xfff;
-    if (!this.bypass) {
+    if (this.bypass) {
+      const address = (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0);
+      this.onWatched(address, this.#field(L.ACCESS_SIZE), write !== 0);
+    } else {
       const entry = (this.#tlbs + table + ((low >>> 12) & (DTLB_ENTRIES - 1)) * DTLB_ENTRY_SIZE) >> 2;
       const hasCode = words[(CODE_MAP >> 2) + page * 2] !== 0 || words[(CODE_MAP >> 2) + page * 2 + 1] !== 0;
       const writable =

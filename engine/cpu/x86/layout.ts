@@ -37,6 +37,8 @@ export const DTLB = 0x0c8;
 export const ITLB = 0x0cc;
 /** Four i64 for passing 64-bit values between generated code and TypeScript. */
 export const SCRATCH = 0x0d0;
+/** i32 (in SCRATCH[3]): bytes of the data access that is being translated, for watchpoints. */
+export const ACCESS_SIZE = 0x0e8;
 /** i32: a micro-operation's link slot that waits for its target, or 0. */
 export const LINK_SLOT = 0x0f0;
 /** i32: instructions that were taken out of FUEL to stop early; the slice accounts for them. */

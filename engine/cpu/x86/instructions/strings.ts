@@ -43,7 +43,7 @@ function repeated(b: InstructionBuilder, element: () => void, fast?: (count: I64
   }
   b.f.if(op('i64.ne', b.addressRegister(RCX), i64(0)), () => {
     const budget = b.f.local('i32');
-    b.f.set(budget, i32(CHUNK));
+    b.f.set(budget, elementsAtOnce(b));
     b.f.block((done) => {
       b.f.loop((again) => {
         if (fast !== undefined) {
@@ -53,11 +53,25 @@ function repeated(b: InstructionBuilder, element: () => void, fast?: (count: I64
         element();
         countDown(b, done);
         b.f.set(budget, op('i32.sub', get(budget), i32(1)));
-        b.f.brIf(again, get(budget));
+        b.f.brIf(again, op('i32.and', op('i32.ne', get(budget), i32(0)), undisturbed(b)));
         b.again();
       });
     });
   });
+}
+
+/** Under single step every element is an instruction of its own. */
+function elementsAtOnce(b: InstructionBuilder): I32 {
+  return select(traps(b), i32(1), i32(CHUNK));
+}
+
+function traps(b: InstructionBuilder): I32 {
+  return op('i32.and', load('i32.load', get(b.cpu), L.FLAGS_REST), i32(L.FLAG_TF));
+}
+
+/** No event asks for attention: a device was reached, a watchpoint hit. */
+function undisturbed(b: InstructionBuilder): I32 {
+  return op('i32.eqz', load('i32.load', get(b.cpu), L.BIAS));
 }
 
 /** RCX − 1; leaves when it is zero. */
@@ -80,7 +94,7 @@ function compared(b: InstructionBuilder, operands: () => readonly [Integer, Inte
   }
   b.f.if(op('i64.ne', b.addressRegister(RCX), i64(0)), () => {
     const budget = b.f.local('i32');
-    b.f.set(budget, i32(CHUNK));
+    b.f.set(budget, elementsAtOnce(b));
     const type = b.size === 8 ? 'i64' : 'i32';
     const left: Local<'i32' | 'i64'> = b.f.local(type);
     const right: Local<'i32' | 'i64'> = b.f.local(type);
@@ -93,7 +107,7 @@ function compared(b: InstructionBuilder, operands: () => readonly [Integer, Inte
         countDown(b, done);
         b.f.brIf(done, b.cmp(b.repeat === 'rep' ? 'ne' : 'eq', get(left) as Integer, get(right) as Integer));
         b.f.set(budget, op('i32.sub', get(budget), i32(1)));
-        b.f.brIf(again, get(budget));
+        b.f.brIf(again, op('i32.and', op('i32.ne', get(budget), i32(0)), undisturbed(b)));
         b.again();
       });
     });
@@ -114,8 +128,9 @@ function minimum(b: InstructionBuilder, x: I64, y: I64): I64 {
   return b.keep(select(op('i64.lt_u', a, c), a, c));
 }
 
+/** Neither DF nor TF is set. */
 function forward(b: InstructionBuilder): I32 {
-  return op('i32.eqz', op('i32.and', load('i32.load', get(b.cpu), L.FLAGS_REST), i32(L.FLAG_DF)));
+  return op('i32.eqz', op('i32.and', load('i32.load', get(b.cpu), L.FLAGS_REST), i32(L.FLAG_DF | L.FLAG_TF)));
 }
 
 /** After `bytes` were done forwards: counts and moves the registers. */
