@@ -123,6 +123,11 @@ export function buildRound(module: ModuleBuilder, format: Format): FunctionRefer
     // Directed rounding away from zero adds all rounding bits: down for negative, up for positive numbers.
     const away = f.keep(d.eq(rounding, d.sub(2, sign)));
     const increment = f.keep(select(nearest, i64(half), select(away, i64(mask), i64(0))));
+    /** Unmasked, a result out of range is inexact only if rounding with unbounded exponents loses something. */
+    const unbounded = (exception: number) => {
+      raise(f, cpu, d.or(exception, d.shl(q.nonzero(q.and(get(significand), mask)), 5)));
+      f.return(signed);
+    };
     const tiny = f.local('i32');
     f.set(tiny, i32(0));
     f.if(
@@ -130,6 +135,7 @@ export function buildRound(module: ModuleBuilder, format: Format): FunctionRefer
       () => {
         // Tininess is detected after rounding: with unbounded exponents, would the result still be below the normal range?
         f.set(tiny, any(d.ltS(get(exponent), 0), q.geS(q.add(get(significand), increment), 0)));
+        f.if(all(get(tiny), d.zero(d.and(control, M.MXCSR_UM))), () => unbounded(M.MXCSR_UE));
         f.set(significand, shiftRightJam(get(significand), f.keep(q.fromU32(d.sub(1, get(exponent))))));
         f.set(exponent, i32(1));
       },
@@ -139,6 +145,7 @@ export function buildRound(module: ModuleBuilder, format: Format): FunctionRefer
           all(d.eq(get(exponent), special - 1), q.ltS(q.add(get(significand), increment), 0)),
         );
         f.if(beyond, () => {
+          f.if(d.zero(d.and(control, M.MXCSR_OM)), () => unbounded(M.MXCSR_OE));
           raise(f, cpu, M.MXCSR_OE | M.MXCSR_PE);
           const result = select(q.zero(increment), i64(infinity(format) - 1n), i64(infinity(format)));
           f.return(q.or(result, signed));
@@ -149,9 +156,8 @@ export function buildRound(module: ModuleBuilder, format: Format): FunctionRefer
     const inexact = f.keep(q.nonzero(rest));
     f.if(inexact, () => raise(f, cpu, M.MXCSR_PE));
     f.if(get(tiny), () => {
-      const masked = f.keep(d.and(control, M.MXCSR_UM));
-      f.if(any(inexact, d.zero(masked)), () => raise(f, cpu, M.MXCSR_UE));
-      f.if(all(d.ne(masked, 0), d.ne(d.and(control, M.MXCSR_FTZ), 0)), () => {
+      f.if(inexact, () => raise(f, cpu, M.MXCSR_UE));
+      f.if(d.and(control, M.MXCSR_FTZ), () => {
         raise(f, cpu, M.MXCSR_UE | M.MXCSR_PE);
         f.return(signed);
       });

@@ -13,6 +13,7 @@ export const MXCSR_PRE_EXCEPTIONS = MXCSR_IE | MXCSR_DE | MXCSR_ZE;
 /** Denormal operands count as zero. */
 export const MXCSR_DAZ = 1 << 6;
 export const MXCSR_MASK_SHIFT = 7;
+export const MXCSR_OM = 1 << 10;
 export const MXCSR_UM = 1 << 11;
 export const MXCSR_MASKS = 0x3f << MXCSR_MASK_SHIFT;
 /** 0 to nearest, 1 down, 2 up, 3 towards zero. */
