@@ -223,37 +223,42 @@ function compare(a: Magnitude, b: Magnitude): number {
   return left > right ? 1 : left < right ? -1 : 0;
 }
 
-/** Sine and cosine of fixed-point d ≤ 1/32. */
-function sineCosine(d: bigint): [bigint, bigint] {
-  let sine = d;
-  let cosine = ONE;
-  let term = d;
-  for (let n = 2n; ; n++) {
-    term = multiply(term, d) / n;
-    if (term === 0n || term === -1n) {
-      return [sine, cosine];
-    }
-    switch (n & 3n) {
-      case 0n:
-        cosine += term;
-        break;
-      case 1n:
-        sine += term;
-        break;
-      case 2n:
-        cosine -= term;
-        break;
-      default:
-        sine -= term;
-    }
+/** 1/3!, 1/5! … and 1/2!, 1/4! …, with alternating signs, last first. */
+const SINE_TERMS = [362880n, -5040n, 120n, -6n].map((n) => ONE / n);
+const COSINE_TERMS = [-3628800n, 40320n, -720n, 24n, -2n].map((n) => ONE / n);
+
+/** 1 + x (t_n + … x (t_2 + x t_1)) for terms in this order. */
+function polynomial(terms: readonly bigint[], x: bigint): bigint {
+  let sum = 0n;
+  for (const term of terms) {
+    sum = term + multiply(sum, x);
   }
+  return ONE + multiply(sum, x);
 }
 
-const tableSine = memoize(27, (k) => tableSineCosine(k)[0]);
-const tableCosine = memoize(27, (k) => tableSineCosine(k)[1]);
+/** The table of sines has steps of 2^−8, so that what is left is at most 2^−9. */
+const STEP_BITS = F - 8;
 
-function tableSineCosine(k: number): [bigint, bigint] {
-  return sineCosine(BigInt(k) << BigInt(F - 5));
+/** Sine and cosine of a fixed-point d of at most 2^−9: what the series leave out is below 2^−110. */
+function sineCosine(d: bigint): [bigint, bigint] {
+  const square = multiply(d, d);
+  return [multiply(d, polynomial(SINE_TERMS, square)), polynomial(COSINE_TERMS, square)];
+}
+
+const sines: bigint[] = [0n];
+const cosines: bigint[] = [ONE];
+
+/** Fills the table up to entry `k` by adding one step at a time. */
+function fillTable(k: number): void {
+  const [s, c] = sineCosine(1n << BigInt(STEP_BITS - 1));
+  // The step itself is twice that angle.
+  const [stepSine, stepCosine] = [2n * multiply(s, c), ONE - 2n * multiply(s, s)];
+  for (let i = sines.length; i <= k; i++) {
+    const sine = sines[i - 1] ?? 0n;
+    const cosine = cosines[i - 1] ?? 0n;
+    sines.push(multiply(sine, stepCosine) + multiply(cosine, stepSine));
+    cosines.push(multiply(cosine, stepCosine) - multiply(sine, stepSine));
+  }
 }
 
 /** Sine and cosine of an angle from 0 to a little over π/4. */
@@ -261,17 +266,19 @@ function firstOctant(r: Magnitude): { sine: Magnitude; cosine: Magnitude } {
   const value = fixed(r);
   if (scale(r) < -10) {
     const square = multiply(value, value);
-    const fourth = multiply(square, square);
-    const sixth = multiply(fourth, square);
-    const eighth = multiply(fourth, fourth);
-    const series = ONE - square / 6n + fourth / 120n - sixth / 5040n + eighth / 362880n;
-    const cosine = ONE - square / 2n + fourth / 24n - sixth / 720n + eighth / 40320n;
     const below = (x: bigint) => (x === ONE ? ONE - 1n : x);
-    return { sine: { m: r.m * below(series), e: r.e - F }, cosine: { m: below(cosine), e: -F } };
+    return {
+      sine: { m: r.m * below(polynomial(SINE_TERMS, square)), e: r.e - F },
+      cosine: { m: below(polynomial(COSINE_TERMS, square)), e: -F },
+    };
   }
-  const k = (value + (1n << BigInt(F - 6))) >> BigInt(F - 5);
-  const [sine, cosine] = sineCosine(value - (k << BigInt(F - 5)));
-  const [s, c] = [tableSine(Number(k)), tableCosine(Number(k))];
+  const k = Number((value + (1n << BigInt(STEP_BITS - 1))) >> BigInt(STEP_BITS));
+  if (k >= sines.length) {
+    fillTable(k);
+  }
+  const [sine, cosine] = sineCosine(value - (BigInt(k) << BigInt(STEP_BITS)));
+  const s = sines[k] ?? 0n;
+  const c = cosines[k] ?? 0n;
   return {
     sine: { m: multiply(s, cosine) + multiply(c, sine), e: -F },
     cosine: { m: multiply(c, cosine) - multiply(s, sine), e: -F },

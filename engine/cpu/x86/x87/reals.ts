@@ -13,12 +13,22 @@ export interface Rounded {
   readonly raised: number;
 }
 
-export function bitLength(value: bigint): number {
-  return value === 0n ? 0 : value.toString(16).length * 4 - (Math.clz32(Number.parseInt(leadingDigit(value), 16)) - 28);
-}
+const real = new Float64Array(1);
+const realWords = new Uint32Array(real.buffer);
 
-function leadingDigit(value: bigint): string {
-  return value.toString(16).charAt(0);
+/** Bits from the leading one down. */
+export function bitLength(value: bigint): number {
+  real[0] = Number(value);
+  const exponent = (realWords[1] ?? 0) >>> 20;
+  if (exponent === 0x7ff) {
+    return bitLength(value >> 960n) + 960;
+  }
+  if (exponent === 0) {
+    return 0;
+  }
+  // The conversion may have rounded up to the next power of two.
+  const length = exponent - 1022;
+  return value >> BigInt(length - 1) === 0n ? length - 1 : length;
 }
 
 const WRAP = 24576;
