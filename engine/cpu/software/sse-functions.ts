@@ -1,8 +1,10 @@
 import * as L from '../x86/layout.ts';
 import * as M from '../x86/mxcsr.ts';
+import { buildCipher } from './cipher-functions.ts';
 import { buildLaneArithmetic, type LaneArithmetic } from './sse-arithmetic.ts';
 import { buildLaneConversions, type LaneConversions } from './sse-conversions.ts';
 import { BINARY32, BINARY64, mxcsr } from './sse-rounding.ts';
+import { buildStringCompare } from './string-compare-functions.ts';
 import { d, q } from './wasm/arithmetic.ts';
 import {
   type FunctionBuilder,
@@ -337,6 +339,10 @@ export function buildSse(module: ModuleBuilder, multiplyHigh: FunctionReference)
     });
     result.push([`sse-scalar-to-integer${bits}`, reference]);
   }
-  result.push(...buildPackedConversions(module, convert, commit));
+  result.push(
+    ...buildPackedConversions(module, convert, commit),
+    ...buildStringCompare(module),
+    ...buildCipher(module),
+  );
   return result;
 }

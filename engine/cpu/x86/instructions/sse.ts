@@ -1,9 +1,11 @@
 import type { InstructionTable } from './definition.ts';
+import { defineSseCiphers } from './sse-ciphers.ts';
 import { defineSseConversions } from './sse-conversions.ts';
 import { defineSseFloat } from './sse-float.ts';
 import { defineSseInteger } from './sse-integer.ts';
 import { defineSseMoves } from './sse-moves.ts';
 import { defineSseShuffles } from './sse-shuffles.ts';
+import { defineSseStrings } from './sse-strings.ts';
 
 /** Every instruction on XMM registers up to SSE4.2, with AES and carry-less multiplication. */
 export function defineSseInstructions(table: InstructionTable): void {
@@ -12,4 +14,6 @@ export function defineSseInstructions(table: InstructionTable): void {
   defineSseShuffles(table);
   defineSseFloat(table);
   defineSseConversions(table);
+  defineSseStrings(table);
+  defineSseCiphers(table);
 }
