@@ -10,16 +10,36 @@ export interface MachineClock extends AlarmQueue {
   readonly wall: WallClock;
   /** Every processor waits until `deadline` (undefined: nothing is due). Virtual time jumps there; host time waits. */
   readonly isVirtual: boolean;
+  /** Stops time: `now` stays what it is and no alarm becomes due until `resume`. Pausing twice is pausing once. */
+  pause(): void;
+  resume(): void;
 }
 
-/** Follows the host's monotonic clock from the moment of construction. */
+/** Follows the host's monotonic clock from the moment of construction, less the time that it was paused. */
 export class HostMachineClock extends AlarmQueue implements MachineClock {
   readonly isVirtual = false;
   readonly wall: WallClock = { epochMillis: () => Date.now() };
+  readonly #host: () => number;
+  /** Host time at which guest time was zero, in milliseconds. */
+  #start: number;
+  #pausedAt: Nanos | undefined;
 
-  constructor() {
-    const start = performance.now();
-    super(() => Math.round((performance.now() - start) * 1e6));
+  /** `hostMillis` is replaced in tests. */
+  constructor(hostMillis: () => number = () => performance.now()) {
+    super(() => this.#pausedAt ?? Math.round((this.#host() - this.#start) * 1e6));
+    this.#host = hostMillis;
+    this.#start = hostMillis();
+  }
+
+  pause(): void {
+    this.#pausedAt ??= this.now();
+  }
+
+  resume(): void {
+    if (this.#pausedAt !== undefined) {
+      this.#start = this.#host() - this.#pausedAt / 1e6;
+      this.#pausedAt = undefined;
+    }
   }
 }
 
@@ -35,6 +55,11 @@ export class VirtualMachineClock extends AlarmQueue implements MachineClock {
     super(() => this.#skipped + executed() * nanosPerInstruction);
     this.nanosPerInstruction = nanosPerInstruction;
   }
+
+  /** Nothing executes while the machine is paused, so time stands still by itself. */
+  pause(): void {}
+
+  resume(): void {}
 
   /** Jumps to `deadline`, while no processor runs. */
   skipTo(deadline: Nanos): void {

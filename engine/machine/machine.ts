@@ -1,5 +1,6 @@
 import type { BlockBackend } from '../backends/block/block-backend.ts';
 import type { CharBackend } from '../backends/char.ts';
+import type { DisplaySink } from '../backends/display.ts';
 import type { Disposable } from '../base/disposable.ts';
 import { DisposableStore } from '../base/disposable.ts';
 import { HostError } from '../base/host-error.ts';
@@ -44,6 +45,8 @@ export interface MachineParts {
     readonly floppy: BlockBackend | undefined;
   };
   readonly serialOutput: CharBackend;
+  /** Told of changes on the screen, while `board.vga.refresh` is called. */
+  readonly display?: DisplaySink;
   readonly log: Log;
 }
 
@@ -76,7 +79,11 @@ export class Machine implements Disposable {
   readonly #kernel: BootInput | undefined;
   readonly #acpi: AcpiConfig;
   readonly #log: Log;
+  readonly #defer: (action: () => void) => void;
+  /** The media in the drives that can change them. */
+  readonly #inserted = new Map<'cdrom' | 'floppy', BlockBackend>();
   #event: MachineEvent | undefined;
+  #paused = false;
 
   /** Builds the machine and resets it. Throws HostError when a part of the host fails or a kernel is no kernel. */
   constructor(parts: MachineParts) {
@@ -97,10 +104,11 @@ export class Machine implements Disposable {
         action();
       }
     });
-    const media = parts.openMedia((action) => {
+    this.#defer = (action) => {
       deferred.push(action);
       deferral.set(clock.now());
-    });
+    };
+    const media = parts.openMedia(this.#defer);
     const drives: (IdeDriveConfig | undefined)[] = [undefined, undefined, undefined, undefined];
     for (const disk of media.disks) {
       this.#store.add(disk.backend);
@@ -110,12 +118,20 @@ export class Machine implements Disposable {
       const { backend } = media.cdrom;
       drives[media.cdrom.port] = { kind: 'cdrom', backend };
       if (backend !== undefined) {
-        this.#store.add(backend);
+        this.#inserted.set('cdrom', backend);
       }
     }
     if (media.floppy !== undefined) {
-      this.#store.add(media.floppy);
+      this.#inserted.set('floppy', media.floppy);
     }
+    this.#store.add({
+      dispose: () => {
+        for (const backend of this.#inserted.values()) {
+          backend.dispose();
+        }
+        this.#inserted.clear();
+      },
+    });
     const acpi = pcAcpiConfig({ cpus: config.cpus, memoryBytes });
     this.#acpi = acpi;
     this.board = new PcBoard({
@@ -130,6 +146,7 @@ export class Machine implements Disposable {
       ideDrives: drives,
       floppy: media.floppy,
       serialOutputs: [parts.serialOutput, { write() {} }],
+      ...(parts.display === undefined ? {} : { display: parts.display }),
       debugExit: config.debugExit,
       onPowerOff: () => this.#raise({ kind: 'powered-off' }),
       onReset: () => this.#raise({ kind: 'reset' }),
@@ -230,6 +247,65 @@ export class Machine implements Disposable {
     }
     const selector = state.cs.selector.toString(16).padStart(4, '0');
     return `processor ${cpu} shut down after a triple fault at ${selector}:${state.rip.toString(16)}`;
+  }
+
+  get paused(): boolean {
+    return this.#paused;
+  }
+
+  /** Time stands still for the guest until `resume`; `turn` must not be called meanwhile. */
+  pause(): void {
+    this.#paused = true;
+    this.clock.pause();
+  }
+
+  resume(): void {
+    this.#paused = false;
+    this.clock.resume();
+  }
+
+  /**
+   * Puts a medium into a drive instead of what is in it; `open` is given the machine's way to run code a moment later.
+   * Throws HostError when there is no such drive or the medium does not fit it; the old one then stays.
+   */
+  insertMedium(drive: 'cdrom' | 'floppy', open: (defer: (action: () => void) => void) => BlockBackend): void {
+    const cdrom = drive === 'cdrom' ? this.#cdrom() : undefined;
+    const backend = open(this.#defer);
+    try {
+      if (cdrom === undefined) {
+        this.board.floppy.insert(0, backend);
+      } else {
+        cdrom.insert(backend);
+      }
+    } catch (error) {
+      backend.dispose();
+      throw error;
+    }
+    this.#inserted.get(drive)?.dispose();
+    this.#inserted.set(drive, backend);
+  }
+
+  /** Takes the medium out. False: the guest has locked the drive and was only told of the wish; `force` overrules it. */
+  ejectMedium(drive: 'cdrom' | 'floppy', force: boolean): boolean {
+    if (drive === 'floppy') {
+      this.board.floppy.eject(0);
+    } else if (!this.#cdrom().eject({ force })) {
+      return false;
+    }
+    this.#inserted.get(drive)?.dispose();
+    this.#inserted.delete(drive);
+    return true;
+  }
+
+  #cdrom() {
+    const port = this.#config.cdrom?.port;
+    const drive = port === undefined ? undefined : this.board.ide.cdrom(port);
+    if (drive === undefined) {
+      throw new HostError('no-drive', 'the machine has no CD-ROM drive', {
+        remedy: 'switch the machine off and give it one in its settings',
+      });
+    }
+    return drive;
   }
 
   /** Calls `action` once guest time reaches `seconds` since power-on. */
