@@ -217,7 +217,7 @@ find_s5:
         push rbx
         mov ebx, [rsi + 4]
         add rbx, rsi
-        sub rbx, 12                     ; the shortest package still fits
+        sub rbx, 8                      ; the shortest name and package still fit
         add rsi, 36
 .next:
         cmp rsi, rbx

@@ -17,8 +17,11 @@ import { type Operation, SYSTEM_OPERATIONS } from './system-operations.ts';
 
 /** Instructions that a processor runs before the next one gets its turn. */
 const QUANTUM = 20_000;
-/** Instructions between looks at the host's clock. */
-const HOST_SLICE = 200_000;
+/** Outside virtual time: instructions between looks at the host's clock, at least and at most. */
+const MIN_HOST_SLICE = 1_000;
+const MAX_HOST_SLICE = 400_000;
+/** Device accesses between looks at the host's clock: they take far longer than other instructions. */
+const ACCESSES_PER_LOOK = 16;
 
 /** How the software processors keep time. */
 export interface ExecutionTiming {
@@ -68,10 +71,14 @@ export class SoftwareCpus implements CpuBackend {
   #stop = false;
   #executed = 0;
   #turn = 0;
+  /** Outside virtual time: when the present run is to end, and what was measured of the processors' speed. */
+  #deadline: Nanos = Number.POSITIVE_INFINITY;
+  #accesses = 0;
+  #instructionsPerNano = 0.1;
   #randomState = 0x9e3779b97f4a7c15n;
 
   constructor(options: SoftwareCpusOptions) {
-    const { memory, bus, timing } = options;
+    const { memory, timing } = options;
     assert(options.count >= 1 && options.count <= MAX_CPUS, 'unsupported number of processors');
     this.count = options.count;
     this.#timing = timing;
@@ -79,6 +86,7 @@ export class SoftwareCpus implements CpuBackend {
     const { table, interpreter } = interpreterFor(arena.byteLength / 0x10000);
     const processorAt = (record: number) =>
       defined(this.processors[(record - CPU_STATES) / L.CPU_STATE_SIZE], 'processor');
+    const bus = this.#watched(options.bus);
     const code = new CodeCache(arena, table, interpreter, (physical) => bus.readMmio(physical, 1));
     this.code = code;
     const devices = {
@@ -159,6 +167,50 @@ export class SoftwareCpus implements CpuBackend {
     this.reset();
   }
 
+  /**
+   * The bus, with an eye on the host's clock: a slice is measured in instructions, and one full of device accesses
+   * would last many times longer than it should.
+   */
+  #watched(bus: CpuBus): CpuBus {
+    if (this.#timing.nanosPerInstruction !== undefined) {
+      return bus;
+    }
+    const look = () => {
+      if (++this.#accesses >= ACCESSES_PER_LOOK) {
+        this.#accesses = 0;
+        if (this.#running && this.#timing.now() >= this.#deadline) {
+          this.processors[this.#current]?.stopSoon();
+        }
+      }
+    };
+    return {
+      ...bus,
+      readPort(port, size) {
+        look();
+        return bus.readPort(port, size);
+      },
+      writePort(port, size, value) {
+        look();
+        bus.writePort(port, size, value);
+      },
+      readMmio(address, size) {
+        look();
+        return bus.readMmio(address, size);
+      },
+      writeMmio(address, size, value) {
+        look();
+        bus.writeMmio(address, size, value);
+      },
+    };
+  }
+
+  /** Instructions that fit until `until`, by the speed measured last. */
+  #hostBudget(until: Nanos): number {
+    this.#deadline = until;
+    const fit = Math.floor((until - this.#timing.now()) * this.#instructionsPerNano);
+    return Math.min(MAX_HOST_SLICE, Math.max(MIN_HOST_SLICE, fit));
+  }
+
   /** In virtual time the same bits every time; else the host's. */
   #random(): bigint {
     if (this.#timing.nanosPerInstruction === undefined) {
@@ -230,7 +282,7 @@ export class SoftwareCpus implements CpuBackend {
     this.#stop = false;
     let budget =
       nanosPerInstruction === undefined
-        ? HOST_SLICE
+        ? this.#hostBudget(until)
         : Math.max(1, Math.ceil((until - this.#timing.now()) / nanosPerInstruction));
     // Outside virtual time a slice may end up to a block early.
     const enough = this.#timing.nanosPerInstruction === undefined ? MAX_BLOCK : 0;
@@ -253,8 +305,18 @@ export class SoftwareCpus implements CpuBackend {
       this.#current = index;
       this.#running = true;
       const fuel = this.count === 1 ? Math.min(budget, 0x3fffffff) : Math.min(budget, QUANTUM + enough);
+      const before = nanosPerInstruction === undefined ? this.#timing.now() : 0;
       const done = processor.runSlice(fuel);
       this.#running = false;
+      if (nanosPerInstruction === undefined) {
+        const now = this.#timing.now();
+        if (now > before && done > 0) {
+          this.#instructionsPerNano += (done / (now - before) - this.#instructionsPerNano) / 8;
+        }
+        if (now >= until) {
+          budget = 0;
+        }
+      }
       this.#executed += done;
       budget -= done;
       this.#turn = (index + 1) % this.count;
