@@ -151,7 +151,8 @@ export class ModelSpecificRegisters {
 
   #unknown(what: string, index: number): never {
     const { state } = this.#core;
-    this.#log.warn(
+    // Guests probe for registers as a matter of course.
+    this.#log.info(
       `processor ${state.index}: ${what} of unknown MSR ${index.toString(16)} at ${state.rip.toString(16)}`,
     );
     throw generalProtection();
