@@ -204,11 +204,9 @@ function defineMmxConversions(table: InstructionTable): void {
       const source = b.read(1);
       if (!b.isMemory(1)) {
         checkMmx(b);
-      }
-      convert(b, b.keep(op('i64x2.splat', source)));
-      if (!b.isMemory(1)) {
         enterMmx(b);
       }
+      convert(b, b.keep(op('i64x2.splat', source)));
     });
   fromMmx('cvtpi2ps', 'NP 0F 2A /r : Vq Qq', (b, source) =>
     b.write(0, lowHalf(exactVector(b, 'sse-pi2ps', i32(0), source))),
@@ -224,8 +222,9 @@ function defineMmxConversions(table: InstructionTable): void {
       checkMmx(b);
       const source = bits === 64 ? b.readVector(1) : b.readLowVector(1);
       const control = truncates ? i32(TOWARDS_ZERO) : roundingControl(b);
-      const result = exactVector(b, bits === 64 ? 'sse-pd2dq' : 'sse-ps2pi', control, source);
+      // Processors enter the MMX state even if the conversion then raises #XM.
       enterMmx(b);
+      const result = exactVector(b, bits === 64 ? 'sse-pd2dq' : 'sse-ps2pi', control, source);
       writeMmx(b, 0, lowHalf(result));
     });
   }
