@@ -43,6 +43,11 @@ export function hostReport(): HostReport {
   };
 }
 
+/** The accelerator that 'auto' gives a machine here, and why. */
+export function acceleratorInUse(): { readonly name: string; readonly label: string; readonly reason: string } {
+  return { name: 'software', label: 'Software', reason: `Lodge's own processor. KVM is ${kvmReport().detail}` };
+}
+
 export function lodgeVersion(): string {
   const parsed: unknown = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'));
   return typeof parsed === 'object' && parsed !== null && 'version' in parsed ? String(parsed.version) : 'unknown';

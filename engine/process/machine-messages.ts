@@ -1,24 +1,102 @@
+import { z } from 'zod';
 import type { MachineConfig } from '../config/machine-config.ts';
 import type { RunOutcome } from './run-machine.ts';
 
-/** From the host thread to the machine thread. Everything is checked where it comes in: the threads trust each other. */
-export type ToMachine =
-  | { readonly kind: 'serial'; readonly bytes: Uint8Array }
-  | { readonly kind: 'type'; readonly text: string }
-  | { readonly kind: 'power-button' }
-  | { readonly kind: 'stop' }
-  | { readonly kind: 'screenshot'; readonly request: number }
-  | { readonly kind: 'screen-text'; readonly request: number };
+/**
+ * What a running machine can be told, from outside its process too: therefore with schemas. Commands are carried out in
+ * the order in which they are given.
+ */
+const viewer = z.int().min(0).max(0xffffffff);
+const keyCode = z.string().max(30);
+/** Bytes as they travel between processes. */
+export const bytesSchema = z.custom<Uint8Array>((value) => value instanceof Uint8Array, 'must be bytes');
+const drive = z.enum(['cdrom', 'floppy']);
+
+export const machineCommandSchema = z.discriminatedUnion('kind', [
+  /** Presses or releases a key, by its W3C KeyboardEvent.code. Unknown ones are ignored. */
+  z.object({ kind: z.literal('key'), code: keyCode, down: z.boolean() }),
+  /** Presses keys in order and releases them in reverse. */
+  z.object({ kind: z.literal('keys'), codes: z.array(keyCode).max(10) }),
+  z.object({ kind: z.literal('release-keys') }),
+  /** Counts to the right and down, notches of the wheel downwards; fractions add up. Buttons as MouseEvent.buttons. */
+  z.object({
+    kind: z.literal('mouse'),
+    dx: z.number().min(-10_000).max(10_000),
+    dy: z.number().min(-10_000).max(10_000),
+    wheel: z.number().min(-100).max(100),
+    buttons: z.int().min(0).max(31),
+  }),
+  /** Types text in the notation of engine/devices/i8042/us-keymap.ts. */
+  z.object({ kind: z.literal('type'), text: z.string().max(10_000) }),
+  /** Bytes for the first serial port; they wait until the guest reads them. */
+  z.object({ kind: z.literal('serial'), bytes: bytesSchema }),
+  z.object({ kind: z.literal('power-button') }),
+  z.object({ kind: z.literal('reset') }),
+  /** Time stands still until `resume`. */
+  z.object({ kind: z.literal('pause') }),
+  z.object({ kind: z.literal('resume') }),
+  /** Ends the run at once, as if the plug were pulled. */
+  z.object({ kind: z.literal('stop') }),
+  z.object({ kind: z.literal('insert'), drive, path: z.string().max(4096), readOnly: z.boolean() }),
+  z.object({ kind: z.literal('eject'), drive, force: z.boolean() }),
+  z.object({ kind: z.literal('screenshot') }),
+  z.object({ kind: z.literal('screen-text') }),
+  /** Sends frame packets to a viewer from now on, the whole picture first. */
+  z.object({ kind: z.literal('attach'), viewer, framesPerSecond: z.number().min(0.1).max(60), compress: z.boolean() }),
+  /** A viewer has drawn the packet with this sequence number. */
+  z.object({ kind: z.literal('ack'), viewer, sequence: z.int().min(0).max(0xffffffff) }),
+  z.object({ kind: z.literal('detach'), viewer }),
+]);
+export type MachineCommand = z.infer<typeof machineCommandSchema>;
+
+/** What commands answer; the others answer null. */
+export interface CommandResults {
+  /** Characters that no key types. */
+  readonly type: { readonly unknown: readonly string[] };
+  /** False: the guest has locked the drive. */
+  readonly eject: { readonly ejected: boolean };
+  readonly screenshot: { readonly png: Uint8Array; readonly width: number; readonly height: number };
+  /** Null while the screen shows no text. */
+  readonly 'screen-text': { readonly lines: string[] | null };
+}
+export type CommandResult<K extends MachineCommand['kind']> = K extends keyof CommandResults ? CommandResults[K] : null;
+
+const activity = z.enum(['none', 'idle', 'read', 'write']);
+
+/** What a console shows of a running machine beside its screen. */
+export const machineStatusSchema = z.object({
+  activity: z.object({ disk: activity, cdrom: activity, floppy: activity, network: activity }),
+  leds: z.object({ capsLock: z.boolean(), numLock: z.boolean(), scrollLock: z.boolean() }),
+  mouse: z.enum(['relative', 'absolute']),
+  screen: z.object({ width: z.int(), height: z.int() }),
+});
+export type MachineStatus = z.infer<typeof machineStatusSchema>;
+
+/** From the host thread to the machine thread. What comes from outside was checked before: the threads trust each other. */
+export interface ToMachine {
+  /** Present when an answer is wanted. */
+  readonly request: number | undefined;
+  readonly command: MachineCommand;
+}
+
+export interface MachineFailure {
+  readonly code: string;
+  readonly message: string;
+  readonly remedy: string | undefined;
+}
 
 /** From the machine thread to the host thread. */
 export type FromMachine =
   | { readonly kind: 'started' }
-  | { readonly kind: 'failed'; readonly code: string; readonly message: string; readonly remedy: string | undefined }
+  | ({ readonly kind: 'failed' } & MachineFailure)
   | { readonly kind: 'serial'; readonly bytes: Uint8Array }
   | { readonly kind: 'log'; readonly level: 'info' | 'warn'; readonly message: string }
+  /** A screenshot that the configuration asked for. */
   | { readonly kind: 'picture'; readonly path: string; readonly png: Uint8Array }
-  | { readonly kind: 'screenshot'; readonly request: number; readonly png: Uint8Array }
-  | { readonly kind: 'screen-text'; readonly request: number; readonly lines: string[] | undefined }
+  | { readonly kind: 'answer'; readonly request: number; readonly value: CommandResult<MachineCommand['kind']> }
+  | ({ readonly kind: 'refusal'; readonly request: number } & MachineFailure)
+  | { readonly kind: 'frame'; readonly viewer: number; readonly packet: Uint8Array<ArrayBuffer> }
+  | { readonly kind: 'status'; readonly status: MachineStatus }
   | { readonly kind: 'finished'; readonly outcome: RunOutcome };
 
 /** What the machine thread is started with. */

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { performance } from 'node:perf_hooks';
 import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { openRawImage } from '../backends/block/raw-image.ts';
 import { encodePng } from '../backends/display/png.ts';
@@ -10,13 +11,28 @@ import type { MachineConfig } from '../config/machine-config.ts';
 import { findFirmware } from '../firmware/find-firmware.ts';
 import type { BootInput, NamedBytes } from '../machine/boot/boot-input.ts';
 import { Machine, type Turn } from '../machine/machine.ts';
-import type { FromMachine, MachineThreadInput, ToMachine } from './machine-messages.ts';
+import { ActivityLights } from './activity.ts';
+import { DisplayPump } from './display-pump.ts';
+import type {
+  CommandResult,
+  FromMachine,
+  MachineCommand,
+  MachineStatus,
+  MachineThreadInput,
+  ToMachine,
+} from './machine-messages.ts';
 import type { RunOutcome } from './run-machine.ts';
 
 /** A machine without anything to do looks for messages at least this often, in milliseconds. */
 const IDLE_MILLIS = 50;
 /** With a deadline nearer than this, waiting costs more than it saves. */
 const SPIN_NANOS = 50_000;
+/** Serial input that a guest does not read is offered to it again after so many milliseconds. */
+const SERIAL_RETRY_MILLIS = 5;
+/** Serial input that waits; what comes beyond it is dropped. */
+const MAX_WAITING_INPUT = 1 << 20;
+/** So often the lights of the drives and the keyboard are looked at, in milliseconds. */
+const STATUS_MILLIS = 100;
 
 /** The machine thread: builds the machine and runs it until something ends the run. Synchronous; never awaits. */
 class MachineThread {
@@ -26,9 +42,15 @@ class MachineThread {
   readonly #serial: ByteBatch;
   readonly #file: FileSink | undefined;
   readonly #machine: Machine;
+  readonly #lights = new ActivityLights();
+  readonly #pump: DisplayPump;
   #waitingInput: Uint8Array[] = [];
   #stopped = false;
   #timedOut = false;
+  #statusDue = 0;
+  #lastStatus = '';
+  /** Fractions of mouse counts that did not make a whole one yet. */
+  readonly #mouseRest = { dx: 0, dy: 0, wheel: 0 };
 
   constructor(port: MessagePort, input: MachineThreadInput) {
     this.#port = port;
@@ -45,6 +67,9 @@ class MachineThread {
     this.#serial = new ByteBatch((bytes) =>
       file === undefined ? this.#send({ kind: 'serial', bytes }) : file.write(bytes),
     );
+    this.#pump = new DisplayPump((viewer, packet) =>
+      this.#port.postMessage({ kind: 'frame', viewer, packet } satisfies FromMachine, [packet.buffer]),
+    );
     const direct = config.boot.kernel !== undefined;
     const firmware = findFirmware(config.firmware.bios === undefined ? {} : { bios: config.firmware.bios });
     this.#machine = new Machine({
@@ -52,32 +77,14 @@ class MachineThread {
       firmware: direct ? undefined : firmware,
       vgaBios: firmware.vgaBios,
       kernel: readKernel(config),
-      openMedia: (defer) => ({
-        disks: config.disks.map(({ path, readOnly, port: place }) => ({
-          backend: openRawImage(path, { readOnly, defer }),
-          port: place,
-        })),
-        ...(config.cdrom === undefined
-          ? {}
-          : {
-              cdrom: {
-                backend:
-                  config.cdrom.path === undefined
-                    ? undefined
-                    : openRawImage(config.cdrom.path, { readOnly: true, defer, padTail: true }),
-                port: config.cdrom.port,
-              },
-            }),
-        floppy:
-          config.floppy?.path === undefined
-            ? undefined
-            : openRawImage(config.floppy.path, { readOnly: config.floppy.readOnly, defer, padTail: true }),
-      }),
+      openMedia: (defer) => this.#openMedia(defer),
+      display: this.#pump,
       serialOutput: serial.kind === 'none' ? { write() {} } : this.#serial,
       log,
     });
+    this.#pump.connect(this.#machine.board.vga);
     for (const { path, atSeconds } of config.screenshots) {
-      this.#machine.at(atSeconds, () => this.#send({ kind: 'picture', path, png: this.#picture() }));
+      this.#machine.at(atSeconds, () => this.#send({ kind: 'picture', path, png: this.#picture().png }));
     }
     for (const { text, atSeconds } of config.typed) {
       this.#machine.at(atSeconds, () => this.#type(text));
@@ -94,16 +101,49 @@ class MachineThread {
     this.#port.postMessage(message);
   }
 
-  #picture(): Uint8Array {
-    this.#machine.board.vga.refresh();
-    return encodePng(this.#machine.board.vga.snapshot());
+  #openMedia(defer: (action: () => void) => void) {
+    const { disks, cdrom, floppy } = this.#config;
+    const lights = this.#lights;
+    if (cdrom !== undefined) {
+      lights.equip('cdrom');
+    }
+    if (floppy !== undefined) {
+      lights.equip('floppy');
+    }
+    return {
+      disks: disks.map(({ path, readOnly, port: place }) => ({
+        backend: lights.watch('disk', openRawImage(path, { readOnly, defer })),
+        port: place,
+      })),
+      ...(cdrom === undefined
+        ? {}
+        : {
+            cdrom: {
+              backend: cdrom.path === undefined ? undefined : this.#openMedium('cdrom', cdrom.path, true, defer),
+              port: cdrom.port,
+            },
+          }),
+      floppy: floppy?.path === undefined ? undefined : this.#openMedium('floppy', floppy.path, floppy.readOnly, defer),
+    };
   }
 
-  #type(text: string): void {
+  #openMedium(drive: 'cdrom' | 'floppy', path: string, readOnly: boolean, defer: (action: () => void) => void) {
+    const image = openRawImage(path, { readOnly: readOnly || drive === 'cdrom', defer, padTail: true });
+    return this.#lights.watch(drive, image);
+  }
+
+  #picture(): { png: Uint8Array; width: number; height: number } {
+    // Not refreshed: what has changed is for the viewers to hear of.
+    const snapshot = this.#machine.board.vga.snapshot();
+    return { png: encodePng(snapshot), width: snapshot.width, height: snapshot.height };
+  }
+
+  #type(text: string): string[] {
     const unknown = this.#machine.typer.type(text);
     if (unknown.length > 0) {
       this.#send({ kind: 'log', level: 'warn', message: `no key types ${unknown.join(' ')}` });
     }
+    return unknown;
   }
 
   run(): RunOutcome {
@@ -116,6 +156,13 @@ class MachineThread {
         }
         if (this.#timedOut) {
           return { kind: 'timeout', detail: this.#whereItStands() };
+        }
+        const now = performance.now();
+        this.#pump.tick(now);
+        this.#reportStatus(now);
+        if (this.#machine.paused) {
+          this.#wait(bell, undefined);
+          continue;
         }
         const turn = this.#machine.turn();
         this.#serial.flush();
@@ -165,18 +212,63 @@ class MachineThread {
   }
 
   #wait(bell: number, until: number | undefined): void {
+    let millis = IDLE_MILLIS;
+    if (until !== undefined) {
+      const nanos = until - this.#machine.clock.now();
+      if (nanos <= SPIN_NANOS) {
+        return;
+      }
+      millis = Math.min(millis, nanos / 1e6);
+    }
     if (this.#waitingInput.length > 0) {
+      millis = Math.min(millis, SERIAL_RETRY_MILLIS);
+    }
+    const tick = this.#pump.nextTickMillis;
+    if (tick !== undefined) {
+      millis = Math.min(millis, tick - performance.now());
+    }
+    if (millis > 0) {
+      Atomics.wait(this.#bell, 0, bell, millis);
+    }
+  }
+
+  #reportStatus(now: number): void {
+    if (now < this.#statusDue) {
       return;
     }
-    const nanos = until === undefined ? Number.POSITIVE_INFINITY : until - this.#machine.clock.now();
-    if (nanos > SPIN_NANOS) {
-      Atomics.wait(this.#bell, 0, bell, Math.min(IDLE_MILLIS, nanos / 1e6));
+    this.#statusDue = now + STATUS_MILLIS;
+    const { leds } = this.#machine.board.keyboardController.keyboard;
+    const { width, height } = this.#machine.board.vga;
+    const status: MachineStatus = {
+      activity: this.#lights.take(),
+      leds: { scrollLock: (leds & 1) !== 0, numLock: (leds & 2) !== 0, capsLock: (leds & 4) !== 0 },
+      mouse: 'relative',
+      screen: { width, height },
+    };
+    const text = JSON.stringify(status);
+    if (text !== this.#lastStatus) {
+      this.#lastStatus = text;
+      this.#send({ kind: 'status', status });
     }
   }
 
   #receive(): void {
     for (let entry = receiveMessageOnPort(this.#port); entry !== undefined; entry = receiveMessageOnPort(this.#port)) {
-      this.#handle(entry.message as ToMachine);
+      const { request, command } = entry.message as ToMachine;
+      try {
+        const value = this.#perform(command) ?? null;
+        if (request !== undefined) {
+          this.#send({ kind: 'answer', request, value });
+        }
+      } catch (error) {
+        if (!(error instanceof HostError)) {
+          throw error;
+        }
+        const { code, message, remedy } = error;
+        if (request !== undefined) {
+          this.#send({ kind: 'refusal', request, code, message, remedy });
+        }
+      }
     }
     // What the serial port could not take yet.
     const serial = this.#machine.board.serial[0];
@@ -191,26 +283,79 @@ class MachineThread {
     }
   }
 
-  #handle(message: ToMachine): void {
+  #perform(command: MachineCommand): CommandResult<MachineCommand['kind']> | undefined {
     const { board } = this.#machine;
-    switch (message.kind) {
-      case 'serial':
-        this.#waitingInput.push(message.bytes);
+    const { keyboard } = board.keyboardController;
+    switch (command.kind) {
+      case 'key':
+        keyboard.key(command.code, command.down);
         return;
+      case 'keys':
+        for (const code of command.codes) {
+          keyboard.key(code, true);
+        }
+        for (const code of command.codes.toReversed()) {
+          keyboard.key(code, false);
+        }
+        return;
+      case 'release-keys':
+        keyboard.releaseAll();
+        return;
+      case 'mouse': {
+        const take = (which: 'dx' | 'dy' | 'wheel', by: number): number => {
+          const sum = this.#mouseRest[which] + by;
+          const whole = Math.trunc(sum);
+          this.#mouseRest[which] = sum - whole;
+          return whole;
+        };
+        const dx = take('dx', command.dx);
+        const dy = take('dy', command.dy);
+        board.keyboardController.mouse.move(dx, dy, take('wheel', command.wheel), command.buttons);
+        return;
+      }
       case 'type':
-        this.#type(message.text);
+        return { unknown: this.#type(command.text) };
+      case 'serial': {
+        const waiting = this.#waitingInput.reduce((sum, { length }) => sum + length, 0);
+        if (waiting + command.bytes.length <= MAX_WAITING_INPUT) {
+          this.#waitingInput.push(command.bytes);
+        }
         return;
+      }
       case 'power-button':
         board.power.pressPowerButton();
+        return;
+      case 'reset':
+        this.#machine.reset();
+        return;
+      case 'pause':
+        this.#machine.pause();
+        return;
+      case 'resume':
+        this.#machine.resume();
         return;
       case 'stop':
         this.#stopped = true;
         return;
-      case 'screenshot':
-        this.#send({ kind: 'screenshot', request: message.request, png: this.#picture() });
+      case 'insert': {
+        const { drive, path, readOnly } = command;
+        this.#machine.insertMedium(drive, (defer) => this.#openMedium(drive, path, readOnly, defer));
         return;
+      }
+      case 'eject':
+        return { ejected: this.#machine.ejectMedium(command.drive, command.force) };
+      case 'screenshot':
+        return this.#picture();
       case 'screen-text':
-        this.#send({ kind: 'screen-text', request: message.request, lines: board.vga.screenText() });
+        return { lines: board.vga.screenText() ?? null };
+      case 'attach':
+        this.#pump.attach(command.viewer, command.framesPerSecond);
+        return;
+      case 'ack':
+        this.#pump.acknowledge(command.viewer, command.sequence);
+        return;
+      case 'detach':
+        this.#pump.detach(command.viewer);
         return;
     }
   }

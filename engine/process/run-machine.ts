@@ -1,4 +1,5 @@
 import type { MachineConfig } from '../config/machine-config.ts';
+import type { CommandResult, MachineCommand, MachineStatus } from './machine-messages.ts';
 
 /** How a run ended. */
 export interface RunOutcome {
@@ -26,6 +27,10 @@ export interface MachineHost {
   log(level: LogLevel, message: string): void;
   /** Stores a screenshot that the configuration asked for. */
   screenshot(path: string, png: Uint8Array): Promise<void> | void;
+  /** A frame packet (engine/base/frame-packet.ts) for a viewer that was attached. */
+  frame?(viewer: number, packet: Uint8Array<ArrayBuffer>): void;
+  /** The lights, whenever they change. */
+  status?(status: MachineStatus): void;
 }
 
 /** A machine that was started. Nothing it offers throws after the run has ended; it is then without effect. */
@@ -44,6 +49,14 @@ export interface RunningMachine {
   screenshot(): Promise<Uint8Array>;
   /** The lines of the screen when it shows text, else undefined. */
   screenText(): Promise<string[] | undefined>;
+}
+
+/** A machine that can be told everything. */
+export interface ControlledMachine extends RunningMachine {
+  /** Carries out a command and answers; rejects with HostError when the machine refuses it or has ended. */
+  perform<C extends MachineCommand>(command: C): Promise<CommandResult<C['kind']>>;
+  /** As `perform`, for those who want no answer. */
+  tell(command: MachineCommand): void;
 }
 
 /** Starts a machine. Rejects with HostError when it cannot be built (bad kernel, no firmware, image in use, …). */

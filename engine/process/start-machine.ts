@@ -1,11 +1,12 @@
 import { Worker } from 'node:worker_threads';
 import { HostError } from '../base/host-error.ts';
 import type { MachineConfig } from '../config/machine-config.ts';
-import type { FromMachine, MachineThreadInput, ToMachine } from './machine-messages.ts';
-import type { MachineHost, RunningMachine, RunOutcome } from './run-machine.ts';
+import { FrameSender } from './frame-sender.ts';
+import type { CommandResult, FromMachine, MachineCommand, MachineThreadInput, ToMachine } from './machine-messages.ts';
+import type { ControlledMachine, MachineHost, RunOutcome } from './run-machine.ts';
 
 /** Starts a machine in a thread of its own. Rejects with HostError when it cannot be built. */
-export function startMachine(config: MachineConfig, host: MachineHost): Promise<RunningMachine> {
+export function startMachine(config: MachineConfig, host: MachineHost): Promise<ControlledMachine> {
   const bell = new SharedArrayBuffer(4);
   const input: MachineThreadInput = { config, bell };
   const worker = new Worker(new URL('./machine-thread.ts', import.meta.url), { workerData: input });
@@ -18,24 +19,25 @@ interface Settler<T> {
   reject(error: unknown): void;
 }
 
-class ThreadedMachine implements RunningMachine {
-  readonly started: Promise<RunningMachine>;
+class ThreadedMachine implements ControlledMachine {
+  readonly started: Promise<ControlledMachine>;
   readonly finished: Promise<RunOutcome>;
   readonly #worker: Worker;
   readonly #bell: Int32Array;
   readonly #host: MachineHost;
-  readonly #pictures = new Map<number, Settler<Uint8Array>>();
-  readonly #texts = new Map<number, Settler<string[] | undefined>>();
+  readonly #frames: FrameSender;
+  readonly #answers = new Map<number, Settler<unknown>>();
   readonly #stored: Promise<void>[] = [];
   #requests = 0;
   #ended = false;
-  #start: Settler<RunningMachine> | undefined;
+  #start: Settler<ControlledMachine> | undefined;
   #finish: Settler<RunOutcome> | undefined;
 
   constructor(worker: Worker, bell: Int32Array, host: MachineHost) {
     this.#worker = worker;
     this.#bell = bell;
     this.#host = host;
+    this.#frames = new FrameSender((viewer, packet) => host.frame?.(viewer, packet));
     this.started = new Promise((resolve, reject) => {
       this.#start = { resolve, reject };
     });
@@ -51,7 +53,7 @@ class ThreadedMachine implements RunningMachine {
 
   #end(settle: (settler: Settler<never>) => void): void {
     this.#ended = true;
-    const settlers = [this.#start, this.#finish, ...this.#pictures.values(), ...this.#texts.values()];
+    const settlers = [this.#start, this.#finish, ...this.#answers.values()];
     for (const settler of settlers) {
       if (settler !== undefined) {
         settle(settler as Settler<never>);
@@ -59,8 +61,7 @@ class ThreadedMachine implements RunningMachine {
     }
     this.#start = undefined;
     this.#finish = undefined;
-    this.#pictures.clear();
-    this.#texts.clear();
+    this.#answers.clear();
   }
 
   #receive(message: FromMachine): void {
@@ -84,18 +85,26 @@ class ThreadedMachine implements RunningMachine {
       case 'picture':
         this.#stored.push(Promise.resolve(this.#host.screenshot(message.path, message.png)));
         return;
-      case 'screenshot':
-        this.#pictures.get(message.request)?.resolve(message.png);
-        this.#pictures.delete(message.request);
+      case 'answer':
+        this.#answers.get(message.request)?.resolve(message.value);
+        this.#answers.delete(message.request);
         return;
-      case 'screen-text':
-        this.#texts.get(message.request)?.resolve(message.lines);
-        this.#texts.delete(message.request);
+      case 'refusal': {
+        const { code, message: text, remedy } = message;
+        this.#answers.get(message.request)?.reject(new HostError(code, text, remedy === undefined ? {} : { remedy }));
+        this.#answers.delete(message.request);
+        return;
+      }
+      case 'frame':
+        this.#frames.send(message.viewer, message.packet);
+        return;
+      case 'status':
+        this.#host.status?.(message.status);
         return;
       case 'finished': {
         const finish = this.#finish;
         this.#finish = undefined;
-        this.#ended = true;
+        this.#end((settler) => settler.reject(notRunning()));
         Promise.all(this.#stored).then(
           () => finish?.resolve(message.outcome),
           (error: unknown) => finish?.reject(error),
@@ -113,38 +122,57 @@ class ThreadedMachine implements RunningMachine {
     }
   }
 
-  sendSerial(bytes: Uint8Array): void {
-    this.#send({ kind: 'serial', bytes });
+  tell(command: MachineCommand): void {
+    this.#noteViewers(command);
+    this.#send({ request: undefined, command });
   }
 
-  typeText(text: string): void {
-    this.#send({ kind: 'type', text });
-  }
-
-  stop(): void {
-    this.#send({ kind: 'stop' });
-  }
-
-  powerButton(): void {
-    this.#send({ kind: 'power-button' });
-  }
-
-  #ask<T>(pending: Map<number, Settler<T>>, make: (request: number) => ToMachine): Promise<T> {
+  perform<C extends MachineCommand>(command: C): Promise<CommandResult<C['kind']>> {
     if (this.#ended) {
-      return Promise.reject(new HostError('not-running', 'the machine is not running any more'));
+      return Promise.reject(notRunning());
     }
+    this.#noteViewers(command);
     const request = this.#requests++;
     return new Promise((resolve, reject) => {
-      pending.set(request, { resolve, reject });
-      this.#send(make(request));
+      // The machine thread answers each kind of command with its kind of result.
+      this.#answers.set(request, { resolve: (value) => resolve(value as CommandResult<C['kind']>), reject });
+      this.#send({ request, command });
     });
   }
 
-  screenshot(): Promise<Uint8Array> {
-    return this.#ask(this.#pictures, (request) => ({ kind: 'screenshot', request }));
+  #noteViewers(command: MachineCommand): void {
+    if (command.kind === 'attach') {
+      this.#frames.attach(command.viewer, command.compress);
+    } else if (command.kind === 'detach') {
+      this.#frames.detach(command.viewer);
+    }
   }
 
-  screenText(): Promise<string[] | undefined> {
-    return this.#ask(this.#texts, (request) => ({ kind: 'screen-text', request }));
+  sendSerial(bytes: Uint8Array): void {
+    this.tell({ kind: 'serial', bytes });
   }
+
+  typeText(text: string): void {
+    this.tell({ kind: 'type', text });
+  }
+
+  stop(): void {
+    this.tell({ kind: 'stop' });
+  }
+
+  powerButton(): void {
+    this.tell({ kind: 'power-button' });
+  }
+
+  async screenshot(): Promise<Uint8Array> {
+    return (await this.perform({ kind: 'screenshot' })).png;
+  }
+
+  async screenText(): Promise<string[] | undefined> {
+    return (await this.perform({ kind: 'screen-text' })).lines ?? undefined;
+  }
+}
+
+function notRunning(): HostError {
+  return new HostError('not-running', 'the machine is not running any more');
 }

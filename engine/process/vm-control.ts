@@ -1,0 +1,75 @@
+import { z } from 'zod';
+import { bytesSchema, machineCommandSchema, machineStatusSchema } from './machine-messages.ts';
+
+/**
+ * What a machine's process and its supervisor say to each other. Both check what they hear: the supervisor because a
+ * guest may have got the better of the process, the process because it is cheap.
+ *
+ * The supervisor says `start` once, then any number of commands. The process answers with `started` or `failed`, then
+ * whatever happens, then `finished`; and ends.
+ */
+
+const request = z.int().min(0).max(0xffffffff);
+const path = z.string().max(4096);
+
+/** The configuration of a machine in its own process; checked once more by validateMachineConfig there. */
+const configSchema = z.object({
+  name: z.string(),
+  accel: z.string(),
+  cpus: z.number(),
+  memoryMegabytes: z.number(),
+  firmware: z.object({ bios: path.optional() }),
+  boot: z.object({ order: z.array(z.string()) }),
+  disks: z.array(z.object({ path, bus: z.string(), readOnly: z.boolean(), port: z.number() })),
+  cdrom: z.object({ path: path.optional(), port: z.number() }).optional(),
+  floppy: z.object({ path: path.optional(), readOnly: z.boolean() }).optional(),
+});
+export type VmConfig = z.infer<typeof configSchema>;
+
+export const toVmSchema = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('start'), config: configSchema }),
+  /** `request` asks for an answer. */
+  z.object({ kind: z.literal('command'), request: request.optional(), command: machineCommandSchema }),
+]);
+export type ToVm = z.infer<typeof toVmSchema>;
+
+const failureSchema = z.object({
+  code: z.string().max(100),
+  message: z.string().max(10_000),
+  remedy: z.string().max(10_000).optional(),
+});
+export type VmFailure = z.infer<typeof failureSchema>;
+
+const packetSchema = z.custom<Uint8Array<ArrayBuffer>>(
+  (value) => value instanceof Uint8Array && value.buffer instanceof ArrayBuffer,
+  'must be bytes',
+);
+
+export const fromVmSchema = z.discriminatedUnion('kind', [
+  z.object({
+    kind: z.literal('started'),
+    accelerator: z.object({ name: z.string(), label: z.string(), reason: z.string() }),
+  }),
+  z.object({ kind: z.literal('failed'), error: failureSchema }),
+  z.object({ kind: z.literal('answer'), request, value: z.unknown() }),
+  z.object({ kind: z.literal('refusal'), request, error: failureSchema }),
+  z.object({ kind: z.literal('serial'), bytes: bytesSchema }),
+  z.object({ kind: z.literal('frame'), viewer: request, packet: packetSchema }),
+  z.object({ kind: z.literal('status'), status: machineStatusSchema }),
+  z.object({
+    kind: z.literal('finished'),
+    outcome: z.object({
+      kind: z.enum(['powered-off', 'debug-exit', 'timeout', 'guest-crashed', 'quit', 'reset']),
+      detail: z.string().max(10_000).optional(),
+    }),
+  }),
+]);
+export type FromVm = z.infer<typeof fromVmSchema>;
+
+/** What commands with an answer answer, checked by who asked. */
+export const answerSchemas = {
+  type: z.object({ unknown: z.array(z.string()) }),
+  eject: z.object({ ejected: z.boolean() }),
+  screenshot: z.object({ png: bytesSchema, width: z.int(), height: z.int() }),
+  'screen-text': z.object({ lines: z.array(z.string()).nullable() }),
+} as const;

@@ -1,0 +1,172 @@
+/**
+ * The process of one registered machine: started by the supervisor with a channel for messages (vm-control.ts) and its
+ * standard output going to the log of this run. It ends with its machine, and when its supervisor is gone.
+ */
+import { HostError } from '../base/host-error.ts';
+import { validateMachineConfig } from '../config/validate-machine-config.ts';
+import { hostFiles } from './host-files.ts';
+import { acceleratorInUse } from './host-report.ts';
+import type { ControlledMachine } from './run-machine.ts';
+import { startMachine } from './start-machine.ts';
+import { type FromVm, type ToVm, toVmSchema, type VmConfig, type VmFailure } from './vm-control.ts';
+
+/** A channel to the supervisor: Node's own, or Electron's. */
+interface Channel {
+  post(message: FromVm, sent?: () => void): void;
+  listen(message: (message: unknown) => void, gone: () => void): void;
+}
+
+/** A guest can make its machine log without end; the log is not to fill the disk. */
+const MAX_LOG_BYTES = 8 << 20;
+/** With a supervisor gone, the machine has so long to close its files. */
+const ORPHAN_MILLIS = 3000;
+
+let logged = 0;
+function log(line: string): void {
+  if (logged <= MAX_LOG_BYTES) {
+    const text = `${new Date().toISOString()} ${line}\n`;
+    logged += text.length;
+    process.stdout.write(logged > MAX_LOG_BYTES ? 'the log is full\n' : text);
+  }
+}
+
+function failureOf(error: unknown): VmFailure {
+  if (error instanceof HostError) {
+    const { code, message, remedy } = error;
+    return { code, message, ...(remedy === undefined ? {} : { remedy }) };
+  }
+  return { code: 'internal', message: `the machine failed: ${error instanceof Error ? error.message : String(error)}` };
+}
+
+/** How options are called in the settings of a machine. */
+const NAMES = {
+  accel: 'accelerator',
+  cpus: 'processors',
+  memory: 'memory',
+  bios: 'firmware',
+  kernel: 'kernel',
+  initrd: 'ramdisk',
+  append: 'command line',
+  boot: 'boot order',
+  disk: 'hard disk',
+  cdrom: 'CD-ROM drive',
+  floppy: 'floppy drive',
+  serial: 'serial port',
+  timeout: 'time limit',
+  screenshot: 'screenshot',
+  type: 'text',
+  name: 'name',
+};
+
+class VmProcess {
+  readonly #channel: Channel;
+  #machine: ControlledMachine | undefined;
+  #startedOnce = false;
+
+  constructor(channel: Channel) {
+    this.#channel = channel;
+    channel.listen(
+      (message) => this.#receive(message),
+      () => this.#orphaned(),
+    );
+  }
+
+  #receive(raw: unknown): void {
+    const parsed = toVmSchema.safeParse(raw);
+    if (!parsed.success) {
+      log(`a message of the supervisor is not understood: ${parsed.error.issues[0]?.message ?? ''}`);
+      return;
+    }
+    const message: ToVm = parsed.data;
+    if (message.kind === 'start') {
+      if (!this.#startedOnce) {
+        this.#startedOnce = true;
+        this.#start(message.config).catch((error: unknown) => this.#fail(error));
+      }
+      return;
+    }
+    const { request, command } = message;
+    if (request === undefined) {
+      this.#machine?.tell(command);
+      return;
+    }
+    const answer =
+      this.#machine?.perform(command) ?? Promise.reject(new HostError('not-running', 'the machine is not running'));
+    answer.then(
+      (value) => this.#channel.post({ kind: 'answer', request, value }),
+      (error: unknown) => this.#channel.post({ kind: 'refusal', request, error: failureOf(error) }),
+    );
+  }
+
+  async #start(input: VmConfig): Promise<void> {
+    const config = validateMachineConfig({ ...input, serial: { kind: 'stdio' } }, { files: hostFiles, names: NAMES });
+    const accelerator = acceleratorInUse();
+    log(`${config.name}: ${config.cpus} processor(s), ${config.memoryMegabytes} MB, ${accelerator.label}`);
+    const machine = await startMachine(config, {
+      serialOutput: (bytes) => this.#channel.post({ kind: 'serial', bytes }),
+      log: (level, message) => log(level === 'info' ? message : `${level}: ${message}`),
+      screenshot() {},
+      frame: (viewer, packet) => this.#channel.post({ kind: 'frame', viewer, packet }),
+      status: (status) => this.#channel.post({ kind: 'status', status }),
+    });
+    this.#machine = machine;
+    log('started');
+    this.#channel.post({ kind: 'started', accelerator });
+    const { kind, detail } = await machine.finished;
+    log(`ended: ${kind}${detail === undefined ? '' : `, ${detail}`}`);
+    const outcome = { kind, ...(detail === undefined ? {} : { detail }) };
+    this.#channel.post({ kind: 'finished', outcome }, () => process.exit(0));
+  }
+
+  #fail(error: unknown): void {
+    log(`failed: ${error instanceof Error && !(error instanceof HostError) ? error.stack : failureOf(error).message}`);
+    this.#channel.post({ kind: 'failed', error: failureOf(error) }, () => process.exit(1));
+  }
+
+  #orphaned(): void {
+    log('the supervisor is gone; the machine is switched off');
+    this.#machine?.stop();
+    setTimeout(() => process.exit(1), this.#machine === undefined ? 0 : ORPHAN_MILLIS);
+    this.#machine?.finished.finally(() => process.exit(1)).catch(() => {});
+  }
+}
+
+function nodeChannel(): Channel {
+  return {
+    post(message, sent) {
+      if (process.connected) {
+        process.send?.(message, undefined, {}, () => sent?.());
+      } else {
+        sent?.();
+      }
+    },
+    listen(message, gone) {
+      process.on('message', message);
+      process.on('disconnect', gone);
+    },
+  };
+}
+
+/** What is used of `process.parentPort` in a utility process of Electron. */
+interface ParentPort {
+  postMessage(message: unknown): void;
+  on(event: 'message', listener: (event: { readonly data: unknown }) => void): void;
+}
+
+function utilityChannel(port: ParentPort): Channel {
+  return {
+    post(message, sent) {
+      port.postMessage(message);
+      // Electron delivers what was posted before a process ends.
+      sent?.();
+    },
+    // A utility process ends with the app by itself.
+    listen: (message) => port.on('message', ({ data }) => message(data)),
+  };
+}
+
+// The terminal's Ctrl-C goes to all processes of its group; machines are ended by their supervisor.
+process.on('SIGINT', () => {});
+process.title = 'lodge machine';
+const { parentPort } = process as { parentPort?: ParentPort };
+new VmProcess(parentPort === undefined ? nodeChannel() : utilityChannel(parentPort));
