@@ -6,16 +6,19 @@ export interface Log {
 
 export const silentLog: Log = { info() {}, warn() {} };
 
-/** A log that passes on at most `limit` warnings and says so at the last one: guests can provoke warnings at will. */
+/**
+ * A log that passes on at most `limit` messages of each kind and says so at the last one: guests can provoke messages
+ * at will.
+ */
 export function limitedLog(log: Log, limit = 50): Log {
-  let left = limit;
-  return {
-    info: (message) => log.info(message),
-    warn(message) {
+  const limited = (pass: (message: string) => void) => {
+    let left = limit;
+    return (message: string) => {
       if (left > 0) {
         left--;
-        log.warn(left === 0 ? `${message} (further warnings of this kind are dropped)` : message);
+        pass(left === 0 ? `${message} (further messages of this kind are dropped)` : message);
       }
-    },
+    };
   };
+  return { info: limited((message) => log.info(message)), warn: limited((message) => log.warn(message)) };
 }
