@@ -25,6 +25,7 @@ import { fixedSize, isSized, operandBytes, VARIANT_NUMBERS, variantNumber, varia
 export const MAX_BLOCK = 48;
 const MAX_INSTRUCTION_BYTES = 15;
 const NO_SEGMENT = 0xff;
+const CONTROL_REGISTERS: ReadonlySet<number> = new Set([0, 2, 3, 4, 8]);
 
 /** An encoding ready for decoding: which handler carries out each of its variants. */
 interface Candidate {
@@ -449,9 +450,15 @@ export class Decoder {
           break;
         }
         case 'C':
-        case 'D':
-          view.setUint16(slot, ((modrm >> 3) & 7) | ((rex & 4) << 1), true);
+        case 'D': {
+          const number = ((modrm >> 3) & 7) | ((rex & 4) << 1);
+          if (operand.code === 'C' && !CONTROL_REGISTERS.has(number)) {
+            this.#out = addressUops;
+            return this.#raise(L.VECTOR_UD);
+          }
+          view.setUint16(slot, number, true);
           break;
+        }
         case 'F':
           // x87 register operands: ST(i) from ModRM.rm.
           if (operand.size === 't') {

@@ -173,7 +173,7 @@ export class Processor implements OperationHost {
       case L.ACTIVITY_HALTED:
         return (
           this.#init ||
-          state.i32(L.NMI_PENDING) !== 0 ||
+          (state.i32(L.NMI_PENDING) !== 0 && state.i32(L.NMI_BLOCKED) === 0) ||
           (state.i32(L.INTR) !== 0 && (state.i32(L.FLAGS_REST) & L.FLAG_IF) !== 0)
         );
       case L.ACTIVITY_WAIT_SIPI:
