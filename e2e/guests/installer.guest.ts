@@ -5,7 +5,7 @@ import { everySeconds, GuestRun } from './guest-run.ts';
 import { needs } from './needs.ts';
 import { countColours, shareOf } from './png.ts';
 
-const WAIT = 900;
+const WAIT = 1500;
 
 // The screens' sizes are left to the guest: it starts with vga=788, and its own driver may choose a larger mode.
 test('the text Debian installer shows its language screen', async (t) => {
@@ -13,8 +13,8 @@ test('the text Debian installer shows its language screen', async (t) => {
   if (cdrom === undefined) {
     return;
   }
-  const screenshots = everySeconds(5, 300);
-  const options = { memory: 1024, cdrom, boot: 'cdrom', screenshots, timeout: 320 };
+  const screenshots = everySeconds(5, 900);
+  const options = { memory: 1024, cdrom, boot: 'cdrom', screenshots, timeout: 920 };
   await GuestRun.with(options, async (guest) => {
     const picture = await guest.waitForScreen('the language screen', screenshots, WAIT, (shot) =>
       // The list of languages fills nearly all of the blue screen with a light grey window; its bar is red.
@@ -34,8 +34,8 @@ test('the graphical Debian installer shows its language screen', async (t) => {
   if (cdrom === undefined) {
     return;
   }
-  const screenshots = everySeconds(10, 600);
-  const options = { memory: 1024, cdrom, boot: 'cdrom', screenshots, timeout: 620 };
+  const screenshots = everySeconds(10, 1400);
+  const options = { memory: 1024, cdrom, boot: 'cdrom', screenshots, timeout: 1420 };
   await GuestRun.with(options, async (guest) => {
     const picture = await guest.waitForScreen('the language screen', screenshots, WAIT, (shot) =>
       // A banner with a gradient above a white list.
