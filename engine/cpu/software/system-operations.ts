@@ -171,9 +171,13 @@ export class Call {
 export const AGAIN = 'again';
 export type Operation = (call: Call) => unknown;
 
+/** Permission for a port access, and the breakpoints on it, which trap after the instruction. */
 function checkIo(call: Call, port: number, size: number): void {
   if ((call.state.mode & L.MODE_IOPL_OK) === 0) {
     call.system.checkIo(port, size);
+  }
+  if (call.state.cr4 & L.CR4_DE) {
+    call.system.ioBreakpointHit(port, size);
   }
 }
 
