@@ -45,7 +45,7 @@ function defineFromInteger(table: InstructionTable): void {
     ['cvtsi2ss', 'F3', 32],
     ['cvtsi2sd', 'F2', 64],
   ] as const) {
-    table.define(name, `${prefix} 0F 2A /r : V${bits === 64 ? 'q' : 'd'} Ey`, hot, (b) => {
+    table.define(name, `${prefix} 0F 2A /r : V${bits === 64 ? 'q' : 'd'} Ey`, { ...sse, hot: bits === 64 }, (b) => {
       const wide = b.operand(1).size === 8;
       const source = b.read(1);
       const plain = () => {
@@ -77,7 +77,7 @@ function defineToInteger(table: InstructionTable): void {
     ['cvtss2si', 'F3', '2D', 32, false],
     ['cvtsd2si', 'F2', '2D', 64, false],
   ] as const) {
-    const options = { ...sse, hot: truncates };
+    const options = { ...sse, hot: truncates && bits === 64 };
     table.define(name, `${prefix} 0F ${opcode} /r : Gy W${bits === 64 ? 'q' : 'd'}`, options, (b) => {
       const source = b.read(1);
       const wide = b.operand(0).size === 8;

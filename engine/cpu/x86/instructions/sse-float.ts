@@ -54,7 +54,7 @@ function defineArithmetic(table: InstructionTable): void {
     for (const [suffix, prefix, bits, packed] of FORMS) {
       const type = packed ? 'x' : bits === 64 ? 'q' : 'd';
       const encoding = `${prefix} 0F ${opcode} /r : V${type} W${type}`;
-      table.define(`${name}${suffix}`, encoding, { ...sse, hot: !packed }, (b) => {
+      table.define(`${name}${suffix}`, encoding, { ...sse, hot: !packed && (bits === 64 || name !== 'div') }, (b) => {
         if (packed) {
           const c = b.readVector(1);
           const a = b.readVector(0);
@@ -182,31 +182,36 @@ function defineCompare(table: InstructionTable): void {
       ['ucomi', '2E', 0],
       ['comi', '2F', 1],
     ] as const) {
-      table.define(`${name}${suffix}`, `${prefix} 0F ${opcode} /r : V${type} W${type}`, { ...sse, hot: true }, (b) => {
-        const c = b.read(1);
-        const a = b.read(0);
-        const less = b.f.local('i32');
-        const equal = b.f.local('i32');
-        const unordered = b.f.local('i32');
-        b.f.if(
-          allOf(isComparable(b, bits, a), isComparable(b, bits, c)),
-          () => {
-            b.f.set(less, op(`f${bits}.lt`, toFloat(bits, a), toFloat(bits, c)));
-            b.f.set(equal, op(`f${bits}.eq`, toFloat(bits, a), toFloat(bits, c)));
-            b.f.set(unordered, i32(0));
-          },
-          () => {
-            const helper = b.helper(`sse-compare${bits}`);
-            const outcome = b.keep(b.f.call(helper, get(b.cpu), toHelper(a), toHelper(c), i32(strict)));
-            b.leaveOnFault();
-            const among = (set: number) => op('i32.ne', op('i32.and', outcome, i32(set)), i32(0));
-            b.f.set(unordered, among(M.UNORDERED));
-            b.f.set(less, among(M.LESS | M.UNORDERED));
-            b.f.set(equal, among(M.EQUAL | M.UNORDERED));
-          },
-        );
-        b.flagsCompare(get(equal), get(unordered), get(less));
-      });
+      table.define(
+        `${name}${suffix}`,
+        `${prefix} 0F ${opcode} /r : V${type} W${type}`,
+        { ...sse, hot: bits === 64 || strict === 1 },
+        (b) => {
+          const c = b.read(1);
+          const a = b.read(0);
+          const less = b.f.local('i32');
+          const equal = b.f.local('i32');
+          const unordered = b.f.local('i32');
+          b.f.if(
+            allOf(isComparable(b, bits, a), isComparable(b, bits, c)),
+            () => {
+              b.f.set(less, op(`f${bits}.lt`, toFloat(bits, a), toFloat(bits, c)));
+              b.f.set(equal, op(`f${bits}.eq`, toFloat(bits, a), toFloat(bits, c)));
+              b.f.set(unordered, i32(0));
+            },
+            () => {
+              const helper = b.helper(`sse-compare${bits}`);
+              const outcome = b.keep(b.f.call(helper, get(b.cpu), toHelper(a), toHelper(c), i32(strict)));
+              b.leaveOnFault();
+              const among = (set: number) => op('i32.ne', op('i32.and', outcome, i32(set)), i32(0));
+              b.f.set(unordered, among(M.UNORDERED));
+              b.f.set(less, among(M.LESS | M.UNORDERED));
+              b.f.set(equal, among(M.EQUAL | M.UNORDERED));
+            },
+          );
+          b.flagsCompare(get(equal), get(unordered), get(less));
+        },
+      );
     }
   }
 }

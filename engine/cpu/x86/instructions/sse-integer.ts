@@ -10,13 +10,13 @@ type Binary = (b: InstructionBuilder, destination: V128, source: V128) => V128;
 
 /** Vector operations of WebAssembly that mean the same; 'hot' ones are common in compiled code and string functions. */
 const DIRECT: readonly (readonly [name: string, opcode: string, op: OpName, hot?: 'hot'])[] = [
-  ['paddb', '0F FC', 'i8x16.add', 'hot'],
+  ['paddb', '0F FC', 'i8x16.add'],
   ['paddw', '0F FD', 'i16x8.add'],
   ['paddd', '0F FE', 'i32x4.add', 'hot'],
   ['paddq', '0F D4', 'i64x2.add', 'hot'],
-  ['psubb', '0F F8', 'i8x16.sub', 'hot'],
+  ['psubb', '0F F8', 'i8x16.sub'],
   ['psubw', '0F F9', 'i16x8.sub'],
-  ['psubd', '0F FA', 'i32x4.sub', 'hot'],
+  ['psubd', '0F FA', 'i32x4.sub'],
   ['psubq', '0F FB', 'i64x2.sub'],
   ['paddsb', '0F EC', 'i8x16.add_sat_s'],
   ['paddsw', '0F ED', 'i16x8.add_sat_s'],
@@ -26,7 +26,7 @@ const DIRECT: readonly (readonly [name: string, opcode: string, op: OpName, hot?
   ['psubsw', '0F E9', 'i16x8.sub_sat_s'],
   ['psubusb', '0F D8', 'i8x16.sub_sat_u'],
   ['psubusw', '0F D9', 'i16x8.sub_sat_u'],
-  ['pminub', '0F DA', 'i8x16.min_u', 'hot'],
+  ['pminub', '0F DA', 'i8x16.min_u'],
   ['pmaxub', '0F DE', 'i8x16.max_u'],
   ['pminsw', '0F EA', 'i16x8.min_s'],
   ['pmaxsw', '0F EE', 'i16x8.max_s'],

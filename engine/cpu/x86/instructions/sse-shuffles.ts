@@ -110,7 +110,7 @@ function defineShuffles(table: InstructionTable): void {
     });
   }
   // The low two lanes come from the destination, the others from the source.
-  table.define('shufps', 'NP 0F C6 /r : Vx Wx Ib', { ...sse, hot: true }, (b) => {
+  table.define('shufps', 'NP 0F C6 /r : Vx Wx Ib', sse, (b) => {
     const source = b.readVector(1);
     const destination = b.readVector(0);
     const known = b.knownImmediate();
@@ -155,7 +155,7 @@ function defineShuffles(table: InstructionTable): void {
     ['psrldq', 3],
     ['pslldq', 7],
   ] as const) {
-    table.define(name, `66 0F 73 /${digit} reg : Ux Ib`, { ...sse, hot: name === 'psrldq' }, (b) => {
+    table.define(name, `66 0F 73 /${digit} reg : Ux Ib`, sse, (b) => {
       const immediate = b.keep(b.read(1)) as I32;
       const count = b.keep(select(op('i32.gt_u', immediate, i32(16)), i32(16), immediate));
       b.writeVector(0, moveBytes(b.readVector(0), name === 'psrldq' ? count : op('i32.sub', i32(0), count)));
