@@ -89,6 +89,47 @@ function isZero(format: Format, value: I64): I32 {
   return q.zero(magnitude(format, value));
 }
 
+/** All exceptions are masked, rounding is to nearest, and denormals are honoured: what WebAssembly computes with. */
+function isPlainMode(cpu: I32): I32 {
+  return d.eq(d.and(mxcsr(cpu), ~M.MXCSR_EXCEPTIONS), M.MXCSR_MASKS);
+}
+
+/** The plain operation of a format on encoded numbers. */
+function plain(format: Format, name: 'add' | 'sub' | 'mul' | 'div', a: I64, b: I64): I64 {
+  return format.bits === 64
+    ? op('i64.reinterpret_f64', op(`f64.${name}`, op('f64.reinterpret_i64', a), op('f64.reinterpret_i64', b)))
+    : q.fromU32(
+        op(
+          'i32.reinterpret_f32',
+          op(`f32.${name}`, op('f32.reinterpret_i32', d.wrap(a)), op('f32.reinterpret_i32', d.wrap(b))),
+        ),
+      );
+}
+
+function isBelowInfinity(format: Format, value: I64): I32 {
+  return q.ltU(magnitude(format, value), infinity(format));
+}
+
+/** Above the smallest normal number: no underflow, even before rounding. */
+function isClearlyNormal(format: Format, value: I64): I32 {
+  return q.gtU(magnitude(format, value), 1n << BigInt(format.fraction));
+}
+
+/** Whether the product of two normal numbers, which rounds to `product`, is exact: it has enough zeros at its end. */
+function isProductExact({ f, format }: Context, a: I64, b: I64, product: I64): I32 {
+  const { fraction } = format;
+  const zeros = (value: I64) => op('i64.ctz', q.or(value, 1n << BigInt(fraction)));
+  const exponent = (value: I64) => q.and(q.shr(value, fraction), format.special);
+  const carried = f.keep(q.sub(q.add(exponent(product), format.bias), q.add(exponent(a), exponent(b))));
+  return q.geU(q.add(zeros(a), zeros(b)), q.add(carried, fraction));
+}
+
+/** Returns a result that no exception but inexactness goes with, noting that one. */
+function returnPlain({ f, cpu }: Context, result: I64, exact: () => I32): void {
+  f.if(d.zero(d.and(mxcsr(cpu), M.MXCSR_PE)), () => f.if(d.zero(exact()), () => raise(f, cpu, M.MXCSR_PE)));
+  f.return(result);
+}
+
 function buildAddition(module: ModuleBuilder, format: Format, round: FunctionReference) {
   const sum = (name: string, flip: bigint) =>
     module.function(`sse-${name}${format.bits}`, BINARY, (f) => {
@@ -96,6 +137,24 @@ function buildAddition(module: ModuleBuilder, format: Format, round: FunctionRef
       const first = f.parameter(1, 'i64');
       const second = f.parameter(2, 'i64');
       const context = { f, cpu, format };
+      f.if(isPlainMode(cpu), () => {
+        const [x, y] = [get(first), get(second)];
+        const sum = f.keep(plain(format, flip === 0n ? 'add' : 'sub', x, y));
+        f.if(all(isBelowInfinity(format, sum), d.zero(any(isDenormal(format, x), isDenormal(format, y)))), () =>
+          returnPlain(context, sum, () => {
+            // The rounding error, which is a number itself (Knuth's TwoSum).
+            const addend = f.keep(q.xor(y, flip));
+            const virtual = f.keep(plain(format, 'sub', sum, x));
+            const error = plain(
+              format,
+              'add',
+              plain(format, 'sub', x, plain(format, 'sub', sum, virtual)),
+              plain(format, 'sub', addend, virtual),
+            );
+            return isZero(format, f.keep(error));
+          }),
+        );
+      });
       flushDenormal(context, first);
       flushDenormal(context, second);
       propagateNan(context, get(first), get(second));
@@ -153,6 +212,17 @@ function buildMultiply(
     const first = f.parameter(1, 'i64');
     const second = f.parameter(2, 'i64');
     const context = { f, cpu, format };
+    f.if(isPlainMode(cpu), () => {
+      const [x, y] = [get(first), get(second)];
+      const product = f.keep(plain(format, 'mul', x, y));
+      const zero = f.keep(any(isZero(format, x), isZero(format, y)));
+      const settled = all(
+        isBelowInfinity(format, product),
+        any(isClearlyNormal(format, product), zero),
+        d.zero(any(isDenormal(format, x), isDenormal(format, y))),
+      );
+      f.if(settled, () => returnPlain(context, product, () => any(zero, isProductExact(context, x, y, product))));
+    });
     flushDenormal(context, first);
     flushDenormal(context, second);
     const a = get(first);
@@ -203,6 +273,22 @@ function buildDivide(module: ModuleBuilder, format: Format, round: FunctionRefer
     const first = f.parameter(1, 'i64');
     const second = f.parameter(2, 'i64');
     const context = { f, cpu, format };
+    f.if(isPlainMode(cpu), () => {
+      const [x, y] = [get(first), get(second)];
+      const quotient = f.keep(plain(format, 'div', x, y));
+      const zero = f.keep(isZero(format, x));
+      const settled = all(
+        isBelowInfinity(format, quotient),
+        any(isClearlyNormal(format, quotient), zero),
+        d.zero(any(isDenormal(format, x), isDenormal(format, y))),
+      );
+      f.if(settled, () =>
+        returnPlain(context, quotient, () => {
+          const back = f.keep(plain(format, 'mul', quotient, y));
+          return any(zero, all(q.eq(back, x), isProductExact(context, quotient, y, back)));
+        }),
+      );
+    });
     flushDenormal(context, first);
     flushDenormal(context, second);
     const a = get(first);
@@ -248,6 +334,21 @@ function buildSquareRoot(module: ModuleBuilder, format: Format, round: FunctionR
     const cpu = get(f.parameter(0, 'i32'));
     const operand = f.parameter(1, 'i64');
     const context = { f, cpu, format };
+    const normal = q.ltU(
+      q.sub(get(operand), (1n << BigInt(format.fraction)) + 1n),
+      infinity(format) - (2n << BigInt(format.fraction)),
+    );
+    f.if(all(isPlainMode(cpu), normal), () => {
+      const root = f.keep(
+        format.bits === 64
+          ? op('i64.reinterpret_f64', op('f64.sqrt', op('f64.reinterpret_i64', get(operand))))
+          : q.fromU32(op('i32.reinterpret_f32', op('f32.sqrt', op('f32.reinterpret_i32', d.wrap(get(operand)))))),
+      );
+      returnPlain(context, root, () => {
+        const back = f.keep(plain(format, 'mul', root, root));
+        return all(q.eq(back, get(operand)), isProductExact(context, root, root, back));
+      });
+    });
     flushDenormal(context, operand);
     const a = get(operand);
     propagateNan(context, a, a);

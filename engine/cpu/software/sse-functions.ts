@@ -22,7 +22,7 @@ import {
   type V128,
 } from './wasm/function-builder.ts';
 import type { ModuleBuilder } from './wasm/module-builder.ts';
-import { zeroVector } from './wasm/vectors.ts';
+import { v32, v64, zeroVector } from './wasm/vectors.ts';
 
 function begin(f: FunctionBuilder, cpu: I32): void {
   f.store('i32.store', cpu, i32(0), M.SSE_RAISED);
@@ -137,6 +137,44 @@ function buildPacked(
     f.return(get(result));
     f.unreachable();
   });
+}
+
+/**
+ * (cpu, a, b) → result of a common operation: in the common mode settles whole vectors at once in which zeros are the
+ * only special numbers, and leaves the others to the lane functions.
+ */
+function buildPackedCommon(
+  module: ModuleBuilder,
+  bits: 32 | 64,
+  name: 'add' | 'sub' | 'mul' | 'div',
+  code: number,
+  packed: FunctionReference,
+): [string, FunctionReference] {
+  const shape = bits === 64 ? 'f64x2' : 'f32x4';
+  const smallest = bits === 64 ? v64(() => 1n << 52n) : v32(() => 1 << 23);
+  const infinite = bits === 64 ? v64(() => 0x7ffn << 52n) : v32(() => 0xff << 23);
+  const type = { params: ['i32', 'v128', 'v128'], results: ['v128'] } as const;
+  const reference = module.function(`sse-packed-${name}${bits}`, type, (f) => {
+    const cpu = get(f.parameter(0, 'i32'));
+    const a = get(f.parameter(1, 'v128'));
+    const b = get(f.parameter(2, 'v128'));
+    f.if(d.eq(d.and(mxcsr(cpu), M.MXCSR_COMMON_MASK), M.MXCSR_COMMON), () => {
+      const result = f.keep(op(`${shape}.${name}`, a, b));
+      const size = f.keep(op(`${shape}.abs`, result));
+      const isZero = (value: V128) => op(`${shape}.eq`, value, zeroVector);
+      const isDenormal = (value: V128) =>
+        op('v128.andnot', op(`${shape}.lt`, op(`${shape}.abs`, value), smallest), isZero(value));
+      let settled = op('v128.andnot', op(`${shape}.lt`, size, infinite), op('v128.or', isDenormal(a), isDenormal(b)));
+      if (name === 'mul' || name === 'div') {
+        const zeros = name === 'mul' ? op('v128.or', isZero(a), isZero(b)) : isZero(a);
+        settled = op('v128.and', settled, op('v128.or', op(`${shape}.gt`, size, smallest), zeros));
+      }
+      f.if(op(bits === 64 ? 'i64x2.all_true' : 'i32x4.all_true', settled), () => f.return(result));
+    });
+    f.return(f.call(packed, cpu, i32(code), a, b));
+    f.unreachable();
+  });
+  return [`sse-packed-${name}${bits}`, reference];
 }
 
 /** A lane as the lane functions take it. */
@@ -296,10 +334,15 @@ export function buildSse(module: ModuleBuilder, multiplyHigh: FunctionReference)
       f.return(get(value));
       f.unreachable();
     });
+    const packed = buildPacked(module, bits, lane, commit);
     result.push(
+      buildPackedCommon(module, bits, 'add', M.LANE_ADD, packed),
+      buildPackedCommon(module, bits, 'sub', M.LANE_SUBTRACT, packed),
+      buildPackedCommon(module, bits, 'mul', M.LANE_MULTIPLY, packed),
+      buildPackedCommon(module, bits, 'div', M.LANE_DIVIDE, packed),
       [`sse-scalar${bits}`, scalar],
       [`sse-compare${bits}`, compare],
-      [`sse-packed${bits}`, buildPacked(module, bits, lane, commit)],
+      [`sse-packed${bits}`, packed],
       [`sse-dot-product${bits}`, buildDotProduct(module, bits, arithmetic, commit)],
     );
   }

@@ -126,3 +126,16 @@ export function exactPacked(b: InstructionBuilder, bits: Bits, operation: I32, a
   b.leaveOnFault();
   return value;
 }
+
+/** Like `exactPacked`, for ADD, SUB, MUL and DIV: vectors with zeros in them are settled at once. */
+export function exactCommon(
+  b: InstructionBuilder,
+  bits: Bits,
+  name: 'add' | 'sub' | 'mul' | 'div',
+  a: V128,
+  c: V128,
+): V128 {
+  const value = b.keep(b.f.call(b.helper(`sse-packed-${name}${bits}`), get(b.cpu), a, c)) as V128;
+  b.leaveOnFault();
+  return value;
+}

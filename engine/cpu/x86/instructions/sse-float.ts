@@ -18,6 +18,7 @@ import {
   areNormal,
   type Bits,
   commonMode,
+  exactCommon,
   exactPacked,
   exactScalar,
   isComparable,
@@ -62,7 +63,7 @@ function defineArithmetic(table: InstructionTable): void {
           b.f.if(
             allOf(commonMode(b), areNormal(bits, a, c, r)),
             () => b.writeVector(0, r),
-            () => b.writeVector(0, exactPacked(b, bits, i32(code), a, c)),
+            () => b.writeVector(0, exactCommon(b, bits, operation, a, c)),
           );
           return;
         }
@@ -226,22 +227,23 @@ function defineHorizontal(table: InstructionTable): void {
     const size = bits === 64 ? 8 : 4;
     const lanes = 16 / size;
     const every = (odd: number) => Array.from({ length: lanes }, (_, i) => 2 * i + odd);
-    const combine = (b: InstructionBuilder, code: number, a: V128, c: V128, r: V128) =>
+    const combine = (b: InstructionBuilder, a: V128, c: V128, r: V128, exact: () => V128) =>
       b.f.if(
         allOf(commonMode(b), areNormal(bits, a, c, r)),
         () => b.writeVector(0, r),
-        () => b.writeVector(0, exactPacked(b, bits, i32(code), a, c)),
+        () => b.writeVector(0, exact()),
       );
-    for (const [name, opcode, operation, code] of [
-      ['hadd', '7C', 'add', M.LANE_ADD],
-      ['hsub', '7D', 'sub', M.LANE_SUBTRACT],
+    for (const [name, opcode, operation] of [
+      ['hadd', '7C', 'add'],
+      ['hsub', '7D', 'sub'],
     ] as const) {
       table.define(`${name}${suffix}`, `${prefix} 0F ${opcode} /r : Vx Wx`, sse, (b) => {
         const source = b.readVector(1);
         const destination = b.readVector(0);
         const left = b.keep(shuffleLanes(size, every(0), destination, source));
         const right = b.keep(shuffleLanes(size, every(1), destination, source));
-        combine(b, code, left, right, b.keep(op(`${f}.${operation}`, left, right)));
+        const r = b.keep(op(`${f}.${operation}`, left, right));
+        combine(b, left, right, r, () => exactCommon(b, bits, operation, left, right));
       });
     }
     table.define(`addsub${suffix}`, `${prefix} 0F D0 /r : Vx Wx`, sse, (b) => {
@@ -249,7 +251,7 @@ function defineHorizontal(table: InstructionTable): void {
       const a = b.readVector(0);
       const order = Array.from({ length: lanes }, (_, i) => (i & 1 ? lanes + i : i));
       const r = b.keep(shuffleLanes(size, order, op(`${f}.sub`, a, c), op(`${f}.add`, a, c)));
-      combine(b, M.LANE_SUBTRACT_ADD, a, c, r);
+      combine(b, a, c, r, () => exactPacked(b, bits, i32(M.LANE_SUBTRACT_ADD), a, c));
     });
     table.define(`dp${suffix}`, `66 0F 3A ${bits === 64 ? '41' : '40'} /r : Vx Wx Ib`, sse, (b) => {
       const c = b.readVector(1);
