@@ -70,10 +70,11 @@ export function lodgeArguments(options: GuestOptions, shot: (seconds: number) =>
 export const onQemu = process.env['LODGE_GUESTS_ON'] === 'qemu';
 
 /** Guests that run now; none outlives the tests, also not when they are interrupted. */
-const running = new Set<ChildProcess>();
+const running = new Map<ChildProcess, string>();
 process.on('exit', () => {
-  for (const child of running) {
+  for (const [child, folder] of running) {
     child.kill('SIGKILL');
+    rmSync(folder, { recursive: true, force: true });
   }
 });
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
@@ -101,7 +102,7 @@ export class GuestRun {
     this.#child = onQemu
       ? new QemuRun(options, this.#folder, shot).child
       : spawn(process.execPath, [join(projectRoot, 'bin/lodge.js'), ...lodgeArguments(options, shot)]);
-    running.add(this.#child);
+    running.set(this.#child, this.#folder);
     this.#child.stdout?.on('data', (bytes: Buffer) => {
       this.serial += bytes.toString('latin1');
     });
