@@ -81,7 +81,7 @@ export function areNormal(bits: Bits, ...vectors: V128[]): I32 {
     : op('i32x4.all_true', inside);
 }
 
-/** No lane is a NaN or a denormal. Lanes where `ignored` is set do not count. */
+/** No lane is a NaN or a denormal. */
 export function areComparable(bits: Bits, ...vectors: V128[]): I32 {
   const f = shape(bits);
   const bad = vectors.map((vector) =>

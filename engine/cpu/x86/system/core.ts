@@ -95,8 +95,12 @@ export class Core {
     }
     if (cr0 & (L.CR0_EM | L.CR0_TS)) {
       mode |= L.MODE_FPU_TRAP | L.MODE_SSE_TRAP;
-    } else if (!(state.i32(L.CR4) & L.CR4_OSFXSR)) {
-      mode |= L.MODE_SSE_TRAP;
+    }
+    if (cr0 & L.CR0_EM) {
+      mode |= L.MODE_EMULATE;
+    }
+    if (!(state.i32(L.CR4) & L.CR4_OSFXSR)) {
+      mode |= L.MODE_SSE_TRAP | L.MODE_NO_FXSR;
     }
     const code = state.i32(CS + L.SEGMENT_ATTRIBUTES);
     const long = (state.i32(L.EFER) & L.EFER_LMA) !== 0;

@@ -19,7 +19,7 @@ test('reset: table 9-1 of the manual', () => {
   assert.equal(state.u64(L.DR7), 0x400n);
   assert.equal(state.u32(L.MXCSR), 0x1f80);
   assert.equal(state.i32(L.ACTIVITY), L.ACTIVITY_RUNNING);
-  assert.equal(state.mode, L.MODE_IOPL_OK | L.MODE_SSE_TRAP);
+  assert.equal(state.mode, L.MODE_IOPL_OK | L.MODE_SSE_TRAP | L.MODE_NO_FXSR);
 });
 
 test('application processors wait for a start-up IPI; INIT keeps the FPU and the MSRs', () => {
@@ -49,7 +49,13 @@ test('MODE: flat segments, stack width, traps', () => {
   const { state, system } = cpu;
   assert.equal(
     state.mode,
-    L.MODE_CODE32 | L.MODE_FLAT | L.MODE_STACK32_FLAT | L.MODE_PROTECTED | L.MODE_IOPL_OK | L.MODE_SSE_TRAP,
+    L.MODE_CODE32 |
+      L.MODE_FLAT |
+      L.MODE_STACK32_FLAT |
+      L.MODE_PROTECTED |
+      L.MODE_IOPL_OK |
+      L.MODE_SSE_TRAP |
+      L.MODE_NO_FXSR,
   );
   cpu.descriptor(0x80, 0x1000, 0xfffff, 0x92, 0xc);
   system.loadSegment(L.SEG_DS, 0x80);
@@ -58,7 +64,7 @@ test('MODE: flat segments, stack width, traps', () => {
   system.loadSegment(L.SEG_SS, 0x80);
   assert.equal(state.mode & L.MODE_STACK_MASK, L.MODE_STACK32);
   system.writeControl(4, BigInt(L.CR4_OSFXSR));
-  assert.equal(state.mode & L.MODE_SSE_TRAP, 0);
+  assert.equal(state.mode & (L.MODE_SSE_TRAP | L.MODE_NO_FXSR), 0);
   system.lmsw(0x9);
   assert.equal(state.mode & (L.MODE_FPU_TRAP | L.MODE_SSE_TRAP), L.MODE_FPU_TRAP | L.MODE_SSE_TRAP);
   system.clts();
