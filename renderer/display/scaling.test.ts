@@ -3,8 +3,8 @@ import { scaled } from './scaling.ts';
 
 const text = { width: 720, height: 400 };
 
-test('crisp scaling takes the largest whole number of device pixels', () => {
-  expect(scaled('crisp', text, { width: 1600, height: 900 }, 1)).toEqual({
+test('integer scaling takes the largest whole number of device pixels', () => {
+  expect(scaled('integer', text, { width: 1600, height: 900 }, 1)).toEqual({
     factor: 2,
     width: 1440,
     height: 800,
@@ -13,13 +13,13 @@ test('crisp scaling takes the largest whole number of device pixels', () => {
 });
 
 test('on a display with fractional scaling the picture still covers whole device pixels', () => {
-  const { factor, width } = scaled('crisp', text, { width: 1000, height: 700 }, 1.5);
+  const { factor, width } = scaled('integer', text, { width: 1000, height: 700 }, 1.5);
   expect(factor).toBe(2);
   expect(width * 1.5).toBe(1440);
 });
 
 test('a picture larger than the window is shrunk rather than cut', () => {
-  const { factor, sharp, width } = scaled('crisp', { width: 1024, height: 768 }, { width: 512, height: 700 }, 1);
+  const { factor, sharp, width } = scaled('integer', { width: 1024, height: 768 }, { width: 512, height: 700 }, 1);
   expect(factor).toBe(0.5);
   expect(width).toBe(512);
   expect(sharp).toBe(false);

@@ -1,12 +1,14 @@
+import type { Settings } from '../../main/contract/host.ts';
+
 /**
  * How large the guest's picture is shown.
- * - `crisp`: whole multiples of a device pixel, the largest that fits; a picture larger than the window is shrunk.
+ * - `integer`: whole multiples of a device pixel, the largest that fits; a picture larger than the window is shrunk.
  * - `fit`: as large as the window allows, keeping its proportions.
  * - `actual`: one pixel of the guest is one of the device; what does not fit is scrolled.
  */
-export type ScaleMode = 'crisp' | 'fit' | 'actual';
+export type ScaleMode = Settings['scaling'];
 
-export const SCALE_MODES: readonly ScaleMode[] = ['crisp', 'fit', 'actual'];
+export const SCALE_MODES: readonly ScaleMode[] = ['integer', 'fit', 'actual'];
 
 export interface Size {
   readonly width: number;
@@ -29,7 +31,8 @@ export function scaled(mode: ScaleMode, guest: Size, view: Size, devicePixelRati
     (view.width * devicePixelRatio) / guest.width,
     (view.height * devicePixelRatio) / guest.height,
   );
-  const factor = mode === 'actual' ? 1 : mode === 'crisp' && largest >= 1 ? Math.floor(largest) : Math.max(largest, 0);
+  const factor =
+    mode === 'actual' ? 1 : mode === 'integer' && largest >= 1 ? Math.floor(largest) : Math.max(largest, 0);
   return {
     factor,
     width: (guest.width * factor) / devicePixelRatio,

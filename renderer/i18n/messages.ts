@@ -233,11 +233,17 @@ export const messages = {
   'wizard.error.whole': { en: 'Give a whole number.', ko: '정수를 입력하십시오.' },
   'wizard.error.range': { en: 'From {{min}} to {{max}}.', ko: '{{min}}부터 {{max}}까지 입력할 수 있습니다.' },
 
+  'guest.family.linux': { en: 'Linux', ko: 'Linux' },
+  'guest.family.windows': { en: 'Windows', ko: 'Windows' },
+  'guest.family.bsd': { en: 'BSD', ko: 'BSD' },
+  'guest.family.dos': { en: 'DOS', ko: 'DOS' },
+  'guest.family.other': { en: 'Other', ko: '기타' },
+
   'settings.title': { en: 'Settings', ko: '설정' },
   'settings.language': { en: 'Language', ko: '언어' },
-  'settings.language.auto': { en: 'As the system', ko: '시스템 언어' },
+  'settings.language.system': { en: 'As the system', ko: '시스템 언어' },
   'settings.theme': { en: 'Appearance', ko: '모양' },
-  'settings.theme.auto': { en: 'As the system', ko: '시스템 설정' },
+  'settings.theme.system': { en: 'As the system', ko: '시스템 설정' },
   'settings.theme.light': { en: 'Light', ko: '밝게' },
   'settings.theme.dark': { en: 'Dark', ko: '어둡게' },
   'settings.hostKey': { en: 'Host key', ko: '호스트 키' },
@@ -278,7 +284,7 @@ export const messages = {
   'console.fullScreen': { en: 'Full screen', ko: '전체 화면' },
   'console.leaveFullScreen': { en: 'Leave full screen', ko: '전체 화면 끝내기' },
   'console.scale': { en: 'Size of the picture', ko: '화면 크기' },
-  'console.scale.crisp': { en: 'Scaled to whole pixels', ko: '정수배 확대' },
+  'console.scale.integer': { en: 'Scaled to whole pixels', ko: '정수배 확대' },
   'console.scale.fit': { en: 'Fit window', ko: '창에 맞춤' },
   'console.scale.actual': { en: 'Actual size (1:1)', ko: '실제 크기(1:1)' },
   'console.ctrlAltDel': { en: 'Send Ctrl+Alt+Del', ko: 'Ctrl+Alt+Del 보내기' },
@@ -287,8 +293,8 @@ export const messages = {
   'console.sendText': { en: 'Send text…', ko: '텍스트 보내기…' },
   'console.sendTextTitle': { en: 'Send text', ko: '텍스트 보내기' },
   'console.sendTextHint': {
-    en: 'The text is typed on the guest’s keyboard, for a guest set to the US layout.',
-    ko: '미국 자판으로 설정된 게스트의 키보드로 텍스트를 입력합니다.',
+    en: 'Typed on the guest’s keyboard, for a guest set to the US layout. Keys stand in braces: {Enter}, {Ctrl+C}.',
+    ko: '미국 자판으로 설정된 게스트의 키보드로 입력합니다. 특수 키는 중괄호로 씁니다: {Enter}, {Ctrl+C}.',
   },
   'console.sendTextLabel': { en: 'Text', ko: '텍스트' },
   'console.sendTextUnknown': {
@@ -325,6 +331,22 @@ export const messages = {
   'console.waiting': { en: 'Waiting for the first picture…', ko: '첫 화면을 기다리는 중…' },
   'console.paused': { en: 'Paused', ko: '일시 정지됨' },
   'console.gone': { en: 'This machine is not there any more', ko: '이 가상 머신은 더 이상 없습니다' },
+
+  'console.pauseOrResume': { en: 'Pause or resume', ko: '일시 정지 또는 계속' },
+  'console.screenshotSaved': { en: 'Screenshot saved as {{file}}', ko: '스크린샷 저장: {{file}}' },
+  'console.locked': {
+    en: 'The guest has locked the drive and was asked to release it.',
+    ko: '게스트가 드라이브를 잠그고 있어 해제를 요청했습니다.',
+  },
+  'console.forceEject': { en: 'Eject anyway', ko: '강제로 꺼내기' },
+  'console.shortcutsBrowser': {
+    en: 'The browser keeps some keys for itself, such as Ctrl+W and Ctrl+T; in full screen the guest gets these too.',
+    ko: 'Ctrl+W, Ctrl+T 같은 일부 키는 브라우저가 사용합니다. 전체 화면에서는 이런 키도 게스트로 전달됩니다.',
+  },
+
+  'info.state': { en: 'State', ko: '상태' },
+  'info.started': { en: 'Started', ko: '시작한 시각' },
+  'info.screen': { en: 'Screen', ko: '화면' },
 
   'capture.title': { en: 'The guest gets mouse and keyboard', ko: '게스트가 마우스와 키보드를 사용합니다' },
   'capture.text': {

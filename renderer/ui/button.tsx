@@ -7,7 +7,7 @@ export interface ButtonProps extends ButtonHTMLAttributes<HTMLButtonElement> {
 }
 
 export function Button({ look = 'plain', icon, className, children, ...rest }: ButtonProps) {
-  const onlyIcon = children === undefined;
+  const onlyIcon = children === undefined && icon !== undefined;
   const classes = ['button', `button--${look}`, onlyIcon ? 'button--icon' : '', className ?? ''].filter(Boolean);
   return (
     <button type="button" {...rest} className={classes.join(' ')}>

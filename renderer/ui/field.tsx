@@ -117,7 +117,7 @@ interface ChoicesProps<V extends string> {
 export function Choices<V extends string>({ label, labelHidden, choices, value, onChange }: ChoicesProps<V>) {
   const name = useId();
   return (
-    <fieldset className="field" role="radiogroup" aria-labelledby={`${name}-label`}>
+    <div className="field" role="radiogroup" aria-labelledby={`${name}-label`}>
       <div id={`${name}-label`} className={labelHidden === true ? 'visually-hidden' : 'field__label'}>
         {label}
       </div>
@@ -144,7 +144,7 @@ export function Choices<V extends string>({ label, labelHidden, choices, value, 
           </div>
         ))}
       </div>
-    </fieldset>
+    </div>
   );
 }
 

@@ -24,6 +24,7 @@ function ToastList() {
       <div className="toast__body">
         <Toast.Title className="toast__title" />
         <Toast.Description className="muted" />
+        {toast.actionProps !== undefined && <Toast.Action render={<Button className="toast__action" />} />}
       </div>
       <Toast.Close
         aria-label={text('common.dismiss')}

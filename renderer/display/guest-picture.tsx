@@ -1,0 +1,113 @@
+import { type ReactNode, useEffect, useRef, useState } from 'react';
+import { useLodge } from '../api/lodge-context.ts';
+import { type ScaleMode, type Size, scaled } from './scaling.ts';
+import { openScreen } from './screen.ts';
+
+interface GuestPictureProps {
+  readonly machine: string;
+  readonly mode: ScaleMode;
+  readonly framesPerSecond?: number;
+  /** Shown until the first picture is there. */
+  readonly placeholder: ReactNode;
+}
+
+/** The guest's screen, scaled into the element around it. Follows the guest when it changes its mode. */
+export function GuestPicture({ machine, mode, framesPerSecond, placeholder }: GuestPictureProps) {
+  const { api } = useLodge();
+  const holder = useRef<HTMLDivElement>(null);
+  const canvas = useRef<HTMLCanvasElement>(null);
+  const [guest, setGuest] = useState<Size>();
+  const view = useViewSize(holder);
+  const visible = usePageVisible();
+
+  useEffect(() => {
+    const place = holder.current;
+    if (place === null || !visible) {
+      return;
+    }
+    // A canvas can be given to a worker only once, so every subscription makes its own.
+    const element = document.createElement('canvas');
+    element.className = 'picture__canvas';
+    element.setAttribute('aria-hidden', 'true');
+    const screen = openScreen(element, {
+      drawn(sequence, width, height) {
+        subscription.ack(sequence);
+        if (canvas.current !== element && width > 0 && height > 0) {
+          canvas.current?.remove();
+          canvas.current = element;
+          place.append(element);
+        }
+        setGuest((known) => (known?.width === width && known.height === height ? known : { width, height }));
+      },
+      failed: (message) => console.error(message),
+    });
+    const rate = framesPerSecond === undefined ? {} : { framesPerSecond };
+    const subscription = api.subscribe(
+      'console.frames',
+      { machine, ...rate },
+      { item: (packet) => screen.push(packet) },
+    );
+    return () => {
+      subscription.dispose();
+      screen.dispose();
+    };
+  }, [api, machine, framesPerSecond, visible]);
+
+  useEffect(() => {
+    const element = canvas.current;
+    if (element === null || guest === undefined || guest.width === 0 || guest.height === 0) {
+      return;
+    }
+    const size = scaled(mode, guest, view, view.devicePixelRatio);
+    element.style.width = `${size.width}px`;
+    element.style.height = `${size.height}px`;
+    element.style.imageRendering = size.sharp ? 'pixelated' : 'auto';
+  }, [mode, guest, view]);
+
+  const waiting = guest === undefined || guest.width === 0;
+  return (
+    <div ref={holder} className={`picture picture--${mode}`}>
+      {waiting && <div className="picture__placeholder">{placeholder}</div>}
+    </div>
+  );
+}
+
+interface View extends Size {
+  readonly devicePixelRatio: number;
+}
+
+function useViewSize(holder: React.RefObject<HTMLElement | null>): View {
+  const [view, setView] = useState<View>({ width: 1, height: 1, devicePixelRatio: 1 });
+  useEffect(() => {
+    const place = holder.current;
+    if (place === null) {
+      return;
+    }
+    const measure = () =>
+      setView({
+        width: place.clientWidth,
+        height: place.clientHeight,
+        devicePixelRatio: window.devicePixelRatio,
+      });
+    measure();
+    const observer = new ResizeObserver(measure);
+    observer.observe(place);
+    // A window moved to another display changes its ratio with a resize event.
+    window.addEventListener('resize', measure);
+    return () => {
+      observer.disconnect();
+      window.removeEventListener('resize', measure);
+    };
+  }, [holder]);
+  return view;
+}
+
+function usePageVisible(): boolean {
+  const [visible, setVisible] = useState(document.visibilityState !== 'hidden');
+  useEffect(() => {
+    const update = () => setVisible(document.visibilityState !== 'hidden');
+    document.addEventListener('visibilitychange', update);
+    return () => document.removeEventListener('visibilitychange', update);
+  }, []);
+  return visible;
+}

@@ -1,0 +1,85 @@
+import { useMemo } from 'react';
+import type { Drive } from '../../../main/contract/console.ts';
+import type { Machine } from '../../../main/contract/machines.ts';
+import { showError, useLodge, useShell } from '../../api/lodge-context.ts';
+import { useText } from '../../i18n/i18n.ts';
+import { toasts } from '../../ui/toast-manager.ts';
+
+/** What can be done to the guest from its window; failures are shown. */
+export interface ConsoleCommands {
+  sendKeys(...codes: readonly string[]): void;
+  screenshot(): void;
+  eject(drive: Drive): void;
+  toggleFullScreen(): void;
+}
+
+interface KeyboardLock {
+  lock?(): Promise<void>;
+  unlock?(): void;
+}
+
+/** In full screen the browser can leave even its own shortcuts to the guest. */
+function keyboardLock(): KeyboardLock | undefined {
+  return (navigator as Navigator & { readonly keyboard?: KeyboardLock }).keyboard;
+}
+
+function pngBlob(base64: string): Blob {
+  return new Blob([Uint8Array.from(atob(base64), (character) => character.charCodeAt(0))], { type: 'image/png' });
+}
+
+export function useConsoleCommands({ id, name }: Pick<Machine, 'id' | 'name'>): ConsoleCommands {
+  const { api } = useLodge();
+  const shell = useShell();
+  const text = useText();
+  return useMemo(
+    () => ({
+      sendKeys(...codes) {
+        api.call('console.sendKeys', { machine: id, codes: [...codes] }).catch(showError);
+      },
+      async screenshot() {
+        try {
+          const { png } = await api.call('console.screenshot', { machine: id });
+          const time = new Date().toISOString().slice(0, 19).replace('T', ' ').replaceAll(':', '-');
+          const file = `${name} ${time}.png`;
+          shell.saveFile(file, pngBlob(png));
+          toasts.add({ title: text('console.screenshotSaved', { file }) });
+        } catch (error) {
+          showError(error);
+        }
+      },
+      async eject(drive) {
+        try {
+          const { ejected } = await api.call('console.ejectMedium', { machine: id, drive });
+          if (!ejected) {
+            toasts.add({
+              title: text('console.locked'),
+              actionProps: {
+                children: text('console.forceEject'),
+                onClick: () =>
+                  void api.call('console.ejectMedium', { machine: id, drive, force: true }).catch(showError),
+              },
+              timeout: 15_000,
+            });
+          }
+        } catch (error) {
+          showError(error);
+        }
+      },
+      async toggleFullScreen() {
+        try {
+          if (document.fullscreenElement === null) {
+            // The whole page, not the console alone: menus and dialogs stand beside it.
+            await document.documentElement.requestFullscreen();
+            await keyboardLock()?.lock?.();
+          } else {
+            keyboardLock()?.unlock?.();
+            await document.exitFullscreen();
+          }
+        } catch (error) {
+          showError(error);
+        }
+      },
+    }),
+    [api, id, name, shell, text],
+  );
+}

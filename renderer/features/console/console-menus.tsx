@@ -1,0 +1,224 @@
+import { Menubar } from '@base-ui/react/menubar';
+import {
+  Camera,
+  CircleHelp,
+  CirclePlay,
+  Disc3,
+  DoorOpen,
+  Eject,
+  Expand,
+  Info,
+  Keyboard,
+  Mouse,
+  Pause,
+  Power,
+  RotateCcw,
+  Save,
+  TextCursorInput,
+  Zap,
+} from 'lucide-react';
+import type { ReactElement } from 'react';
+import type { ConsoleStatus, Drive } from '../../../main/contract/console.ts';
+import type { Machine } from '../../../main/contract/machines.ts';
+import { useChangeSettings, useLodge } from '../../api/lodge-context.ts';
+import { SCALE_MODES } from '../../display/scaling.ts';
+import { useText } from '../../i18n/i18n.ts';
+import { Menu, MenuItem, MenuRadio, MenuSeparator } from '../../ui/menu.tsx';
+import type { ConsoleCommands } from './console-commands.ts';
+import { type HostCommand, shortcutLabel } from './shortcuts.ts';
+
+interface ConsoleMenusProps {
+  readonly machine: Machine;
+  readonly status: ConsoleStatus | undefined;
+  readonly fullScreen: boolean;
+  readonly mouseCaptured: boolean;
+  readonly commands: ConsoleCommands;
+  readonly onCommand: (command: HostCommand) => void;
+  readonly onSendText: () => void;
+  readonly onCaptureMouse: () => void;
+  readonly onPowerOff: () => void;
+  readonly onStart: () => void;
+  readonly onInsert: (drive: Drive) => void;
+  readonly onShortcuts: () => void;
+  readonly onAbout: () => void;
+}
+
+/** Keys that hosts and browsers tend to keep for themselves. */
+const SPECIAL_KEYS: readonly (readonly [label: string, codes: readonly string[]])[] = [
+  ['Esc', ['Escape']],
+  ['Print Screen', ['PrintScreen']],
+  ['Pause', ['Pause']],
+  ['Alt+Tab', ['AltLeft', 'Tab']],
+  ['Alt+F4', ['AltLeft', 'F4']],
+  ['Ctrl+Alt+F1', ['ControlLeft', 'AltLeft', 'F1']],
+  ['Ctrl+Alt+F2', ['ControlLeft', 'AltLeft', 'F2']],
+];
+
+/** The menus of a machine's window. */
+export function ConsoleMenus(props: ConsoleMenusProps) {
+  const { machine, status, commands, onCommand, fullScreen } = props;
+  const { settings } = useLodge();
+  const change = useChangeSettings();
+  const text = useText();
+  const { state } = machine;
+  const running = state === 'running';
+  const paused = state === 'paused';
+  const on = running || paused;
+  const off = state === 'powered-off' || state === 'aborted';
+  const medium = status?.media;
+  return (
+    <Menubar className="menubar" aria-label={text('console.menus')} modal={false}>
+      <Menu trigger={trigger(text('console.menu.machine'))}>
+        {off ? (
+          <MenuItem icon={<CirclePlay size={16} />} onSelect={props.onStart}>
+            {text('manager.start')}
+          </MenuItem>
+        ) : (
+          <MenuItem
+            icon={paused ? <CirclePlay size={16} /> : <Pause size={16} />}
+            shortcut={shortcutLabel('pause')}
+            disabled={!on}
+            onSelect={() => onCommand('pause')}
+          >
+            {text(paused ? 'manager.resume' : 'manager.pause')}
+          </MenuItem>
+        )}
+        <MenuItem
+          icon={<RotateCcw size={16} />}
+          shortcut={shortcutLabel('reset')}
+          disabled={!on}
+          onSelect={() => onCommand('reset')}
+        >
+          {text('manager.reset')}
+        </MenuItem>
+        <MenuItem
+          icon={<Power size={16} />}
+          shortcut={shortcutLabel('shutdown')}
+          disabled={!running}
+          onSelect={() => onCommand('shutdown')}
+        >
+          {text('manager.shutdown')}
+        </MenuItem>
+        <MenuItem icon={<Zap size={16} />} disabled={off || state === 'stopping'} onSelect={props.onPowerOff}>
+          {text('manager.powerOff')}
+        </MenuItem>
+        <MenuSeparator />
+        <MenuItem
+          icon={<Camera size={16} />}
+          shortcut={shortcutLabel('screenshot')}
+          disabled={!on}
+          onSelect={() => onCommand('screenshot')}
+        >
+          {text('console.screenshot')}
+        </MenuItem>
+        <MenuItem
+          icon={<Info size={16} />}
+          shortcut={shortcutLabel('information')}
+          onSelect={() => onCommand('information')}
+        >
+          {text('console.information')}
+        </MenuItem>
+        <MenuSeparator />
+        <MenuItem icon={<DoorOpen size={16} />} shortcut={shortcutLabel('close')} onSelect={() => onCommand('close')}>
+          {text('console.close')}
+        </MenuItem>
+      </Menu>
+      <Menu trigger={trigger(text('console.menu.view'))}>
+        <MenuItem
+          icon={<Expand size={16} />}
+          shortcut={shortcutLabel('full-screen')}
+          onSelect={() => onCommand('full-screen')}
+        >
+          {text(fullScreen ? 'console.leaveFullScreen' : 'console.fullScreen')}
+        </MenuItem>
+        <MenuSeparator />
+        <MenuRadio
+          label={text('console.scale')}
+          value={settings.scaling}
+          onChange={(scaling) => change({ scaling })}
+          choices={SCALE_MODES.map((value) => ({
+            value,
+            label: text(`console.scale.${value}`),
+            ...(value === 'actual' ? {} : { shortcut: shortcutLabel(`scale-${value}`) }),
+          }))}
+        />
+      </Menu>
+      <Menu trigger={trigger(text('console.menu.input'))}>
+        <MenuItem
+          icon={<Keyboard size={16} />}
+          shortcut={shortcutLabel('ctrl-alt-delete')}
+          disabled={!running}
+          onSelect={() => onCommand('ctrl-alt-delete')}
+        >
+          {text('console.ctrlAltDel')}
+        </MenuItem>
+        <MenuItem
+          shortcut={shortcutLabel('ctrl-alt-backspace')}
+          disabled={!running}
+          onSelect={() => onCommand('ctrl-alt-backspace')}
+        >
+          {text('console.ctrlAltBackspace')}
+        </MenuItem>
+        {SPECIAL_KEYS.map(([label, codes]) => (
+          <MenuItem key={label} disabled={!running} onSelect={() => commands.sendKeys(...codes)}>
+            {text('console.sendKey', { key: label })}
+          </MenuItem>
+        ))}
+        <MenuSeparator />
+        <MenuItem icon={<TextCursorInput size={16} />} disabled={!running} onSelect={props.onSendText}>
+          {text('console.sendText')}
+        </MenuItem>
+        <MenuItem
+          icon={<Mouse size={16} />}
+          disabled={!running || status?.mouse === 'absolute'}
+          onSelect={props.onCaptureMouse}
+        >
+          {text('console.captureMouse')}
+        </MenuItem>
+      </Menu>
+      <Menu trigger={trigger(text('console.menu.devices'))}>
+        <MenuItem
+          icon={<Disc3 size={16} />}
+          disabled={machine.settings?.cdrom == null}
+          onSelect={() => props.onInsert('cdrom')}
+        >
+          {text('console.insertCd')}
+        </MenuItem>
+        <MenuItem icon={<Eject size={16} />} disabled={medium?.cdrom == null} onSelect={() => commands.eject('cdrom')}>
+          {text('console.ejectCd')}
+        </MenuItem>
+        <MenuSeparator />
+        <MenuItem
+          icon={<Save size={16} />}
+          disabled={machine.settings?.floppy == null}
+          onSelect={() => props.onInsert('floppy')}
+        >
+          {text('console.insertFloppy')}
+        </MenuItem>
+        <MenuItem
+          icon={<Eject size={16} />}
+          disabled={medium?.floppy == null}
+          onSelect={() => commands.eject('floppy')}
+        >
+          {text('console.ejectFloppy')}
+        </MenuItem>
+      </Menu>
+      <Menu trigger={trigger(text('console.menu.help'))}>
+        <MenuItem icon={<Keyboard size={16} />} onSelect={props.onShortcuts}>
+          {text('console.shortcuts')}
+        </MenuItem>
+        <MenuItem icon={<CircleHelp size={16} />} onSelect={props.onAbout}>
+          {text('console.about')}
+        </MenuItem>
+      </Menu>
+    </Menubar>
+  );
+}
+
+function trigger(label: string): ReactElement {
+  return (
+    <button type="button" className="menubar__item">
+      {label}
+    </button>
+  );
+}

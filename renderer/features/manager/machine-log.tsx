@@ -1,0 +1,42 @@
+import { useEffect, useState } from 'react';
+import type { CallResult } from '../../../main/contract/api.ts';
+import type { Machine } from '../../../main/contract/machines.ts';
+import { errorData, useLodge } from '../../api/lodge-context.ts';
+import { useText } from '../../i18n/i18n.ts';
+
+/** The end of a machine's log. */
+export function MachineLog({ machine }: { machine: Machine }) {
+  const { api } = useLodge();
+  const text = useText();
+  const [log, setLog] = useState<CallResult<'machines.log'>>();
+  const [problem, setProblem] = useState<string>();
+  const { id, state } = machine;
+
+  // biome-ignore lint/correctness/useExhaustiveDependencies: another run writes another log
+  useEffect(() => {
+    let current = true;
+    api.call('machines.log', { id, maxBytes: 20_000 }).then(
+      (found) => current && setLog(found),
+      (error: unknown) => current && setProblem(errorData(error).message),
+    );
+    return () => {
+      current = false;
+    };
+  }, [api, id, state]);
+
+  if (problem !== undefined) {
+    return <p className="muted">{problem}</p>;
+  }
+  if (log === undefined) {
+    return null;
+  }
+  return (
+    <div className="log">
+      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable by keyboard */}
+      <pre className="log__text" role="log" aria-label={text('manager.logOf', { name: machine.name })} tabIndex={0}>
+        {log.text === '' ? text('manager.logEmpty') : log.text}
+      </pre>
+      {log.path !== null && <p className="field__hint">{text('manager.logFile', { path: log.path })}</p>}
+    </div>
+  );
+}
