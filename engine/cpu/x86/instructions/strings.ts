@@ -19,8 +19,15 @@ const RAX = 0;
 const RCX = 1;
 const RSI = 6;
 const RDI = 7;
-/** Elements done before events are looked at: bounds the interrupt latency of a long REP. */
-const CHUNK = 4096;
+/**
+ * Elements done for one instruction's worth of time, before events are looked at: bounds how long a REP holds the
+ * machine. A page moved at once counts as PAGE_COST of them.
+ */
+const CHUNK = 64;
+const PAGE_COST = 32;
+
+/** Does many of `count` elements at once where it can, and takes from the budget for it. */
+type Fast = (count: I64, budget: Local<'i32'>) => void;
 
 /** +size or −size by DF. */
 function step(b: InstructionBuilder): I64 {
@@ -36,7 +43,7 @@ function advance(b: InstructionBuilder, register: number, by: I64): void {
  * Runs `element` once, or RCX times under a repeat prefix. Registers are written after every element, so that a fault
  * in one leaves the state from which the instruction can be restarted. `fast` may do many elements at once.
  */
-function repeated(b: InstructionBuilder, element: () => void, fast?: (count: I64) => void): void {
+function repeated(b: InstructionBuilder, element: () => void, fast?: Fast): void {
   if (b.repeat === 'none') {
     element();
     return;
@@ -47,13 +54,13 @@ function repeated(b: InstructionBuilder, element: () => void, fast?: (count: I64
     b.f.block((done) => {
       b.f.loop((again) => {
         if (fast !== undefined) {
-          fast(b.addressRegister(RCX));
+          fast(b.addressRegister(RCX), budget);
           b.f.brIf(done, op('i64.eqz', b.addressRegister(RCX)));
         }
         element();
         countDown(b, done);
         b.f.set(budget, op('i32.sub', get(budget), i32(1)));
-        b.f.brIf(again, op('i32.and', op('i32.ne', get(budget), i32(0)), undisturbed(b)));
+        b.f.brIf(again, op('i32.and', op('i32.gt_s', get(budget), i32(0)), undisturbed(b)));
         b.again();
       });
     });
@@ -107,7 +114,7 @@ function compared(b: InstructionBuilder, operands: () => readonly [Integer, Inte
         countDown(b, done);
         b.f.brIf(done, b.cmp(b.repeat === 'rep' ? 'ne' : 'eq', get(left) as Integer, get(right) as Integer));
         b.f.set(budget, op('i32.sub', get(budget), i32(1)));
-        b.f.brIf(again, op('i32.and', op('i32.ne', get(budget), i32(0)), undisturbed(b)));
+        b.f.brIf(again, op('i32.and', op('i32.gt_s', get(budget), i32(0)), undisturbed(b)));
         b.again();
       });
     });
@@ -134,7 +141,8 @@ function forward(b: InstructionBuilder): I32 {
 }
 
 /** After `bytes` were done forwards: counts and moves the registers. */
-function account(b: InstructionBuilder, bytes: I64, registers: readonly number[]): void {
+function account(b: InstructionBuilder, bytes: I64, registers: readonly number[], budget: Local<'i32'>): void {
+  b.f.set(budget, op('i32.sub', get(budget), i32(PAGE_COST - 1)));
   const shift = b.size === 8 ? 3 : b.size >> 1;
   b.setAddressRegister(RCX, b.keep(op('i64.sub', b.addressRegister(RCX), op('i64.shr_u', bytes, i64(shift)))));
   for (const register of registers) {
@@ -143,11 +151,11 @@ function account(b: InstructionBuilder, bytes: I64, registers: readonly number[]
 }
 
 /** Copies up to the nearer page end with one bulk copy, when both pages are in the TLB and do not overlap upwards. */
-function fastMove(b: InstructionBuilder): ((count: I64) => void) | undefined {
+function fastMove(b: InstructionBuilder): Fast | undefined {
   if (b.addressForm === 'segmented') {
     return undefined;
   }
-  return (count) => {
+  return (count, budget) => {
     b.f.if(op('i32.and', forward(b), op('i64.gt_u', count, i64(4))), () => {
       const from = b.addressRegister(RSI);
       const to = b.addressRegister(RDI);
@@ -171,7 +179,7 @@ function fastMove(b: InstructionBuilder): ((count: I64) => void) | undefined {
         const length = b.keep(op('i32.wrap_i64', bytes));
         b.f.if(op('i32.ge_u', op('i32.sub', hostTo, hostFrom), length), () => {
           b.f.copy(hostTo, hostFrom, length);
-          account(b, bytes, [RSI, RDI]);
+          account(b, bytes, [RSI, RDI], budget);
         });
       });
     });
@@ -179,11 +187,11 @@ function fastMove(b: InstructionBuilder): ((count: I64) => void) | undefined {
 }
 
 /** Fills up to the page end when all bytes of the value are the same. */
-function fastStore(b: InstructionBuilder): ((count: I64) => void) | undefined {
+function fastStore(b: InstructionBuilder): Fast | undefined {
   if (b.addressForm === 'segmented') {
     return undefined;
   }
-  return (count) => {
+  return (count, budget) => {
     const value = b.gpr(RAX);
     const byte = b.keep(b.gpr(RAX, 1)) as I32;
     const repeatedByte: Integer =
@@ -207,7 +215,7 @@ function fastStore(b: InstructionBuilder): ((count: I64) => void) | undefined {
       const target = b.tlbEntry(to);
       b.f.if(op('i32.and', b.tlbHit(target, to, 1, 8), op('i64.ne', bytes, i64(0))), () => {
         b.f.fill(b.hostAddress(target, to), byte, op('i32.wrap_i64', bytes));
-        account(b, bytes, [RDI]);
+        account(b, bytes, [RDI], budget);
       });
     });
   };
