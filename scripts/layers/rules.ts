@@ -155,6 +155,14 @@ export const layers: readonly Layer[] = [
     packages: ['zod'],
   },
   {
+    // The built-in guest is assembled from its sources where the app was not built.
+    of: ['main/services/demo-guest.ts'],
+    may: ['assets/'],
+    ownDepth: 2,
+    node: 'all',
+    packages: [],
+  },
+  {
     of: ['main/'],
     may: ['main/', 'engine/process/', 'engine/config/'],
     ownDepth: 2,

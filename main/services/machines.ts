@@ -1,0 +1,286 @@
+import { existsSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Disposable } from '../../engine/base/disposable.ts';
+import { Emitter } from '../../engine/base/event.ts';
+import { validateMachineConfig } from '../../engine/config/validate-machine-config.ts';
+import type { CallInput } from '../contract/api.ts';
+import { ApiError } from '../contract/errors.ts';
+import type { Machine, MachineSettings, MachinesChange } from '../contract/machines.ts';
+import type { ProcessHost } from '../vms/process-host.ts';
+import { createRawDisk } from './disk-images.ts';
+import { fieldError, reasonOf } from './failures.ts';
+import { DEMO_GUEST_SYSTEM, guestSystems } from './guest-systems.ts';
+import { hostPath } from './host-paths.ts';
+import { MACHINE_FILE, readMachineFile, writeMachineFile } from './machine-file.ts';
+import { deleteFiles, type MachineFiles, machineFiles, makeMachineFolder } from './machine-folder.ts';
+import { ManagedMachine, vmConfig } from './managed-machine.ts';
+import { inspectMedium } from './media-inspector.ts';
+import type { Registry } from './registry.ts';
+
+const DEMO_NAME = 'Tour';
+const CDROM_PORT = 2;
+
+/** All machines of a data folder. Only its owner makes one of these. */
+export class Machines implements Disposable {
+  readonly #registry: Registry;
+  readonly #host: ProcessHost;
+  readonly #demoImage: () => Promise<Uint8Array>;
+  readonly #machines = new Map<string, { machine: ManagedMachine; listening: Disposable }>();
+  readonly #onChange = new Emitter<MachinesChange>();
+  readonly onChange = this.#onChange.event;
+
+  constructor(registry: Registry, host: ProcessHost, demoImage: () => Promise<Uint8Array>) {
+    this.#registry = registry;
+    this.#host = host;
+    this.#demoImage = demoImage;
+    this.#adopt();
+  }
+
+  /** Takes in what the registry knows and this does not. */
+  #adopt(): void {
+    for (const { id, folder } of this.#registry.entries) {
+      if (!this.#machines.has(id)) {
+        const machine = new ManagedMachine(id, folder, this.#host);
+        const listening = machine.onChange(() => this.#onChange.fire({ kind: 'changed', machine: machine.describe() }));
+        this.#machines.set(id, { machine, listening });
+        this.#onChange.fire({ kind: 'changed', machine: machine.describe() });
+      }
+    }
+  }
+
+  get all(): readonly ManagedMachine[] {
+    return [...this.#machines.values()].map(({ machine }) => machine);
+  }
+
+  /** Throws ApiError `not-found`. */
+  get(id: string): ManagedMachine {
+    const entry = this.#machines.get(id);
+    if (entry === undefined) {
+      throw new ApiError({ code: 'not-found', message: `there is no machine ${id}`, remedy: 'look at the list again' });
+    }
+    return entry.machine;
+  }
+
+  /** What stands in the files now: machines that were put into the folder, descriptions that were repaired. */
+  refresh(): void {
+    this.#registry.discover();
+    this.#adopt();
+    for (const machine of this.all) {
+      machine.reload();
+    }
+  }
+
+  list(): Machine[] {
+    this.refresh();
+    return this.all.map((machine) => machine.describe());
+  }
+
+  create(input: CallInput<'machines.create'>): Machine {
+    if (!guestSystems.some(({ id }) => id === input.guestSystem)) {
+      throw fieldError('guestSystem', 'unknown-guest-system', `${input.guestSystem}: is not a known guest system`);
+    }
+    this.#checkName(input.name);
+    const parent = input.folder === undefined ? this.#registry.machinesFolder : hostPath('folder', input.folder);
+    const { installMedia } = input;
+    let media: { path: string; kind: 'cdrom' | 'disk' | 'floppy' } | undefined;
+    if (installMedia !== undefined) {
+      const path = hostPath('installMedia.path', installMedia.path);
+      this.#inspect(path, 'installMedia.path');
+      media = { path, kind: installMedia.kind };
+    }
+    const { hardDisk } = input;
+    let existing: string | undefined;
+    if (hardDisk.kind === 'existing') {
+      existing = hostPath('hardDisk.path', hardDisk.path);
+      this.#inspect(existing, 'hardDisk.path');
+    }
+    return this.#make(parent, input.name, (folder) => {
+      const disks: MachineSettings['disks'] = [];
+      const addDisk = (path: string, readOnly: boolean) => {
+        disks.push({ path, bus: 'ide', port: disks.length, readOnly });
+      };
+      if (media?.kind === 'disk') {
+        addDisk(media.path, false);
+      }
+      if (hardDisk.kind === 'new') {
+        const path = join(folder, 'disk.img');
+        createRawDisk(path, hardDisk.sizeGigabytes, 'hardDisk.sizeGigabytes');
+        addDisk(path, false);
+      } else if (existing !== undefined) {
+        addDisk(existing, hardDisk.kind === 'existing' && hardDisk.readOnly);
+      }
+      return {
+        name: input.name,
+        guestSystem: input.guestSystem,
+        memoryMegabytes: input.memoryMegabytes,
+        processors: input.processors,
+        firmware: input.firmware,
+        accelerator: input.accelerator,
+        bootOrder: ['floppy', 'cdrom', 'disk'],
+        disks,
+        cdrom: { path: media?.kind === 'cdrom' ? media.path : null, port: CDROM_PORT },
+        floppy: { path: media?.kind === 'floppy' ? media.path : null, readOnly: media?.kind === 'floppy' },
+      };
+    });
+  }
+
+  async createDemo(): Promise<Machine> {
+    const image = await this.#demoImage();
+    let name = DEMO_NAME;
+    for (let number = 2; this.all.some((machine) => machine.name === name); number++) {
+      name = `${DEMO_NAME} ${number}`;
+    }
+    return this.#make(this.#registry.machinesFolder, name, (folder) => {
+      const path = join(folder, 'tour.img');
+      try {
+        writeFileSync(path, image, { flag: 'wx', mode: 0o600 });
+      } catch (error) {
+        throw new ApiError({ code: 'write-failed', message: `${path}: cannot be written (${reasonOf(error)})` });
+      }
+      return {
+        name,
+        guestSystem: DEMO_GUEST_SYSTEM,
+        memoryMegabytes: 64,
+        processors: 2,
+        firmware: 'bios',
+        accelerator: 'auto',
+        bootOrder: ['floppy', 'cdrom', 'disk'],
+        disks: [{ path, bus: 'ide', port: 0, readOnly: false }],
+        cdrom: { path: null, port: CDROM_PORT },
+        floppy: { path: null, readOnly: false },
+      };
+    });
+  }
+
+  #checkName(name: string, except?: ManagedMachine): void {
+    if (this.all.some((machine) => machine !== except && machine.name === name)) {
+      throw fieldError('name', 'name-taken', `${name}: a machine has this name already`, 'choose another name');
+    }
+  }
+
+  #inspect(path: string, field: string): void {
+    try {
+      inspectMedium(path);
+    } catch (error) {
+      throw error instanceof ApiError ? new ApiError({ ...error.toData(), details: { field } }) : error;
+    }
+  }
+
+  /** Makes a machine in a folder of its own; when that fails nothing of it is left. */
+  #make(parent: string, name: string, build: (folder: string) => MachineSettings): Machine {
+    const folder = makeMachineFolder(parent, name, 'folder');
+    let settings: MachineSettings | undefined;
+    try {
+      settings = build(folder);
+      validateMachineConfig(vmConfig(settings));
+      writeMachineFile(folder, { settings, createdAt: new Date().toISOString(), raw: {} });
+      return this.#register(folder);
+    } catch (error) {
+      // The folder is new, so everything in it was made here.
+      deleteFiles(
+        folder,
+        [MACHINE_FILE, 'disk.img', 'tour.img'].map((file) => ({ path: join(folder, file) })),
+      );
+      throw error;
+    }
+  }
+
+  #register(folder: string): Machine {
+    const { id } = this.#registry.add(folder);
+    this.#adopt();
+    return this.get(id).describe();
+  }
+
+  /** Puts an existing machine on the list. */
+  add(folder: string): Machine {
+    const path = hostPath('folder', folder);
+    if (!existsSync(join(path, MACHINE_FILE))) {
+      throw fieldError('folder', 'no-machine', `${path}: holds no machine`, `choose a folder with a ${MACHINE_FILE}`);
+    }
+    readMachineFile(path);
+    return this.#register(path);
+  }
+
+  update({ id, changes }: CallInput<'machines.update'>): Machine {
+    const machine = this.get(id);
+    const given = Object.fromEntries(Object.entries(changes).filter(([, value]) => value !== undefined));
+    const onlyName = Object.keys(given).every((key) => key === 'name');
+    if (machine.isRunning && !onlyName) {
+      throw new ApiError({
+        code: 'wrong-state',
+        message: `${machine.name}: its settings cannot be changed while it runs`,
+        remedy: 'switch it off first',
+      });
+    }
+    if (changes.name !== undefined) {
+      this.#checkName(changes.name, machine);
+    }
+    machine.store((settings) => {
+      const changed: MachineSettings = { ...settings, ...given };
+      const disks = changed.disks.map((disk, index) => ({ ...disk, path: hostPath(`disks.${index}.path`, disk.path) }));
+      const cdrom =
+        changed.cdrom === null || changed.cdrom.path === null
+          ? changed.cdrom
+          : { ...changed.cdrom, path: hostPath('cdrom.path', changed.cdrom.path) };
+      const floppy =
+        changed.floppy === null || changed.floppy.path === null
+          ? changed.floppy
+          : { ...changed.floppy, path: hostPath('floppy.path', changed.floppy.path) };
+      const complete = { ...changed, disks, cdrom, floppy };
+      validateMachineConfig(vmConfig(complete));
+      return complete;
+    });
+    return machine.describe();
+  }
+
+  files(id: string): MachineFiles & { folder: string } {
+    const machine = this.get(id);
+    const others = this.all.filter((other) => other !== machine);
+    const used = new Set(others.flatMap(({ settings }) => settings?.disks.map(({ path }) => path) ?? []));
+    // Without a readable description nobody knows which images are the machine's: only what is surely Lodge's goes.
+    return { folder: machine.folder, ...machineFiles(machine.folder, machine.settings, (path) => used.has(path)) };
+  }
+
+  remove(id: string, withFiles: boolean): { deleted: string[] } {
+    const machine = this.get(id);
+    if (machine.isRunning) {
+      throw new ApiError({
+        code: 'wrong-state',
+        message: `${machine.name}: it cannot be removed while it runs`,
+        remedy: 'switch it off first',
+      });
+    }
+    const deleted = withFiles ? this.files(id).deleted : [];
+    try {
+      if (withFiles) {
+        deleteFiles(machine.folder, deleted);
+      }
+    } catch (error) {
+      throw new ApiError(
+        { code: 'delete-failed', message: `${machine.folder}: not everything can be deleted (${reasonOf(error)})` },
+        { cause: error },
+      );
+    }
+    this.#registry.remove(id);
+    this.#machines.get(id)?.listening.dispose();
+    this.#machines.delete(id);
+    this.#onChange.fire({ kind: 'removed', id });
+    return { deleted: deleted.map(({ path }) => path) };
+  }
+
+  get anyRunning(): boolean {
+    return this.all.some(({ isRunning }) => isRunning);
+  }
+
+  /** Switches everything off. */
+  async stopAll(): Promise<void> {
+    await Promise.all(this.all.filter(({ isRunning }) => isRunning).map((machine) => machine.powerOff()));
+  }
+
+  dispose(): void {
+    for (const { listening } of this.#machines.values()) {
+      listening.dispose();
+    }
+    this.#onChange.dispose();
+  }
+}

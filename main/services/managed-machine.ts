@@ -1,0 +1,455 @@
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import type { Disposable } from '../../engine/base/disposable.ts';
+import { Emitter } from '../../engine/base/event.ts';
+import { validateMachineConfig } from '../../engine/config/validate-machine-config.ts';
+import { hostFiles } from '../../engine/process/host-files.ts';
+import type { CommandResult, MachineCommand, MachineStatus } from '../../engine/process/machine-messages.ts';
+import type { VmConfig } from '../../engine/process/vm-control.ts';
+import type { ConsoleStatus, Drive } from '../contract/console.ts';
+import { ApiError, type ErrorData } from '../contract/errors.ts';
+import type { AcceleratorInUse, Machine, MachineSettings, MachineState } from '../contract/machines.ts';
+import type { ProcessHost } from '../vms/process-host.ts';
+import { Vm, type VmEnd } from '../vms/vm.ts';
+import { reasonOf, toErrorData } from './failures.ts';
+import { type MachineFile, readMachineFile, writeMachineFile } from './machine-file.ts';
+import { lastLogPath, newLogPath, OWNER_DIED, readRunRecord, writeRunRecord } from './machine-folder.ts';
+
+/** Serial output kept for whoever looks later. */
+const SERIAL_BACKLOG_BYTES = 64 << 10;
+
+/** The names of a machine's settings, for messages of the validation. */
+const SETTING_NAMES = {
+  accel: 'accelerator',
+  cpus: 'processors',
+  memory: 'memory',
+  bios: 'firmware',
+  kernel: 'kernel',
+  initrd: 'ramdisk',
+  append: 'command line',
+  boot: 'boot order',
+  disk: 'hard disk',
+  cdrom: 'CD-ROM drive',
+  floppy: 'floppy drive',
+  serial: 'serial port',
+  timeout: 'time limit',
+  screenshot: 'screenshot',
+  type: 'text',
+  name: 'name',
+};
+
+const NO_LIGHTS: MachineStatus = {
+  activity: { disk: 'none', cdrom: 'none', floppy: 'none', network: 'none' },
+  leds: { capsLock: false, numLock: false, scrollLock: false },
+  mouse: 'relative',
+  screen: { width: 0, height: 0 },
+};
+
+interface FrameViewer {
+  readonly framesPerSecond: number;
+  readonly compress: boolean;
+  frame(packet: Uint8Array<ArrayBuffer>): void;
+}
+
+export interface FrameSubscription extends Disposable {
+  ack(sequence: number): void;
+}
+
+/** One machine on the list: its settings, its state, and its process while it runs. */
+export class ManagedMachine {
+  readonly id: string;
+  readonly folder: string;
+  readonly #host: ProcessHost;
+  readonly #onChange = new Emitter<void>();
+  readonly #onStatus = new Emitter<void>();
+  readonly #onSerial = new Emitter<Uint8Array<ArrayBuffer>>();
+  /** State, settings or name are different. */
+  readonly onChange = this.#onChange.event;
+  /** What a console shows is different. */
+  readonly onStatus = this.#onStatus.event;
+  readonly onSerial = this.#onSerial.event;
+  readonly #viewers = new Map<number, FrameViewer>();
+  #nextViewer = 1;
+  #file: MachineFile | undefined;
+  #state: MachineState = 'powered-off';
+  #reason: ErrorData | null = null;
+  #vm: Vm | undefined;
+  #accelerator: AcceleratorInUse | null = null;
+  #startedAt: string | null = null;
+  #logPath: string | null = null;
+  #lights: MachineStatus = NO_LIGHTS;
+  #serial: Uint8Array<ArrayBuffer>[] = [];
+  #serialBytes = 0;
+  #whenEnded: (() => void)[] = [];
+
+  constructor(id: string, folder: string, host: ProcessHost) {
+    this.id = id;
+    this.folder = folder;
+    this.#host = host;
+    const run = readRunRecord(folder);
+    this.#logPath = run?.logPath ?? lastLogPath(folder) ?? null;
+    if (run !== undefined) {
+      this.#state = 'aborted';
+      this.#reason = run.reason ?? OWNER_DIED;
+    }
+    this.reload();
+  }
+
+  get state(): MachineState {
+    return this.#state;
+  }
+
+  get isRunning(): boolean {
+    return this.#vm !== undefined;
+  }
+
+  get settings(): MachineSettings | undefined {
+    return this.#file?.settings;
+  }
+
+  /** The process of the running machine. */
+  get pid(): number | undefined {
+    return this.#vm?.pid;
+  }
+
+  get name(): string {
+    return this.#file?.settings.name ?? this.id;
+  }
+
+  describe(): Machine {
+    return {
+      id: this.id,
+      name: this.name,
+      folder: this.folder,
+      state: this.#state,
+      reason: this.#reason,
+      settings: this.#file?.settings ?? null,
+      accelerator: this.#accelerator,
+      startedAt: this.#startedAt,
+      logPath: this.#logPath,
+    };
+  }
+
+  status(): ConsoleStatus {
+    const { activity, leds, mouse, screen } = this.#lights;
+    const settings = this.settings;
+    return {
+      state: this.#state,
+      activity,
+      media: { cdrom: settings?.cdrom?.path ?? null, floppy: settings?.floppy?.path ?? null },
+      accelerator: this.#accelerator,
+      leds,
+      mouse,
+      screen,
+    };
+  }
+
+  #changed(): void {
+    this.#onChange.fire();
+    this.#onStatus.fire();
+  }
+
+  /** Reads the description again, unless the machine runs. A description that cannot be used makes it inaccessible. */
+  reload(): void {
+    if (this.#vm !== undefined) {
+      return;
+    }
+    const before = JSON.stringify(this.describe());
+    try {
+      this.#file = readMachineFile(this.folder);
+      if (this.#state === 'inaccessible') {
+        const run = readRunRecord(this.folder);
+        this.#state = run === undefined ? 'powered-off' : 'aborted';
+        this.#reason = run === undefined ? null : (run.reason ?? OWNER_DIED);
+      }
+    } catch (error) {
+      this.#file = undefined;
+      this.#state = 'inaccessible';
+      this.#reason = toErrorData(error);
+    }
+    if (JSON.stringify(this.describe()) !== before) {
+      this.#changed();
+    }
+  }
+
+  /** The description, or the reason why there is none. */
+  #usable(): MachineFile {
+    if (this.#file === undefined) {
+      throw new ApiError(this.#reason ?? { code: 'inaccessible', message: `${this.id} cannot be used` });
+    }
+    return this.#file;
+  }
+
+  /** Stores settings. What stands in the file is read again first: a file that was damaged meanwhile is left alone. */
+  store(change: (settings: MachineSettings) => MachineSettings): void {
+    this.reload();
+    const file = this.#usable();
+    const changed = { ...file, settings: change(file.settings) };
+    // While it runs, `reload` does nothing, so the file is looked at here.
+    readMachineFile(this.folder);
+    writeMachineFile(this.folder, changed);
+    this.#file = changed;
+    this.#changed();
+  }
+
+  // Life cycle ------------------------------------------------------------------------------------------------------
+
+  async start(): Promise<void> {
+    if (this.#vm !== undefined) {
+      throw this.#wrongState('it is running already', 'look at its window');
+    }
+    this.reload();
+    const config = vmConfig(this.#usable().settings);
+    // What can be found wrong before is told without a run that fails.
+    validateMachineConfig({ ...config, serial: { kind: 'stdio' } }, { files: hostFiles, names: SETTING_NAMES });
+    const startedAt = new Date().toISOString();
+    let vm: Vm;
+    try {
+      const logPath = newLogPath(this.folder, startedAt);
+      vm = new Vm(
+        this.#host,
+        { config, logPath },
+        {
+          serial: (bytes) => this.#receiveSerial(bytes),
+          frame: (viewer, packet) => this.#viewers.get(viewer)?.frame(packet),
+          status: (status) => {
+            this.#lights = status;
+            this.#onStatus.fire();
+          },
+          ended: (end) => this.#ended(end),
+        },
+      );
+      this.#logPath = logPath;
+    } catch (error) {
+      throw new ApiError(
+        { code: 'start-failed', message: `${this.name}: its process cannot be started (${reasonOf(error)})` },
+        { cause: error },
+      );
+    }
+    this.#vm = vm;
+    this.#startedAt = startedAt;
+    this.#state = 'starting';
+    this.#reason = null;
+    this.#serial = [];
+    this.#serialBytes = 0;
+    writeRunRecord(this.folder, { startedAt, logPath: this.#logPath, reason: null });
+    this.#changed();
+    const accelerator = await vm.started;
+    if (this.#vm !== vm) {
+      return;
+    }
+    this.#accelerator = accelerator;
+    if (this.#state === 'starting') {
+      this.#state = 'running';
+    }
+    for (const [viewer, { framesPerSecond, compress }] of this.#viewers) {
+      vm.tell({ kind: 'attach', viewer, framesPerSecond, compress });
+    }
+    this.#changed();
+  }
+
+  #ended(end: VmEnd): void {
+    this.#vm = undefined;
+    this.#accelerator = null;
+    this.#startedAt = null;
+    this.#lights = NO_LIGHTS;
+    if (end.kind === 'failed') {
+      this.#state = 'aborted';
+      this.#reason = toErrorData(end.error);
+      writeRunRecord(this.folder, {
+        startedAt: new Date().toISOString(),
+        logPath: this.#logPath ?? '',
+        reason: this.#reason,
+      });
+    } else {
+      this.#state = 'powered-off';
+      this.#reason = null;
+      writeRunRecord(this.folder, undefined);
+    }
+    this.#changed();
+    for (const told of this.#whenEnded.splice(0)) {
+      told();
+    }
+  }
+
+  /** Pulls the plug; settles when the process is gone. */
+  async powerOff(): Promise<void> {
+    const vm = this.#running();
+    this.#state = 'stopping';
+    const ended = new Promise<void>((resolve) => this.#whenEnded.push(resolve));
+    vm.stop();
+    this.#changed();
+    await ended;
+  }
+
+  shutdown(): void {
+    const vm = this.#running();
+    if (this.#state === 'paused') {
+      throw this.#wrongState('it is paused', 'resume it first: a paused guest does not see the power button');
+    }
+    vm.tell({ kind: 'power-button' });
+  }
+
+  async pause(): Promise<void> {
+    const vm = this.#running();
+    if (this.#state !== 'running') {
+      throw this.#wrongState(`it is ${this.#state}`, 'only a running machine can be paused');
+    }
+    await vm.perform({ kind: 'pause' });
+    this.#entered(vm, 'paused');
+  }
+
+  async resume(): Promise<void> {
+    const vm = this.#running();
+    if (this.#state !== 'paused') {
+      throw this.#wrongState(`it is ${this.#state}`, 'only a paused machine can be resumed');
+    }
+    await vm.perform({ kind: 'resume' });
+    this.#entered(vm, 'running');
+  }
+
+  #entered(vm: Vm, state: 'running' | 'paused'): void {
+    if (this.#vm === vm && this.#state !== 'stopping') {
+      this.#state = state;
+      this.#changed();
+    }
+  }
+
+  #running(): Vm {
+    if (this.#vm === undefined) {
+      throw this.#wrongState('it is not running', 'start it first');
+    }
+    return this.#vm;
+  }
+
+  #wrongState(what: string, remedy: string): ApiError {
+    return new ApiError({ code: 'wrong-state', message: `${this.name}: ${what}`, remedy });
+  }
+
+  // Console ---------------------------------------------------------------------------------------------------------
+
+  perform<C extends MachineCommand>(command: C): Promise<CommandResult<C['kind']>> {
+    return this.#running().perform(command);
+  }
+
+  tell(command: MachineCommand): void {
+    this.#running().tell(command);
+  }
+
+  /** Puts an image into a drive, now and for the next start. */
+  async insertMedium(drive: Drive, path: string, readOnly: boolean): Promise<void> {
+    const { settings } = this.#usable();
+    if (settings[drive] === null) {
+      throw new ApiError({
+        code: 'no-drive',
+        message: `${this.name}: the machine has no ${drive === 'cdrom' ? 'CD-ROM' : 'floppy'} drive`,
+        remedy: 'switch it off and add one in its settings',
+      });
+    }
+    if (this.#vm !== undefined) {
+      await this.#vm.perform({ kind: 'insert', drive, path, readOnly });
+    }
+    this.#storeMedium(drive, path, readOnly);
+  }
+
+  async ejectMedium(drive: Drive, force: boolean): Promise<boolean> {
+    if (this.#usable().settings[drive] === null) {
+      return true;
+    }
+    if (this.#vm !== undefined && !(await this.#vm.perform({ kind: 'eject', drive, force })).ejected) {
+      return false;
+    }
+    this.#storeMedium(drive, null, false);
+    return true;
+  }
+
+  #storeMedium(drive: Drive, path: string | null, readOnly: boolean): void {
+    this.store((settings) =>
+      drive === 'cdrom'
+        ? { ...settings, cdrom: settings.cdrom === null ? null : { ...settings.cdrom, path } }
+        : { ...settings, floppy: settings.floppy === null ? null : { path, readOnly } },
+    );
+  }
+
+  /** Watches the screen, over any number of runs. */
+  watch(viewer: FrameViewer): FrameSubscription {
+    const number = this.#nextViewer++;
+    this.#viewers.set(number, viewer);
+    const { framesPerSecond, compress } = viewer;
+    if (this.#state === 'running' || this.#state === 'paused') {
+      this.#vm?.tell({ kind: 'attach', viewer: number, framesPerSecond, compress });
+    }
+    return {
+      ack: (sequence) => this.#vm?.tell({ kind: 'ack', viewer: number, sequence }),
+      dispose: () => {
+        if (this.#viewers.delete(number)) {
+          this.#vm?.tell({ kind: 'detach', viewer: number });
+        }
+      },
+    };
+  }
+
+  #receiveSerial(bytes: Uint8Array<ArrayBuffer>): void {
+    this.#serial.push(bytes);
+    this.#serialBytes += bytes.length;
+    while (this.#serialBytes > SERIAL_BACKLOG_BYTES && this.#serial.length > 1) {
+      this.#serialBytes -= this.#serial.shift()?.length ?? 0;
+    }
+    this.#onSerial.fire(bytes);
+  }
+
+  /** The last of the serial output of this run. */
+  serialBacklog(): Uint8Array<ArrayBuffer> {
+    const joined = new Uint8Array(this.#serialBytes);
+    let at = 0;
+    for (const bytes of this.#serial) {
+      joined.set(bytes, at);
+      at += bytes.length;
+    }
+    return joined.slice(Math.max(0, joined.length - SERIAL_BACKLOG_BYTES));
+  }
+
+  log(maxBytes: number): { path: string | null; text: string; truncated: boolean } {
+    if (this.#logPath === null) {
+      return { path: null, text: '', truncated: false };
+    }
+    try {
+      const file = openSync(this.#logPath, 'r');
+      try {
+        const { size } = fstatSync(file);
+        const length = Math.min(size, maxBytes);
+        const bytes = new Uint8Array(length);
+        const read = readSync(file, bytes, 0, length, size - length);
+        return {
+          path: this.#logPath,
+          text: new TextDecoder().decode(bytes.subarray(0, read)),
+          truncated: length < size,
+        };
+      } finally {
+        closeSync(file);
+      }
+    } catch (error) {
+      throw new ApiError({
+        code: 'log-unreadable',
+        message: `${this.#logPath}: the log cannot be read (${reasonOf(error)})`,
+      });
+    }
+  }
+}
+
+/** The settings as the machine's process takes them. */
+export function vmConfig(settings: MachineSettings): VmConfig {
+  const { cdrom, floppy } = settings;
+  return {
+    name: settings.name,
+    accel: settings.accelerator,
+    cpus: settings.processors,
+    memoryMegabytes: settings.memoryMegabytes,
+    firmware: {},
+    boot: { order: settings.bootOrder },
+    disks: settings.disks,
+    ...(cdrom === null ? {} : { cdrom: { ...(cdrom.path === null ? {} : { path: cdrom.path }), port: cdrom.port } }),
+    ...(floppy === null
+      ? {}
+      : { floppy: { ...(floppy.path === null ? {} : { path: floppy.path }), readOnly: floppy.readOnly } }),
+  };
+}
