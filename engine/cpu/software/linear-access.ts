@@ -166,4 +166,24 @@ export class LinearAccess implements LinearMemory {
       at(this.#wrap(address + BigInt(length - 1)) & ~0xfffn);
     }
   }
+
+  /**
+   * Arena address of `length` bytes that lie in one page of plain memory, without decoded code when they are to be
+   * written; 0 when they do not. Throws GuestFault like any access.
+   */
+  plainHost(address: bigint, length: number, write: boolean): number {
+    const low = Number(address & 0xffffffffn) | 0;
+    if ((low & 0xfff) + length > 4096) {
+      return 0;
+    }
+    this.#size = length;
+    const host = this.#host(low, Number((address >> 32n) & 0xffffffffn) | 0, write, 'current');
+    if (host !== 0 && write && !this.#plain) {
+      const map = (CODE_MAP >> 2) + (this.#physical >>> 12) * 2;
+      if (this.#words[map] !== 0 || this.#words[map + 1] !== 0) {
+        return 0;
+      }
+    }
+    return host;
+  }
 }

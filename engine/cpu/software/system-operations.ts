@@ -11,7 +11,7 @@ import { UOP_A, UOP_EXTRA, UOP_IMMEDIATE, UOP_SEGMENT } from './micro-op.ts';
 import type { Variant } from './variants.ts';
 
 /** Elements that INS and OUTS move before interrupts are looked at. */
-const STRING_CHUNK = 256;
+const STRING_CHUNK = 1024;
 
 /** The processor as its operations see it. */
 export interface OperationHost {
@@ -152,6 +152,33 @@ export class Call {
     return (segment.base + offset) & 0xffffffffn;
   }
 
+  /** Base of a segment, as linear addresses are formed with it. */
+  segmentBase(index: number): bigint {
+    const long = (this.state.mode & L.MODE_CODE_MASK) === L.MODE_CODE64;
+    return long && index < L.SEG_FS ? 0n : (this.state.segments[index]?.base ?? 0n);
+  }
+
+  /** Moves elements between a port and the arena. */
+  transfer(input: boolean, port: number, size: AccessSize, at: number, elements: number): void {
+    const { bus } = this.host;
+    const view = this.#view;
+    for (let i = 0; i < elements; i++, at += size) {
+      if (input) {
+        const value = bus.readPort(port, size);
+        if (size === 1) {
+          view.setUint8(at, value);
+        } else if (size === 2) {
+          view.setUint16(at, value, true);
+        } else {
+          view.setUint32(at, value, true);
+        }
+      } else {
+        const value = size === 1 ? view.getUint8(at) : size === 2 ? view.getUint16(at, true) : view.getUint32(at, true);
+        bus.writePort(port, size, value);
+      }
+    }
+  }
+
   read(address: bigint, size: number): bigint {
     const { memory } = this;
     switch (size) {
@@ -195,6 +222,9 @@ function portString(call: Call, input: boolean): typeof AGAIN | undefined {
   const repeated = call.variant.repeat !== 'none';
   const by = state.i32(L.FLAGS_REST) & L.FLAG_DF ? -BigInt(size) : BigInt(size);
   const register = input ? 7 : 6;
+  if (repeated && by > 0n && portRun(call, input, size, port, mask, register)) {
+    return (state.gpr(1) & mask) === 0n ? undefined : AGAIN;
+  }
   for (let i = 0; i < STRING_CHUNK; i++) {
     const count = state.gpr(1) & mask;
     if (repeated && count === 0n) {
@@ -226,6 +256,41 @@ function portString(call: Call, input: boolean): typeof AGAIN | undefined {
     }
   }
   return AGAIN;
+}
+
+/**
+ * The usual case of REP INS and OUTS, a sector between a port and plain memory: all elements up to the end of the page
+ * or the chunk at once. Returns false, with nothing done, where it does not apply.
+ */
+function portRun(call: Call, input: boolean, size: AccessSize, port: number, mask: bigint, register: number): boolean {
+  const { state, memory } = call;
+  const offset = state.gpr(register) & mask;
+  const count = state.gpr(1) & mask;
+  const room = Math.floor(
+    (4096 - (Number(offset + (call.segmentBase(input ? L.SEG_ES : call.segment) & 0xfffn)) & 4095)) / size,
+  );
+  const elements = Math.min(STRING_CHUNK, room, count > 4096n ? 4096 : Number(count));
+  if (elements < 2 || offset + BigInt(elements * size) > mask) {
+    return false;
+  }
+  let at: number;
+  try {
+    const address = call.segmentAddress(input ? L.SEG_ES : call.segment, offset, elements * size, input);
+    at = memory.plainHost(address, elements * size, input);
+  } catch (fault) {
+    if (fault instanceof GuestFault) {
+      // The elements before the fault are due: one at a time.
+      return false;
+    }
+    throw fault;
+  }
+  if (at === 0) {
+    return false;
+  }
+  call.transfer(input, port, size, at, elements);
+  call.setAddressRegister(register, offset + BigInt(elements * size));
+  call.setAddressRegister(1, count - BigInt(elements));
+  return true;
 }
 
 /** Loads a far pointer operand: selector behind an offset of the operand size. */
