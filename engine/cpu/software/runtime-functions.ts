@@ -88,6 +88,18 @@ export function buildRuntime(module: ModuleBuilder): RuntimeFunctions {
   const isLong = (cpu: I32) =>
     op('i32.eq', op('i32.and', load('i32.load', cpu, L.MODE), i32(L.MODE_CODE_MASK)), i32(L.MODE_CODE64));
 
+  /** The access begins at the end of the lower half of the canonical addresses and reaches beyond it. */
+  const leavesCanonical = (cpu: I32, first: I64, last: I64) =>
+    op(
+      'i32.and',
+      isLong(cpu),
+      op(
+        'i32.and',
+        op('i64.eqz', op('i64.shr_s', first, i64(47))),
+        op('i64.ne', op('i64.shr_s', last, i64(47)), i64(0)),
+      ),
+    );
+
   /** Loads `size` bytes (1–8) zero-extended; with FAULT set the value means nothing. */
   const slowLoad = module.declare('slowLoad', { params: ['i32', 'i64', 'i32'], results: ['i64'] });
   module.define(slowLoad, (f) => {
@@ -96,6 +108,12 @@ export function buildRuntime(module: ModuleBuilder): RuntimeFunctions {
     const size = f.parameter(2, 'i32');
     const offset = f.keep(op('i32.and', op('i32.wrap_i64', get(address)), i32(4095)));
     f.if(op('i32.gt_u', op('i32.add', offset, get(size)), i32(4096)), () => {
+      // Beyond the end of the canonical addresses: that counts before anything the first page has to say.
+      const last = f.keep(op('i64.add', get(address), op('i64.extend_i32_u', op('i32.sub', get(size), i32(1)))));
+      f.if(leavesCanonical(get(cpu), get(address), last), () => {
+        f.drop(f.call(translateRead, get(cpu), last));
+        f.if(load('i32.load', get(cpu), L.FAULT), () => f.return(i64(0)));
+      });
       // Across a page: byte by byte, from the first page to the second.
       const value = f.local('i64');
       const i = f.local('i32');
@@ -143,6 +161,11 @@ export function buildRuntime(module: ModuleBuilder): RuntimeFunctions {
     const address = f.parameter(1, 'i64');
     const size = f.parameter(2, 'i32');
     f.store('i32.store', get(cpu), get(size), L.ACCESS_SIZE);
+    const end = f.keep(op('i64.add', get(address), op('i64.extend_i32_u', op('i32.sub', get(size), i32(1)))));
+    f.if(leavesCanonical(get(cpu), get(address), end), () => {
+      f.drop(f.call(translateWrite, get(cpu), end));
+      f.if(load('i32.load', get(cpu), L.FAULT), () => f.return(i32(0)));
+    });
     const host = f.keep(f.call(translateWrite, get(cpu), get(address)) as I32);
     f.if(op('i32.eq', host, i32(-1)), () => f.return(i32(0)));
     const physical = f.keep(load('i32.load', get(cpu), L.SCRATCH + 16));

@@ -114,8 +114,10 @@ export function buildScaling(module: ModuleBuilder, parts: Parts): Map<string, F
       );
       f.return();
     });
-    f.if(any(aInfinite, q.zero(a)), () => {
-      setResult(f, cpu, a, aWord);
+    // Scaling by zero is no arithmetic: a denormal stays one, without underflow.
+    f.if(any(aInfinite, q.zero(a), q.zero(b)), () => {
+      // A pseudo-denormal gets the exponent it stands for.
+      setResult(f, cpu, a, d.or(aWord, all(d.zero(aExponent), q.ltS(a, 0))));
       f.return();
     });
     // The scale, cut to an integer; more than 17 bits of it leave any range.

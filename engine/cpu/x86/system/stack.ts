@@ -11,7 +11,8 @@ export function insideSegment(attributes: number, limit: number, offset: number,
   if ((attributes & (L.ATTR_CODE | L.ATTR_EXPAND_DOWN)) === L.ATTR_EXPAND_DOWN) {
     return offset > limit && last <= (attributes & L.ATTR_DB ? 0xffffffff : 0xffff);
   }
-  return last <= limit;
+  // A segment of 4 GiB has no end: accesses wrap.
+  return last <= limit || limit === 0xffffffff;
 }
 
 /** Whether bits 47–63 of an address are equal, judged by its upper 32 bits. */
