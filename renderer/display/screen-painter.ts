@@ -49,9 +49,9 @@ export class ScreenPainter {
     let at = 0;
     for (const rectangle of rectangles) {
       const bytes = rectangle.width * rectangle.height * 4;
-      if (bytes > 0) {
+      if (bytes > 0 && this.#context !== null) {
         const data = new ImageData(pixels.subarray(at, at + bytes), rectangle.width, rectangle.height);
-        this.#context?.putImageData(data, rectangle.x, rectangle.y);
+        this.#context.putImageData(data, rectangle.x, rectangle.y);
       }
       at += bytes;
     }

@@ -1,4 +1,4 @@
-import { type FormEvent, useState } from 'react';
+import { type FormEvent, useRef, useState } from 'react';
 import type { ConsoleStatus, Drive } from '../../../main/contract/console.ts';
 import type { Machine } from '../../../main/contract/machines.ts';
 import { errorText, useChangeSettings, useLodge, useShell } from '../../api/lodge-context.ts';
@@ -24,8 +24,10 @@ export function CaptureDialog({ onClose, onCapture }: { onClose: () => void; onC
   const text = useText();
   const keyName = useKeyName();
   const [never, setNever] = useState(false);
+  const capture = useRef<HTMLButtonElement>(null);
   return (
     <Dialog
+      initialFocus={capture}
       title={text('capture.title')}
       description={text('capture.text', { host: keyName(settings.hostKey) })}
       onClose={onClose}
@@ -33,6 +35,7 @@ export function CaptureDialog({ onClose, onCapture }: { onClose: () => void; onC
         <>
           <Button onClick={onClose}>{text('common.cancel')}</Button>
           <Button
+            ref={capture}
             look="primary"
             onClick={() => {
               if (never) {

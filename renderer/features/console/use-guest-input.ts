@@ -66,7 +66,7 @@ export function useGuestInput(options: GuestInputOptions): GuestInput {
         }
       },
       hostKeyTapped() {
-        const captured = hasFocus() || document.pointerLockElement !== null;
+        const captured = hasFocus() || Boolean(document.pointerLockElement);
         latest.current.onHostTap(captured);
       },
       hostCommand: (code) => latest.current.onHostCommand(code),
