@@ -235,7 +235,7 @@ probe_tick:
         cli
         cmp dword [pm_timer_port], 0
         je .untimed
-        cmp r8d, PM_HZ / TICK_RATE * 4  ; five ticks, one of them perhaps late
+        cmp r8d, PM_HZ / TICK_RATE * 2  ; five ticks, of which a busy host may have made the first late
         jc .report
         mov eax, PM_HZ / TICK_RATE * 60
         cmp eax, r8d
