@@ -17,6 +17,7 @@ import type { StartMachine } from '../../engine/process/run-machine.ts';
 import * as parse from './command-line.ts';
 import { doctorText } from './doctor-command.ts';
 import { EXIT_FAILURE, EXIT_USAGE } from './exit-codes.ts';
+import { addMachineCommands } from './machine-commands.ts';
 import { type RunIo, runMachine } from './run-command.ts';
 import { standardInput } from './serial-console.ts';
 
@@ -187,6 +188,9 @@ export async function lodge(argv: readonly string[], io: CliIo): Promise<number>
       const report = hostReport();
       io.stdout.write(flags.json === true ? `${JSON.stringify(report, null, 2)}\n` : doctorText(report));
     });
+  addMachineCommands(program, io, (code) => {
+    exitCode = code;
+  });
   try {
     await program.parseAsync(argv, { from: 'user' });
     return exitCode;
