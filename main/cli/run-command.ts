@@ -59,7 +59,7 @@ export async function runMachine(config: MachineConfig, start: StartMachine, io:
     running = await start(config, host);
   } catch (error) {
     if (error instanceof HostError) {
-      io.complain(oneLine(error));
+      io.complain(oneLine(withOption(error)));
       return EXIT_USAGE;
     }
     throw error;
@@ -127,6 +127,24 @@ export async function runMachine(config: MachineConfig, start: StartMachine, io:
       process.off(signal, onSignal);
     }
   }
+}
+
+/** Options whose files only the machine itself can judge, by the code of its complaint, and what to give instead. */
+const JUDGED_LATE: Readonly<Record<string, readonly [option: string, remedy: string]>> = {
+  'bad-kernel': ['--kernel', 'give a Linux bzImage, a PVH ELF or a Multiboot kernel'],
+  'bad-initrd': ['--initrd', 'give an initial ramdisk that fits into --memory'],
+  'bad-firmware': ['--bios', 'give a firmware image such as SeaBIOS, 64 KiB to 16 MiB'],
+};
+
+/** Names the option that an error is about, and what to do, where the error itself does not. */
+function withOption(error: HostError): HostError {
+  const late = JUDGED_LATE[error.code];
+  if (late === undefined) {
+    return error;
+  }
+  const [option, remedy] = late;
+  const message = error.message.includes(option) ? error.message : `${option}: ${error.message}`;
+  return new HostError(error.code, message, { remedy: error.remedy ?? remedy, cause: error });
 }
 
 /** What the user cannot see from the exit code alone. */
