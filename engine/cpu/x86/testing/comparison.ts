@@ -352,7 +352,7 @@ export class Comparison {
     let unknown = 0;
     if (single && ended && last !== undefined) {
       unknown = undefinedFlags(last, start);
-    } else if (!single && !ended) {
+    } else if (!single && (!ended || (last?.definition.options.undefinedFlags ?? 0) !== 0)) {
       unknown = L.FLAGS_ARITHMETIC;
     }
     const flags = COMPARED_FLAGS & ~unknown;
