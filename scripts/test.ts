@@ -76,6 +76,7 @@ const checks = guestsOnly
       ...(existsSync(`${projectRoot}/renderer/tsconfig.json`)
         ? [check('types of the user interface', node, [tool('typescript/bin/tsc'), '--noEmit', '-p', 'renderer'])]
         : []),
+      check('types of the specs', node, [tool('typescript/bin/tsc'), '--noEmit', '-p', 'e2e']),
     ];
 checks.push(check('set-up', node, ['scripts/setup.ts', guestsOnly ? '--guests=all' : '--guests=quick']));
 

@@ -22,7 +22,7 @@ const software = {
 
 export const guestSystems: readonly GuestSystem[] = [
   system('debian-12', 'Debian 12 (64-bit)', 'linux', 1024, 10, 512),
-  system('other-linux', 'Other Linux (64-bit)', 'linux', 512, 8, 128),
+  system('linux-64', 'Other Linux (64-bit)', 'linux', 512, 8, 128),
   system('windows-10', 'Windows 10 (64-bit)', 'windows', 3072, 40, 2048),
   system('other', 'Other', 'other', 256, 2, 16),
 ];

@@ -205,5 +205,11 @@ export const layers: readonly Layer[] = [
   },
   { of: ['assets/'], may: ['engine/testing/'], ownDepth: 1, node: 'all', packages: [] },
   { of: ['scripts/'], may: ['assets/', 'engine/', 'e2e/'], ownDepth: 1, node: 'all', packages: [] },
-  { of: ['e2e/'], may: ['assets/', 'engine/', 'scripts/', 'main/contract/'], ownDepth: 1, node: 'all', packages: [] },
+  {
+    of: ['e2e/'],
+    may: ['assets/', 'engine/', 'scripts/', 'main/contract/'],
+    ownDepth: 1,
+    node: 'all',
+    packages: ['@axe-core/playwright', '@playwright/test'],
+  },
 ];

@@ -36,7 +36,8 @@ export function MachineDetails({ machine, actions }: { machine: Machine; actions
         </div>
       </header>
       <MachineTools machine={machine} actions={actions} onDelete={() => setDeleting(true)} />
-      <div className="details__body">
+      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable by keyboard */}
+      <section className="details__body" aria-label={text('common.details')} tabIndex={0}>
         {machine.reason !== null && <Trouble machine={machine} />}
         {machine.settings !== null && (
           <div className="details__columns">
@@ -44,7 +45,7 @@ export function MachineDetails({ machine, actions }: { machine: Machine; actions
             <Preview machine={machine} />
           </div>
         )}
-      </div>
+      </section>
       {deleting && <DeleteDialog machine={machine} onClose={() => setDeleting(false)} />}
       <p className="visually-hidden" role="status">
         {machine.name}: {text(`state.${machine.state}`)}

@@ -21,6 +21,9 @@ import {
   wizardSchema,
 } from './wizard-form.ts';
 
+/** What is offered until an image says something else. */
+const USUAL_GUEST = 'linux-64';
+
 interface WizardProps {
   readonly onClose: () => void;
   readonly onCreated: (id: string) => void;
@@ -38,7 +41,7 @@ export function Wizard({ onClose, onCreated }: WizardProps) {
   const [creating, setCreating] = useState(false);
   const taken = useRef(machines);
   const schema = useMemo(() => wizardSchema(text, info, taken.current), [text, info]);
-  const first = guestSystems.find(({ id }) => id.startsWith('other-linux')) ?? guestSystems[0];
+  const first = guestSystems.find(({ id }) => id === USUAL_GUEST) ?? guestSystems[0];
   const form = useForm<WizardValues>({
     resolver: zodResolver(schema),
     mode: 'onTouched',

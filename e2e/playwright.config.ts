@@ -1,0 +1,28 @@
+import { defineConfig } from '@playwright/test';
+import type { ShellOptions } from './fixtures/shell.ts';
+
+/**
+ * Specs of the whole app, written once for both shells: `npm run test:e2e`. Each test has a Lodge of its own with an
+ * empty data folder.
+ */
+export default defineConfig<ShellOptions>({
+  testDir: './specs',
+  outputDir: '../.cache/e2e',
+  // Guests want a processor each.
+  workers: 1,
+  timeout: 120_000,
+  expect: { timeout: 15_000 },
+  reporter: process.env['CI'] === undefined ? [['list']] : [['line']],
+  use: {
+    trace: 'off',
+    screenshot: 'only-on-failure',
+    viewport: { width: 1120, height: 720 },
+    locale: 'en-US',
+    colorScheme: 'light',
+    actionTimeout: 15_000,
+  },
+  projects: [
+    { name: 'web', use: { shell: 'web' } },
+    { name: 'desktop', use: { shell: 'desktop' } },
+  ],
+});
