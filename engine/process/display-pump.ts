@@ -21,8 +21,11 @@ export interface ScreenSource {
 const WINDOW = 3;
 /** While the screen changes it is looked at so often; after a quiet second less often. Milliseconds. */
 const BUSY_MILLIS = 1000 / 60;
-const QUIET_MILLIS = 1000 / 30;
+const QUIET_MILLIS = 1000 / 20;
 const QUIET_AFTER_MILLIS = 500;
+/** After input the answer of the guest is looked for so often, for so long. */
+const EAGER_MILLIS = 5;
+const EAGER_FOR_MILLIS = 100;
 /** More rectangles than this become one. */
 const MAX_RECTANGLES = 48;
 /** Changes are looked for in bands of so many lines. */
@@ -59,6 +62,7 @@ export class DisplayPump implements DisplaySink {
   #damage: FrameRectangle[] = [];
   #lastChange = 0;
   #nextTick = 0;
+  #eagerUntil = 0;
 
   constructor(send: (viewer: number, packet: Uint8Array<ArrayBuffer>) => void) {
     this.#send = send;
@@ -116,6 +120,12 @@ export class DisplayPump implements DisplaySink {
     }
   }
 
+  /** A person did something: what the guest makes of it is to be seen soon. */
+  expectAnswer(now: number): void {
+    this.#eagerUntil = now + EAGER_FOR_MILLIS;
+    this.#nextTick = Math.min(this.#nextTick, now + EAGER_MILLIS);
+  }
+
   /** When `tick` wants to be called next; undefined while nobody watches. */
   get nextTickMillis(): number | undefined {
     return this.#viewers.size === 0 ? undefined : this.#nextTick;
@@ -131,7 +141,13 @@ export class DisplayPump implements DisplaySink {
     for (const [id, viewer] of this.#viewers) {
       this.#serve(id, viewer, now);
     }
-    this.#nextTick = now + (now - this.#lastChange < QUIET_AFTER_MILLIS ? BUSY_MILLIS : QUIET_MILLIS);
+    this.#nextTick =
+      now +
+      (now < this.#eagerUntil
+        ? EAGER_MILLIS
+        : now - this.#lastChange < QUIET_AFTER_MILLIS
+          ? BUSY_MILLIS
+          : QUIET_MILLIS);
   }
 
   #look(source: ScreenSource, now: number): void {

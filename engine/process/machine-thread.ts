@@ -288,6 +288,7 @@ class MachineThread {
     const { keyboard } = board.keyboardController;
     switch (command.kind) {
       case 'key':
+        this.#pump.expectAnswer(performance.now());
         keyboard.key(command.code, command.down);
         return;
       case 'keys':
@@ -302,6 +303,7 @@ class MachineThread {
         keyboard.releaseAll();
         return;
       case 'mouse': {
+        this.#pump.expectAnswer(performance.now());
         const take = (which: 'dx' | 'dy' | 'wheel', by: number): number => {
           const sum = this.#mouseRest[which] + by;
           const whole = Math.trunc(sum);

@@ -30,6 +30,11 @@ export const toVmSchema = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('start'), config: configSchema }),
   /** `request` asks for an answer. */
   z.object({ kind: z.literal('command'), request: request.optional(), command: machineCommandSchema }),
+  /**
+   * Comes with a message port, where processes have such: frame packets of this viewer go there, and the sequence
+   * numbers of those that were drawn come back.
+   */
+  z.object({ kind: z.literal('viewer-port'), viewer: request }),
 ]);
 export type ToVm = z.infer<typeof toVmSchema>;
 

@@ -13,13 +13,24 @@ import { type FromVm, type ToVm, toVmSchema, type VmConfig, type VmFailure } fro
 /** A channel to the supervisor: Node's own, or Electron's. */
 interface Channel {
   post(message: FromVm, sent?: () => void): void;
-  listen(message: (message: unknown) => void, gone: () => void): void;
+  listen(message: (message: unknown, port?: ViewerPort) => void, gone: () => void): void;
+}
+
+/** A way to a viewer that leads past the supervisor: what is used of a MessagePortMain of Electron. */
+interface ViewerPort {
+  postMessage(message: unknown): void;
+  start(): void;
+  close(): void;
+  on(event: 'message', listener: (event: { readonly data: unknown }) => void): void;
+  on(event: 'close', listener: () => void): void;
 }
 
 /** A guest can make its machine log without end; the log is not to fill the disk. */
 const MAX_LOG_BYTES = 8 << 20;
 /** With a supervisor gone, the machine has so long to close its files. */
 const ORPHAN_MILLIS = 3000;
+/** Electron drops messages that it has not read when a process ends. */
+const LAST_MESSAGE_MILLIS = 200;
 
 let logged = 0;
 function log(line: string): void {
@@ -61,17 +72,18 @@ const NAMES = {
 class VmProcess {
   readonly #channel: Channel;
   #machine: ControlledMachine | undefined;
+  readonly #ports = new Map<number, ViewerPort>();
   #startedOnce = false;
 
   constructor(channel: Channel) {
     this.#channel = channel;
     channel.listen(
-      (message) => this.#receive(message),
+      (message, port) => this.#receive(message, port),
       () => this.#orphaned(),
     );
   }
 
-  #receive(raw: unknown): void {
+  #receive(raw: unknown, port: ViewerPort | undefined): void {
     const parsed = toVmSchema.safeParse(raw);
     if (!parsed.success) {
       log(`a message of the supervisor is not understood: ${parsed.error.issues[0]?.message ?? ''}`);
@@ -85,7 +97,14 @@ class VmProcess {
       }
       return;
     }
+    if (message.kind === 'viewer-port') {
+      this.#connectViewer(message.viewer, port);
+      return;
+    }
     const { request, command } = message;
+    if (command.kind === 'detach') {
+      this.#disconnectViewer(command.viewer);
+    }
     if (request === undefined) {
       this.#machine?.tell(command);
       return;
@@ -98,6 +117,41 @@ class VmProcess {
     );
   }
 
+  #connectViewer(viewer: number, port: ViewerPort | undefined): void {
+    if (port === undefined) {
+      return;
+    }
+    this.#disconnectViewer(viewer);
+    this.#ports.set(viewer, port);
+    port.on('message', ({ data }) => {
+      if (typeof data === 'number' && Number.isInteger(data) && data >= 0 && data <= 0xffffffff) {
+        this.#machine?.tell({ kind: 'ack', viewer, sequence: data });
+      }
+    });
+    port.on('close', () => {
+      if (this.#ports.get(viewer) === port) {
+        this.#ports.delete(viewer);
+        this.#machine?.tell({ kind: 'detach', viewer });
+      }
+    });
+    port.start();
+  }
+
+  #disconnectViewer(viewer: number): void {
+    const port = this.#ports.get(viewer);
+    this.#ports.delete(viewer);
+    port?.close();
+  }
+
+  #sendFrame(viewer: number, packet: Uint8Array<ArrayBuffer>): void {
+    const port = this.#ports.get(viewer);
+    if (port === undefined) {
+      this.#channel.post({ kind: 'frame', viewer, packet });
+    } else {
+      port.postMessage(packet);
+    }
+  }
+
   async #start(input: VmConfig): Promise<void> {
     const config = validateMachineConfig({ ...input, serial: { kind: 'stdio' } }, { files: hostFiles, names: NAMES });
     const accelerator = acceleratorInUse();
@@ -106,7 +160,7 @@ class VmProcess {
       serialOutput: (bytes) => this.#channel.post({ kind: 'serial', bytes }),
       log: (level, message) => log(level === 'info' ? message : `${level}: ${message}`),
       screenshot() {},
-      frame: (viewer, packet) => this.#channel.post({ kind: 'frame', viewer, packet }),
+      frame: (viewer, packet) => this.#sendFrame(viewer, packet),
       status: (status) => this.#channel.post({ kind: 'status', status }),
     });
     this.#machine = machine;
@@ -141,7 +195,7 @@ function nodeChannel(): Channel {
       }
     },
     listen(message, gone) {
-      process.on('message', message);
+      process.on('message', (heard) => message(heard));
       process.on('disconnect', gone);
     },
   };
@@ -150,18 +204,22 @@ function nodeChannel(): Channel {
 /** What is used of `process.parentPort` in a utility process of Electron. */
 interface ParentPort {
   postMessage(message: unknown): void;
-  on(event: 'message', listener: (event: { readonly data: unknown }) => void): void;
+  on(
+    event: 'message',
+    listener: (event: { readonly data: unknown; readonly ports: readonly ViewerPort[] }) => void,
+  ): void;
 }
 
 function utilityChannel(port: ParentPort): Channel {
   return {
     post(message, sent) {
       port.postMessage(message);
-      // Electron delivers what was posted before a process ends.
-      sent?.();
+      if (sent !== undefined) {
+        setTimeout(sent, LAST_MESSAGE_MILLIS);
+      }
     },
     // A utility process ends with the app by itself.
-    listen: (message) => port.on('message', ({ data }) => message(data)),
+    listen: (message) => port.on('message', ({ data, ports }) => message(data, ports[0])),
   };
 }
 
