@@ -3,6 +3,7 @@ import { type CallName, calls, type FeedName, feeds, isCallName, isFeedName } fr
 import { badArguments } from '../contract/client.ts';
 import { ApiError } from '../contract/errors.ts';
 import { clientMessageSchema, type ServerMessage } from '../contract/wire.ts';
+import type { DirectPort } from '../vms/process-host.ts';
 import type { ApiHandlers, ConnectionTraits, FeedSource } from './api-handlers.ts';
 import { toErrorData } from './failures.ts';
 
@@ -11,6 +12,8 @@ export interface ConnectionSink {
   message(message: ServerMessage): void;
   /** An item of a binary feed. */
   bytes(id: number, item: Uint8Array<ArrayBuffer>): void;
+  /** Opens a way to the client on which a machine's process sends items of a binary feed itself. */
+  openDirect?(id: number): DirectPort;
   /** The client does not keep to the protocol: the connection is to be closed. */
   violation(what: string): void;
 }
@@ -127,7 +130,9 @@ export class ApiConnection implements Disposable {
     const feed: { source: FeedSource | undefined } = { source: undefined };
     this.#feeds.set(id, feed);
     const isOpen = () => !this.#disposed && this.#feeds.get(id) === feed;
+    const { openDirect } = this.#sink;
     const sink = {
+      openDirect: openDirect === undefined ? undefined : () => openDirect.call(this.#sink, id),
       item: (item: unknown) => {
         if (!isOpen()) {
           return;

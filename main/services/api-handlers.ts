@@ -5,6 +5,7 @@ import type { CallInput, CallName, CallResult, FeedInput, FeedItem, FeedName } f
 import { ApiError } from '../contract/errors.ts';
 import type { AppInfo } from '../contract/host.ts';
 import { MAX_DISK_GIGABYTES, MIN_DISK_MEGABYTES } from '../contract/machines.ts';
+import type { DirectPort } from '../vms/process-host.ts';
 import { createRawDisk, diskSpace } from './disk-images.ts';
 import { guestSystems } from './guest-systems.ts';
 import { hostPath } from './host-paths.ts';
@@ -28,6 +29,8 @@ export interface ConnectionTraits {
 
 export interface FeedSink<N extends FeedName> {
   item(item: FeedItem<N>): void;
+  /** Opens a way on which a machine's process reaches the client of a binary feed past this one, if there are such. */
+  readonly openDirect?: (() => DirectPort) | undefined;
   end(error?: unknown): void;
 }
 
@@ -174,9 +177,13 @@ export function apiHandlers({ dataFolder, machinesFolder, machines, settings }: 
         return withRemoval(machines, id, listening, sink);
       },
       'console.frames': ({ machine: id, framesPerSecond }, sink, { compressFrames }) => {
-        const watching = machines
-          .get(id)
-          .watch({ framesPerSecond, compress: compressFrames, frame: (packet) => sink.item(packet) });
+        const { openDirect } = sink;
+        const watching = machines.get(id).watch({
+          framesPerSecond,
+          compress: compressFrames,
+          frame: (packet) => sink.item(packet),
+          ...(openDirect === undefined ? {} : { openDirect }),
+        });
         const source = withRemoval(machines, id, watching, sink);
         return { ack: (sequence) => watching.ack(sequence), dispose: () => source.dispose() };
       },

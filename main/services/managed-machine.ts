@@ -8,7 +8,7 @@ import type { VmConfig } from '../../engine/process/vm-control.ts';
 import type { ConsoleStatus, Drive } from '../contract/console.ts';
 import { ApiError, type ErrorData } from '../contract/errors.ts';
 import type { AcceleratorInUse, Machine, MachineSettings, MachineState } from '../contract/machines.ts';
-import type { ProcessHost } from '../vms/process-host.ts';
+import type { DirectPort, ProcessHost } from '../vms/process-host.ts';
 import { Vm, type VmEnd } from '../vms/vm.ts';
 import { reasonOf, toErrorData } from './failures.ts';
 import { type MachineFile, readMachineFile, writeMachineFile } from './machine-file.ts';
@@ -48,6 +48,8 @@ interface FrameViewer {
   readonly framesPerSecond: number;
   readonly compress: boolean;
   frame(packet: Uint8Array<ArrayBuffer>): void;
+  /** A way for the packets of one run that leads past this process, where the client has one. */
+  openDirect?(): DirectPort;
 }
 
 export interface FrameSubscription extends Disposable {
@@ -241,8 +243,8 @@ export class ManagedMachine {
     if (this.#state === 'starting') {
       this.#state = 'running';
     }
-    for (const [viewer, { framesPerSecond, compress }] of this.#viewers) {
-      vm.tell({ kind: 'attach', viewer, framesPerSecond, compress });
+    for (const [number, viewer] of this.#viewers) {
+      attach(vm, number, viewer);
     }
     this.#changed();
   }
@@ -374,9 +376,8 @@ export class ManagedMachine {
   watch(viewer: FrameViewer): FrameSubscription {
     const number = this.#nextViewer++;
     this.#viewers.set(number, viewer);
-    const { framesPerSecond, compress } = viewer;
-    if (this.#state === 'running' || this.#state === 'paused') {
-      this.#vm?.tell({ kind: 'attach', viewer: number, framesPerSecond, compress });
+    if (this.#vm !== undefined && (this.#state === 'running' || this.#state === 'paused')) {
+      attach(this.#vm, number, viewer);
     }
     return {
       ack: (sequence) => this.#vm?.tell({ kind: 'ack', viewer: number, sequence }),
@@ -434,6 +435,13 @@ export class ManagedMachine {
       });
     }
   }
+}
+
+function attach(vm: Vm, number: number, { framesPerSecond, compress, openDirect }: FrameViewer): void {
+  if (openDirect !== undefined) {
+    vm.connectViewer(number, openDirect());
+  }
+  vm.tell({ kind: 'attach', viewer: number, framesPerSecond, compress });
 }
 
 /** The settings as the machine's process takes them. */

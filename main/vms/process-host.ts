@@ -7,11 +7,22 @@ export interface ProcessEnd {
   readonly signal: string | null;
 }
 
+/**
+ * One end of a way between a machine's process and a client that leads past this process. Only the host of processes
+ * that made it knows what it is: in the desktop shell, a MessagePortMain.
+ */
+export interface DirectPort {
+  close(): void;
+}
+
 /** A process that was started, with a channel for structured-clone messages. */
 export interface HostedProcess {
   readonly pid: number | undefined;
-  /** Never throws; what cannot be delivered is dropped, and the end is reported. */
-  post(message: unknown): void;
+  /**
+   * Never throws; what cannot be delivered is dropped, and the end is reported. `ports` travel with the message where
+   * the host has such: see {@link DirectPort}.
+   */
+  post(message: unknown, ports?: readonly DirectPort[]): void;
   kill(): void;
 }
 

@@ -2,7 +2,7 @@ import { HostError } from '../../engine/base/host-error.ts';
 import type { CommandResult, MachineCommand, MachineStatus } from '../../engine/process/machine-messages.ts';
 import { answerSchemas, type FromVm, fromVmSchema, type ToVm, type VmConfig } from '../../engine/process/vm-control.ts';
 import type { AcceleratorInUse } from '../contract/machines.ts';
-import type { HostedProcess, ProcessEnd, ProcessHost } from './process-host.ts';
+import type { DirectPort, HostedProcess, ProcessEnd, ProcessHost } from './process-host.ts';
 
 /** The program that runs one machine. */
 export const VM_ENTRY = new URL('../../engine/process/vm-process.ts', import.meta.url);
@@ -77,6 +77,11 @@ export class Vm {
 
   tell(command: MachineCommand): void {
     this.#post({ kind: 'command', command });
+  }
+
+  /** Frame packets of this viewer go over `port` from now on, and its acknowledgements come from there. */
+  connectViewer(viewer: number, port: DirectPort): void {
+    this.#process.post({ kind: 'viewer-port', viewer } satisfies ToVm, [port]);
   }
 
   /** Rejects with HostError when the machine refuses or ends. */

@@ -50,6 +50,9 @@ export function wellBehaved(message: ToVm, process: FakeProcess): void {
     process.say({ kind: 'started', accelerator: { name: 'software', label: 'Software', reason: 'a test' } });
     return;
   }
+  if (message.kind === 'viewer-port') {
+    return;
+  }
   const { request, command } = message;
   if (command.kind === 'stop') {
     process.say({ kind: 'finished', outcome: { kind: 'quit' } });
