@@ -2,7 +2,7 @@ import { createReadStream, statSync } from 'node:fs';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { extname, join, normalize, sep } from 'node:path';
 
-const TYPES: Readonly<Record<string, string>> = {
+export const CONTENT_TYPES: Readonly<Record<string, string>> = {
   '.html': 'text/html; charset=utf-8',
   '.js': 'text/javascript; charset=utf-8',
   '.css': 'text/css; charset=utf-8',
@@ -31,7 +31,7 @@ export class StaticFiles {
     // Paths without an ending are places in the user interface, which its page understands.
     const wanted = extname(path) === '' ? '/index.html' : path;
     const file = normalize(join(this.#root, wanted));
-    const type = TYPES[extname(file)];
+    const type = CONTENT_TYPES[extname(file)];
     if (!file.startsWith(this.#root + sep) || file.includes('\0') || type === undefined) {
       return false;
     }

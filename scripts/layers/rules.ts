@@ -148,11 +148,19 @@ export const layers: readonly Layer[] = [
   { of: ['engine/testing/'], may: ['engine/'], ownDepth: 2, node: 'all', packages: [] },
   { of: ['native/'], may: [], ownDepth: 1, node: 'all', packages: [] },
   {
-    of: ['main/desktop/'],
-    may: ['main/', 'engine/process/', 'engine/config/'],
+    of: ['main/desktop/vite.config.ts'],
+    may: [],
     ownDepth: 2,
     node: 'all',
-    packages: ['electron'],
+    packages: ['vite'],
+  },
+  {
+    // Menus and dialogs of the desktop speak from the user interface's one catalogue.
+    of: ['main/desktop/'],
+    may: ['main/', 'engine/process/', 'engine/config/', 'renderer/i18n/messages.ts'],
+    ownDepth: 2,
+    node: 'all',
+    packages: ['electron', 'electron-store', 'zod'],
   },
   {
     of: ['main/contract/'],
