@@ -1,0 +1,104 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Writable } from 'node:stream';
+import { after, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { HostError } from '../../engine/base/host-error.ts';
+import { HOME_VARIABLE } from '../services/data-folder.ts';
+import { lodge } from './main.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'lodge-commands-'));
+process.env[HOME_VARIABLE] = join(folder, 'data');
+after(() => rmSync(folder, { recursive: true, force: true }));
+
+interface Result {
+  readonly code: number;
+  readonly out: string;
+  readonly complaints: string[];
+}
+
+async function run(...argv: string[]): Promise<Result> {
+  let out = '';
+  const complaints: string[] = [];
+  const code = await lodge(argv, {
+    stdin: process.stdin as never,
+    stdout: new Writable({
+      write(chunk, _encoding, done) {
+        out += String(chunk);
+        done();
+      },
+    }),
+    complain: (line) => complaints.push(line),
+    verbose: false,
+    loadStartMachine: () => Promise.reject(new HostError('not-built', 'not here')),
+  });
+  return { code, out, complaints };
+}
+
+test('a machine is made with the defaults of its guest system, listed, shown and deleted', async () => {
+  assert.match((await run('list')).out, /no machines yet/);
+  const made = await run('create', '--name', 'First', '--guest', 'alpine', '--memory', '96', '--disk-size', '2');
+  assert.deepEqual([made.code, made.out], [0, 'First\n']);
+  const [machine] = JSON.parse((await run('list', '--json')).out);
+  assert.equal(machine.settings.memoryMegabytes, 96);
+  assert.equal(machine.settings.processors, 1);
+  assert.match((await run('list')).out, /First +powered-off +alpine +First/);
+  assert.match((await run('show', 'first')).out, /memory +96 MB/);
+  const deleted = await run('delete', 'First', '--files');
+  assert.match(deleted.out, /deleted .*disk\.img\ndeleted .*machine\.json\n/);
+  assert.equal(existsSync(machine.folder), false);
+});
+
+test('mistakes are told in one line with exit code 2', async () => {
+  writeFileSync(join(folder, 'empty.iso'), '');
+  const cases: [string[], RegExp][] = [
+    [['create'], /a machine needs a name; give --name/],
+    [['create', '--name', 'x', '--guest', 'beos'], /--guest beos: is not a known guest system; give one of debian/],
+    [['create', '--name', 'x', '--memory', '1'], /memoryMegabytes/],
+    [['create', '--name', 'x', '--memory', 'lots'], /--memory lots: is not a whole number/],
+    [['show', 'nobody'], /nobody: there is no such machine; lodge list names them/],
+    [['serve', '--port', '99999'], /--port 99999: is not a port/],
+    [['stop'], /missing required argument 'machine'/],
+  ];
+  for (const [argv, complaint] of cases) {
+    const { code, complaints } = await run(...argv);
+    assert.equal(code, 2, argv.join(' '));
+    assert.equal(complaints.length, 1, argv.join(' '));
+    assert.match(complaints[0] ?? '', complaint);
+  }
+  const empty = await run('create', '--name', 'x', '--media', join(folder, 'empty.iso'));
+  assert.match(empty.complaints[0] ?? '', /empty\.iso: the file is empty/);
+  assert.match((await run('list')).out, /no machines yet/);
+});
+
+test('beside a running lodge serve the commands go through it', { timeout: 30_000 }, async () => {
+  const program = fileURLToPath(new URL('../../bin/lodge.js', import.meta.url));
+  const served = spawn(process.execPath, [program, 'serve', '--port', '0'], { stdio: ['ignore', 'pipe', 'inherit'] });
+  try {
+    await new Promise<void>((resolve, reject) => {
+      let text = '';
+      served.stdout.on('data', (part: Buffer) => {
+        text += String(part);
+        if (/Lodge is at http:\/\/127\.0\.0\.1:\d+\/\?token=\S+\n/.test(text)) {
+          resolve();
+        }
+      });
+      served.on('exit', () => reject(new Error('lodge serve ended')));
+    });
+    const lock = JSON.parse(readFileSync(join(folder, 'data', 'owner.lock'), 'utf8'));
+    assert.deepEqual([lock.pid, lock.what], [served.pid, 'lodge serve']);
+    assert.equal((await run('create', '--name', 'Shared', '--no-disk')).code, 0);
+    assert.match((await run('list')).out, /Shared/);
+    const off = await run('pause', 'Shared');
+    assert.deepEqual([off.code, off.complaints], [2, ['Shared: it is not running; start it first']]);
+    assert.equal((await run('delete', 'Shared', '--files')).code, 0);
+  } finally {
+    served.kill('SIGTERM');
+    const [code] = await new Promise<unknown[]>((resolve) => served.on('exit', (...end) => resolve(end)));
+    assert.equal(code, 0);
+  }
+  assert.equal(existsSync(join(folder, 'data', 'owner.lock')), false);
+});
