@@ -1,3 +1,5 @@
+import type { ProtectedModeStart } from '../../cpu/cpu-backend.ts';
+
 /**
  * How a directly booted kernel is entered: flat 32-bit protected mode, paging off, interrupts off (EFLAGS = 2), A20
  * open, on processor 0. The other processors wait for SIPI as after any reset.
@@ -5,20 +7,8 @@
  * CS is {@link BOOT_CODE_SELECTOR}, DS = ES = FS = GS = SS is {@link BOOT_DATA_SELECTOR}, both with base 0 and limit
  * 4 GiB; the GDT that holds them is in memory. IDTR and TR are as after reset.
  */
-export interface StartState {
+export interface StartState extends Omit<ProtectedModeStart, 'codeSelector' | 'dataSelector'> {
   readonly mode: 'protected32';
-  readonly eip: number;
-  readonly registers: {
-    readonly eax: number;
-    readonly ebx: number;
-    readonly ecx: number;
-    readonly edx: number;
-    readonly esi: number;
-    readonly edi: number;
-    readonly ebp: number;
-    readonly esp: number;
-  };
-  readonly gdt: { readonly base: number; readonly limit: number };
   /** What was loaded, in a few words, for the log. */
   readonly description: string;
 }

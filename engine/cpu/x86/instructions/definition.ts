@@ -104,6 +104,11 @@ export interface InstructionDefinition {
   readonly semantics: Semantics;
 }
 
+/** A byte as encodings are written: two digits, capitals. */
+export function hex(value: number): string {
+  return value.toString(16).toUpperCase().padStart(2, '0');
+}
+
 const FIXED: Readonly<Record<string, readonly [number, SizeCode]>> = {
   AL: [0, 'b'],
   CL: [1, 'b'],
