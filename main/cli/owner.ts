@@ -10,6 +10,7 @@ import { connectLocally, type LocalServer, listenLocally } from '../services/loc
 import { type LodgeServices, OwnedElsewhere, openServices } from '../services/lodge-services.ts';
 import { type Owner, ownerOf } from '../services/owner-lock.ts';
 import { nodeProcessHost } from '../vms/node-process-host.ts';
+import type { ProcessHost } from '../vms/process-host.ts';
 
 const CLI: ConnectionTraits = { shell: 'cli', compressFrames: false };
 /** An owner that has just been started is given this long to listen. */
@@ -101,8 +102,9 @@ export async function becomeOwner(
   dataFolder: string,
   what: string,
   log: (line: string) => void,
+  processHost: ProcessHost = nodeProcessHost(),
 ): Promise<OwnerProcess> {
-  const services = openServices({ dataFolder, what, processHost: nodeProcessHost(), log });
+  const services = openServices({ dataFolder, what, processHost, log });
   try {
     const local = await listenLocally(services.handlers, dataFolder);
     return {

@@ -11,15 +11,12 @@ export const APP_PAGE = `${APP_SCHEME}://${APP_HOST}${PAGE_PATH}`;
 /** What the scheme may do: as much as https, and not more. */
 export const APP_PRIVILEGES = { standard: true, secure: true, supportFetchAPI: true, codeCache: true } as const;
 
-/**
- * Nothing from elsewhere, nothing inline, and no connections: the page talks through its bridge only. Styles are the
- * exception: the terminal makes style elements of its own, and styles cannot run code.
- */
+/** Nothing from elsewhere, nothing inline, and no connections: the page talks through its bridge only. */
 export const CONTENT_SECURITY_POLICY = [
   "default-src 'none'",
   "script-src 'self'",
   "worker-src 'self'",
-  "style-src 'self' 'unsafe-inline'",
+  "style-src 'self'",
   "img-src 'self' data: blob:",
   "font-src 'self'",
   "connect-src 'none'",

@@ -41,6 +41,14 @@ export const messages = {
   'manager.machines': { en: 'Machines', ko: '가상 머신' },
   'manager.tools': { en: 'Tools for the selected machine', ko: '선택한 가상 머신 도구' },
   'manager.new': { en: 'New machine', ko: '새 가상 머신' },
+  'manager.add': { en: 'Add…', ko: '추가…' },
+  'manager.addHint': { en: 'Add a machine that is on this host already', ko: '이 호스트에 이미 있는 가상 머신 추가' },
+  'manager.addTitle': { en: 'Add a machine', ko: '가상 머신 추가' },
+  'manager.addFolder': { en: 'Folder of the machine', ko: '가상 머신 폴더' },
+  'manager.addFolderHint': {
+    en: 'The folder that holds its machine.json.',
+    ko: 'machine.json이 들어 있는 폴더입니다.',
+  },
   'manager.settings': { en: 'Settings', ko: '설정' },
   'manager.start': { en: 'Start', ko: '시작' },
   'manager.show': { en: 'Show', ko: '화면 열기' },
@@ -389,6 +397,36 @@ export const messages = {
   'status.accelerator.kvm': { en: 'KVM', ko: 'KVM' },
   'status.accelerator.software': { en: 'Software', ko: '소프트웨어' },
   'status.accelerator': { en: 'Accelerator: {{name}}', ko: '가속기: {{name}}' },
+
+  'desktop.quit': { en: 'Quit Lodge', ko: 'Lodge 종료' },
+  'desktop.file': { en: 'File', ko: '파일' },
+  'desktop.edit': { en: 'Edit', ko: '편집' },
+  'desktop.view': { en: 'View', ko: '보기' },
+  'desktop.window': { en: 'Window', ko: '창' },
+  'desktop.help': { en: 'Help', ko: '도움말' },
+  'desktop.manager': { en: 'Virtual machines', ko: '가상 머신' },
+  'desktop.openMachines': { en: 'Open the folder of the machines', ko: '가상 머신 폴더 열기' },
+  'desktop.runningTitle': { en: 'Machines are running', ko: '실행 중인 가상 머신이 있습니다' },
+  'desktop.runningText': {
+    en: 'Still running: {{names}}.',
+    ko: '실행 중: {{names}}.',
+  },
+  'desktop.runningDetail': {
+    en: 'Powered off at once, a guest loses what it has not written to its disk. In the background the machines go on without windows; start Lodge again to see them.',
+    ko: '즉시 전원을 끄면 게스트가 디스크에 기록하지 않은 내용은 사라집니다. 백그라운드에서는 창 없이 계속 실행되며, Lodge를 다시 시작하면 볼 수 있습니다.',
+  },
+  'desktop.background': { en: 'Keep running in the background', ko: '백그라운드에서 계속 실행' },
+  'desktop.powerOffAndQuit': { en: 'Power off and quit', ko: '전원 끄고 종료' },
+  'desktop.cannotStart': { en: 'Lodge cannot start', ko: 'Lodge를 시작할 수 없습니다' },
+  'desktop.ownerGone': {
+    en: 'The process that owns the machines has ended. Start Lodge again.',
+    ko: '가상 머신을 관리하던 프로세스가 종료되었습니다. Lodge를 다시 시작하십시오.',
+  },
+  'desktop.pageGone': {
+    en: 'The content of this window failed ({{reason}}). The machines are not affected.',
+    ko: '이 창의 내용에 오류가 발생했습니다({{reason}}). 가상 머신에는 영향이 없습니다.',
+  },
+  'desktop.showLog': { en: 'Show in the file manager', ko: '파일 관리자에서 보기' },
 
   'error.title': { en: 'That did not work', ko: '작업을 수행하지 못했습니다' },
 } as const satisfies Record<string, { readonly en: string; readonly ko: string }>;
