@@ -25,15 +25,12 @@ const PING_MILLIS = 30_000;
 const CLOSE_GOING_AWAY = 1001;
 const CLOSE_POLICY = 1008;
 
-/**
- * Nothing from elsewhere, nothing inline. Styles are the exception: the terminal makes style elements of its own, and
- * styles cannot run code.
- */
+/** Nothing from elsewhere, nothing inline. */
 const CONTENT_SECURITY_POLICY = [
   "default-src 'none'",
   "script-src 'self'",
   "worker-src 'self'",
-  "style-src 'self' 'unsafe-inline'",
+  "style-src 'self'",
   "img-src 'self' data: blob:",
   "font-src 'self'",
   "connect-src 'self'",

@@ -1,21 +1,35 @@
 import { Menu as Base } from '@base-ui/react/menu';
 import { Check } from 'lucide-react';
-import type { ReactElement, ReactNode } from 'react';
+import { type ReactElement, type ReactNode, useRef } from 'react';
 
 interface MenuProps {
   readonly trigger: ReactElement;
   readonly children: ReactNode;
   readonly align?: 'start' | 'end';
+  /** Where the focus goes once the menu is closed, if not back to the trigger. */
+  readonly focusAfter?: () => HTMLElement | null | undefined;
 }
 
 /** A button, or an entry of a menu bar, with a menu. */
-export function Menu({ trigger, children, align = 'start' }: MenuProps) {
+export function Menu({ trigger, children, align = 'start', focusAfter }: MenuProps) {
+  const escaped = useRef(false);
   return (
-    <Base.Root>
+    <Base.Root
+      onOpenChange={(open, { reason }) => {
+        escaped.current = !open && reason === 'escape-key';
+      }}
+    >
       <Base.Trigger render={trigger} />
       <Base.Portal>
         <Base.Positioner className="popup-layer" sideOffset={4} align={align}>
-          <Base.Popup className="popup">{children}</Base.Popup>
+          <Base.Popup
+            className="popup"
+            {...(focusAfter === undefined
+              ? {}
+              : { finalFocus: () => (escaped.current ? true : (focusAfter() ?? true)) })}
+          >
+            {children}
+          </Base.Popup>
         </Base.Positioner>
       </Base.Portal>
     </Base.Root>

@@ -41,6 +41,8 @@ interface ConsoleMenusProps {
   readonly onInsert: (drive: Drive) => void;
   readonly onShortcuts: () => void;
   readonly onAbout: () => void;
+  /** The guest's screen, where the keyboard belongs once a menu is closed. */
+  readonly focusAfterMenu: () => HTMLElement | null;
 }
 
 /** Keys that hosts and browsers tend to keep for themselves. */
@@ -68,7 +70,7 @@ export function ConsoleMenus(props: ConsoleMenusProps) {
   const medium = status?.media;
   return (
     <Menubar className="menubar" aria-label={text('console.menus')} modal={false}>
-      <Menu trigger={trigger(text('console.menu.machine'))}>
+      <Menu focusAfter={props.focusAfterMenu} trigger={trigger(text('console.menu.machine'))}>
         {off ? (
           <MenuItem icon={<CirclePlay size={16} />} onSelect={props.onStart}>
             {text('manager.start')}
@@ -123,7 +125,7 @@ export function ConsoleMenus(props: ConsoleMenusProps) {
           {text('console.close')}
         </MenuItem>
       </Menu>
-      <Menu trigger={trigger(text('console.menu.view'))}>
+      <Menu focusAfter={props.focusAfterMenu} trigger={trigger(text('console.menu.view'))}>
         <MenuItem
           icon={<Expand size={16} />}
           shortcut={shortcutLabel('full-screen')}
@@ -143,7 +145,7 @@ export function ConsoleMenus(props: ConsoleMenusProps) {
           }))}
         />
       </Menu>
-      <Menu trigger={trigger(text('console.menu.input'))}>
+      <Menu focusAfter={props.focusAfterMenu} trigger={trigger(text('console.menu.input'))}>
         <MenuItem
           icon={<Keyboard size={16} />}
           shortcut={shortcutLabel('ctrl-alt-delete')}
@@ -176,7 +178,7 @@ export function ConsoleMenus(props: ConsoleMenusProps) {
           {text('console.captureMouse')}
         </MenuItem>
       </Menu>
-      <Menu trigger={trigger(text('console.menu.devices'))}>
+      <Menu focusAfter={props.focusAfterMenu} trigger={trigger(text('console.menu.devices'))}>
         <MenuItem
           icon={<Disc3 size={16} />}
           disabled={machine.settings?.cdrom == null}
@@ -203,7 +205,7 @@ export function ConsoleMenus(props: ConsoleMenusProps) {
           {text('console.ejectFloppy')}
         </MenuItem>
       </Menu>
-      <Menu trigger={trigger(text('console.menu.help'))}>
+      <Menu focusAfter={props.focusAfterMenu} trigger={trigger(text('console.menu.help'))}>
         <MenuItem icon={<Keyboard size={16} />} onSelect={props.onShortcuts}>
           {text('console.shortcuts')}
         </MenuItem>

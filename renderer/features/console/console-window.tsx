@@ -69,6 +69,10 @@ function Console({ machine }: { machine: Machine }) {
   const surface = useRef<HTMLDivElement>(null);
   const closeDialog = useCallback(() => setOpen(undefined), []);
 
+  const start = () => {
+    call('machines.start');
+    surface.current?.focus();
+  };
   const call = (name: 'machines.start' | 'machines.pause' | 'machines.resume' | 'machines.shutdown') => {
     api.call(name, { id }).catch(showError);
   };
@@ -220,10 +224,11 @@ function Console({ machine }: { machine: Machine }) {
                 run: () => void api.call('machines.powerOff', { id }).catch(showError),
               })
             }
-            onStart={() => call('machines.start')}
+            onStart={start}
             onInsert={(drive) => setOpen({ insert: drive })}
             onShortcuts={() => setOpen('shortcuts')}
             onAbout={() => setOpen('about')}
+            focusAfterMenu={() => (tab === 'screen' ? surface.current : null)}
           />
           {fullScreen && <span className="console__name">{name}</span>}
           <Tabs.List className="tabs" aria-label={text('console.tabs')}>
@@ -255,7 +260,7 @@ function Console({ machine }: { machine: Machine }) {
                 />
               )}
             </div>
-            <Overlay machine={machine} status={status} onStart={() => call('machines.start')} />
+            <Overlay machine={machine} status={status} onStart={start} />
           </Tabs.Panel>
           <Tabs.Panel value="serial" className="console__panel">
             <Suspense fallback={null}>

@@ -1,4 +1,4 @@
-import { Plus, Settings as SettingsIcon, Sparkles } from 'lucide-react';
+import { FolderPlus, Plus, Settings as SettingsIcon, Sparkles } from 'lucide-react';
 import { useEffect, useState } from 'react';
 import { showError, useLodge, useShell } from '../../api/lodge-context.ts';
 import { useText } from '../../i18n/i18n.ts';
@@ -7,6 +7,7 @@ import { Logo } from '../../ui/logo.tsx';
 import { Tooltip } from '../../ui/tooltip.tsx';
 import { SettingsDialog } from '../settings/settings-dialog.tsx';
 import { Wizard } from '../wizard/wizard.tsx';
+import { AddDialog } from './add-dialog.tsx';
 import { MachineDetails } from './machine-details.tsx';
 import { MachineList } from './machine-list.tsx';
 import './manager.css';
@@ -18,7 +19,7 @@ export function Manager() {
   const text = useText();
   const actions = useMachineActions();
   const [selected, setSelected] = useState<string>();
-  const [open, setOpen] = useState<'wizard' | 'settings'>();
+  const [open, setOpen] = useState<'wizard' | 'settings' | 'add'>();
   const close = () => setOpen(undefined);
   const machine = machines.find(({ id }) => id === selected) ?? machines[0];
 
@@ -40,6 +41,11 @@ export function Manager() {
         >
           {text('manager.new')}
         </Button>
+        <Tooltip text={text('manager.addHint')}>
+          <Button look="quiet" icon={<FolderPlus size={18} aria-hidden="true" />} onClick={() => setOpen('add')}>
+            {text('manager.add')}
+          </Button>
+        </Tooltip>
         <Tooltip text={text('manager.settings')}>
           <Button
             look="quiet"
@@ -73,6 +79,7 @@ export function Manager() {
           }}
         />
       )}
+      {open === 'add' && <AddDialog onClose={close} onAdded={setSelected} />}
       {open === 'settings' && <SettingsDialog onClose={close} />}
     </div>
   );
