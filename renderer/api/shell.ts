@@ -1,13 +1,6 @@
-import type { ApiClient, ClientTransport } from '../../main/contract/client.ts';
-import { createApiClient } from '../../main/contract/client.ts';
+import { type ApiClient, createApiClient } from '../../main/contract/client.ts';
+import type { DesktopBridge, PickRequest } from '../../main/contract/desktop-bridge.ts';
 import { webSocketTransport } from '../../main/contract/web-socket-transport.ts';
-
-/** What a file dialog of the desktop is opened for. */
-export interface PickRequest {
-  readonly want: 'file' | 'folder';
-  readonly title: string;
-  readonly start?: string;
-}
 
 /** Everything that differs between the desktop and the web. Features ask this, never the browser's or Electron's API. */
 export interface Shell {
@@ -20,19 +13,12 @@ export interface Shell {
   closeWindow(): void;
   /** Opens a file dialog: undefined when it was cancelled. Absent where there is none. */
   readonly pickPath?: (request: PickRequest) => Promise<string | undefined>;
+  /** Shows the log of a machine's last run in the host's file manager. Absent where the host is elsewhere. */
+  readonly showLog?: (machine: string) => void;
   /** Someone wants to close this window: `listener` decides when. Gives back how to stop listening. */
   onCloseRequest(listener: () => void): () => void;
   /** Saves a file to where the user wants it. */
   saveFile(name: string, content: Blob): void;
-}
-
-/** What the preload script of the desktop shell puts on `window`. */
-export interface DesktopBridge {
-  connect(): ClientTransport;
-  openConsole(machine: string): void;
-  closeWindow(): void;
-  pickPath(request: PickRequest): Promise<string | undefined>;
-  onCloseRequest(listener: () => void): () => void;
 }
 
 declare global {
@@ -93,6 +79,7 @@ function desktopShell(bridge: DesktopBridge): Shell {
     openConsole: (machine) => bridge.openConsole(machine),
     closeWindow: () => bridge.closeWindow(),
     pickPath: (request) => bridge.pickPath(request),
+    showLog: (machine) => bridge.showLog(machine),
     onCloseRequest: (listener) => bridge.onCloseRequest(listener),
     saveFile,
   };

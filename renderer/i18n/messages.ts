@@ -108,6 +108,7 @@ export const messages = {
   'manager.log': { en: 'Log', ko: '로그' },
   'manager.logOf': { en: 'Log of {{name}}', ko: '{{name}} 로그' },
   'manager.logEmpty': { en: 'The log is empty.', ko: '로그가 비어 있습니다.' },
+  'manager.logShow': { en: 'Show in its folder', ko: '폴더에서 보기' },
   'manager.logFile': { en: 'The whole log is in {{path}}', ko: '전체 로그: {{path}}' },
 
   'delete.title': { en: 'Delete “{{name}}”?', ko: '‘{{name}}’ 머신을 삭제하시겠습니까?' },

@@ -2,7 +2,7 @@ import { Autocomplete } from '@base-ui/react/autocomplete';
 import { File, Folder } from 'lucide-react';
 import { type ReactNode, type Ref, useEffect, useState } from 'react';
 import type { PathCompletion } from '../../main/contract/host.ts';
-import { useLodge, useShell } from '../api/lodge-context.ts';
+import { showError, useLodge, useShell } from '../api/lodge-context.ts';
 import { useText } from '../i18n/i18n.ts';
 import { Button } from './button.tsx';
 import { Field } from './field.tsx';
@@ -86,9 +86,13 @@ export function PathField(props: PathFieldProps) {
               aria-describedby={ids.id}
               onClick={async () => {
                 const start = value === '' ? {} : { start: value };
-                const path = await pickPath({ want, title: label, ...start });
-                if (path !== undefined) {
-                  onChange(path);
+                try {
+                  const path = await pickPath({ want, title: label, ...start });
+                  if (path !== undefined) {
+                    onChange(path);
+                  }
+                } catch (error) {
+                  showError(error);
                 }
               }}
             >

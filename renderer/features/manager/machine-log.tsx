@@ -1,12 +1,14 @@
 import { useEffect, useState } from 'react';
 import type { CallResult } from '../../../main/contract/api.ts';
 import type { Machine } from '../../../main/contract/machines.ts';
-import { errorData, useLodge } from '../../api/lodge-context.ts';
+import { errorData, useLodge, useShell } from '../../api/lodge-context.ts';
 import { useText } from '../../i18n/i18n.ts';
+import { Button } from '../../ui/button.tsx';
 
 /** The end of a machine's log. */
 export function MachineLog({ machine }: { machine: Machine }) {
   const { api } = useLodge();
+  const shell = useShell();
   const text = useText();
   const [log, setLog] = useState<CallResult<'machines.log'>>();
   const [problem, setProblem] = useState<string>();
@@ -36,7 +38,14 @@ export function MachineLog({ machine }: { machine: Machine }) {
       <pre className="log__text" role="log" aria-label={text('manager.logOf', { name: machine.name })} tabIndex={0}>
         {log.text === '' ? text('manager.logEmpty') : log.text}
       </pre>
-      {log.path !== null && <p className="field__hint">{text('manager.logFile', { path: log.path })}</p>}
+      {log.path !== null && (
+        <div className="log__file">
+          <p className="field__hint">{text('manager.logFile', { path: log.path })}</p>
+          {shell.showLog !== undefined && (
+            <Button onClick={() => shell.showLog?.(id)}>{text('manager.logShow')}</Button>
+          )}
+        </div>
+      )}
     </div>
   );
 }
