@@ -19,10 +19,12 @@ export interface ScreenSource {
 
 /** Pictures under way to one viewer: one being drawn, one on the way, one being made. */
 const WINDOW = 3;
-/** While the screen changes it is looked at so often; after a quiet second less often. Milliseconds. */
-const BUSY_MILLIS = 1000 / 60;
-const QUIET_MILLIS = 1000 / 20;
-const QUIET_AFTER_MILLIS = 500;
+/** So often the screen is looked at so long after it last changed, in milliseconds: less and less. */
+const INTERVALS: readonly (readonly [sinceChange: number, interval: number])[] = [
+  [100, 1000 / 60],
+  [1000, 1000 / 30],
+  [Number.POSITIVE_INFINITY, 1000 / 20],
+];
 /** After input the answer of the guest is looked for so often, for so long. */
 const EAGER_MILLIS = 5;
 const EAGER_FOR_MILLIS = 100;
@@ -141,13 +143,9 @@ export class DisplayPump implements DisplaySink {
     for (const [id, viewer] of this.#viewers) {
       this.#serve(id, viewer, now);
     }
-    this.#nextTick =
-      now +
-      (now < this.#eagerUntil
-        ? EAGER_MILLIS
-        : now - this.#lastChange < QUIET_AFTER_MILLIS
-          ? BUSY_MILLIS
-          : QUIET_MILLIS);
+    const since = now - this.#lastChange;
+    const [, interval = 0] = INTERVALS.find(([longest]) => since < longest) ?? [];
+    this.#nextTick = now + (now < this.#eagerUntil ? EAGER_MILLIS : interval);
   }
 
   #look(source: ScreenSource, now: number): void {

@@ -212,6 +212,14 @@ export const layers: readonly Layer[] = [
     ],
   },
   { of: ['assets/'], may: ['engine/testing/'], ownDepth: 1, node: 'all', packages: [] },
+  {
+    // Measures the whole way from a guest's screen to a viewer.
+    of: ['scripts/bench-display.ts'],
+    may: ['engine/', 'main/'],
+    ownDepth: 1,
+    node: 'all',
+    packages: [],
+  },
   { of: ['scripts/'], may: ['assets/', 'engine/', 'e2e/'], ownDepth: 1, node: 'all', packages: [] },
   {
     of: ['e2e/'],
