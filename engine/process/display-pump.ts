@@ -25,6 +25,8 @@ const INTERVALS: readonly (readonly [sinceChange: number, interval: number])[] =
   [1000, 1000 / 30],
   [Number.POSITIVE_INFINITY, 1000 / 20],
 ];
+/** Up to this interval the pace is kept. */
+const MAX_STEADY_MILLIS = 20;
 /** After input the answer of the guest is looked for so often, for so long. */
 const EAGER_MILLIS = 5;
 const EAGER_FOR_MILLIS = 100;
@@ -65,6 +67,8 @@ export class DisplayPump implements DisplaySink {
   #lastChange = 0;
   #nextTick = 0;
   #eagerUntil = 0;
+  /** A machine that is awake anyway may look so much too early, rather than wake once more. */
+  #slack = 0;
 
   constructor(send: (viewer: number, packet: Uint8Array<ArrayBuffer>) => void) {
     this.#send = send;
@@ -102,6 +106,7 @@ export class DisplayPump implements DisplaySink {
       lastSent: Number.NEGATIVE_INFINITY,
     });
     this.#nextTick = 0;
+    this.#slack = 0;
   }
 
   /** `sequence` is counted modulo 2^32; what was never sent is ignored. */
@@ -136,7 +141,7 @@ export class DisplayPump implements DisplaySink {
   /** Looks at the screen and sends what is due. `now` in milliseconds of any steady clock. */
   tick(now: number): void {
     const source = this.#source;
-    if (source === undefined || this.#viewers.size === 0 || now < this.#nextTick) {
+    if (source === undefined || this.#viewers.size === 0 || now < this.#nextTick - this.#slack) {
       return;
     }
     this.#look(source, now);
@@ -146,6 +151,7 @@ export class DisplayPump implements DisplaySink {
     const since = now - this.#lastChange;
     const [, interval = 0] = INTERVALS.find(([longest]) => since < longest) ?? [];
     this.#nextTick = now + (now < this.#eagerUntil ? EAGER_MILLIS : interval);
+    this.#slack = interval > MAX_STEADY_MILLIS ? interval / 3 : 0;
   }
 
   #look(source: ScreenSource, now: number): void {
