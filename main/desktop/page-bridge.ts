@@ -22,6 +22,8 @@ interface OpenConnection {
   listener: TransportListener | undefined;
   /** Subscriptions that are open, with the port on which their items come where they have one. */
   readonly feeds: Map<number, DirectPort | undefined>;
+  /** Why it was closed, where that came before anyone listened. */
+  closedEarly: string | undefined;
 }
 
 /**
@@ -85,7 +87,12 @@ export function createBridge(ipc: PageIpc, newId: () => ConnectionId): DesktopBr
         return;
       }
       case 'closed':
-        forget(message.connection)?.listener?.closed(message.reason);
+        forget(message.connection);
+        if (open.listener === undefined) {
+          open.closedEarly = message.reason;
+        } else {
+          open.listener.closed(message.reason);
+        }
         return;
     }
   });
@@ -94,7 +101,7 @@ export function createBridge(ipc: PageIpc, newId: () => ConnectionId): DesktopBr
   return {
     connect() {
       const connection = newId();
-      const open: OpenConnection = { listener: undefined, feeds: new Map() };
+      const open: OpenConnection = { listener: undefined, feeds: new Map(), closedEarly: undefined };
       connections.set(connection, open);
       ipc.send({ kind: 'connect', connection });
       return {
@@ -122,6 +129,10 @@ export function createBridge(ipc: PageIpc, newId: () => ConnectionId): DesktopBr
         },
         listen(to) {
           open.listener = to;
+          const { closedEarly } = open;
+          if (closedEarly !== undefined) {
+            queueMicrotask(() => to.closed(closedEarly));
+          }
         },
         close() {
           if (forget(connection) !== undefined) {

@@ -46,8 +46,8 @@ export function utilityProcessHost({ fork, program, platform }: UtilityProcessOp
         children.delete(child);
         if (!ended) {
           ended = true;
-          log.end();
-          events.ended(how);
+          // Whoever looks into the log then finds all of it; also called when it could not be written.
+          log.end(() => events.ended(how));
         }
       };
       for (const output of [child.stdout, child.stderr]) {
