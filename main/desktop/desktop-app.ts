@@ -242,7 +242,8 @@ export class DesktopApp {
         if (choice === 1) {
           return this.#close();
         }
-        this.#background = true;
+        // Meanwhile a window may have been opened again.
+        this.#background = this.#windows?.count === 0;
         this.#endBackground();
         return undefined;
       })
@@ -301,6 +302,7 @@ export class DesktopApp {
 
   #backendGone(): void {
     if (!this.#quitting && !this.#mayQuit) {
+      this.#quitting = true;
       this.#electron.dialog.showErrorBox(this.#electron.app.name, this.#text('desktop.ownerGone'));
       this.#mayQuit = true;
       this.#windows?.closeAll();
