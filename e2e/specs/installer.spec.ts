@@ -1,5 +1,5 @@
 import { NotAvailable } from '../../scripts/debian.ts';
-import { expect, test } from '../fixtures/lodge.ts';
+import { documentScreen, expect, test } from '../fixtures/lodge.ts';
 import { installerCd } from '../guests/boot-cds.ts';
 import { type Picture, shareOf } from '../guests/png.ts';
 
@@ -60,6 +60,7 @@ test('by clicks only: a machine from an installer CD reaches the language screen
   await console.press('ArrowDown');
   const after = await console.waitForPicture('the selection moved', (picture) => barLine(picture) > line, 60_000);
   expect(isLanguageScreen(after)).toBe(true);
+  await documentScreen(console.page, 'installer');
   await console.powerOff();
   await expect(manager.machine('Debian installer', 'Powered Off')).toBeVisible();
 });

@@ -1,6 +1,6 @@
 import { type ReactNode, useEffect, useRef, useState } from 'react';
 import { useLodge } from '../api/lodge-context.ts';
-import { type ScaleMode, type Size, scaled } from './scaling.ts';
+import { centred, type ScaleMode, type Size, scaled } from './scaling.ts';
 import { openScreen } from './screen.ts';
 
 interface GuestPictureProps {
@@ -61,6 +61,8 @@ export function GuestPicture({ machine, mode, framesPerSecond, placeholder }: Gu
     const size = scaled(mode, guest, view, view.devicePixelRatio);
     element.style.width = `${size.width}px`;
     element.style.height = `${size.height}px`;
+    element.style.left = `${centred(view.left, view.width, size.width, view.devicePixelRatio)}px`;
+    element.style.top = `${centred(view.top, view.height, size.height, view.devicePixelRatio)}px`;
     element.style.imageRendering = size.sharp ? 'pixelated' : 'auto';
   }, [mode, guest, view]);
 
@@ -73,22 +75,24 @@ export function GuestPicture({ machine, mode, framesPerSecond, placeholder }: Gu
 }
 
 interface View extends Size {
+  /** Where the view begins in the window, in CSS pixels. */
+  readonly left: number;
+  readonly top: number;
   readonly devicePixelRatio: number;
 }
 
 function useViewSize(holder: React.RefObject<HTMLElement | null>): View {
-  const [view, setView] = useState<View>({ width: 1, height: 1, devicePixelRatio: 1 });
+  const [view, setView] = useState<View>({ left: 0, top: 0, width: 1, height: 1, devicePixelRatio: 1 });
   useEffect(() => {
     const place = holder.current;
     if (place === null) {
       return;
     }
-    const measure = () =>
-      setView({
-        width: place.clientWidth,
-        height: place.clientHeight,
-        devicePixelRatio: window.devicePixelRatio,
-      });
+    const measure = () => {
+      const { left, top } = place.getBoundingClientRect();
+      const { clientWidth: width, clientHeight: height } = place;
+      setView({ left, top, width, height, devicePixelRatio: window.devicePixelRatio });
+    };
     measure();
     const observer = new ResizeObserver(measure);
     observer.observe(place);

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { scaled } from './scaling.ts';
+import { centred, scaled } from './scaling.ts';
 
 const text = { width: 720, height: 400 };
 
@@ -38,4 +38,15 @@ test('actual size is one device pixel each', () => {
     height: 200,
     sharp: true,
   });
+});
+
+test('the picture is centred on whole device pixels, wherever its view begins', () => {
+  expect(centred(0, 1000, 720, 1)).toBe(140);
+  for (const [origin, view, size] of [
+    [37, 1001, 720],
+    [36.5, 1000, 721],
+  ] as const) {
+    expect(Number.isInteger((origin + centred(origin, view, size, 1.5)) * 1.5)).toBe(true);
+  }
+  expect(centred(37, 500, 720, 1)).toBe(0);
 });

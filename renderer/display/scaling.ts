@@ -23,6 +23,15 @@ export interface Scaled extends Size {
 }
 
 /**
+ * Where a picture of `size` CSS pixels begins in a view of `view` CSS pixels that itself begins at `origin` in the
+ * window: in its middle, but on a whole device pixel, without which sharp pixels would be blurred.
+ */
+export function centred(origin: number, view: number, size: number, devicePixelRatio: number): number {
+  const middle = origin + Math.max(0, (view - size) / 2);
+  return Math.round(middle * devicePixelRatio) / devicePixelRatio - origin;
+}
+
+/**
  * The size in CSS pixels of a picture of `guest` pixels in a view of `view` CSS pixels on a display with
  * `devicePixelRatio`.
  */

@@ -11,6 +11,7 @@ export const messages = {
   'common.save': { en: 'Save', ko: '저장' },
   'common.ok': { en: 'OK', ko: '확인' },
   'common.dontShowAgain': { en: 'Don’t show this again', ko: '다시 표시하지 않기' },
+  'common.suggestions': { en: 'Suggestions', ko: '추천 경로' },
   'common.none': { en: 'None', ko: '없음' },
   'common.details': { en: 'Details', ko: '세부 정보' },
 

@@ -1,6 +1,5 @@
-import { Autocomplete } from '@base-ui/react/autocomplete';
 import { File, Folder } from 'lucide-react';
-import { type ReactNode, type Ref, useEffect, useState } from 'react';
+import { type KeyboardEvent, type ReactNode, type Ref, useEffect, useRef, useState } from 'react';
 import type { PathCompletion } from '../../main/contract/host.ts';
 import { showError, useLodge, useShell } from '../api/lodge-context.ts';
 import { useText } from '../i18n/i18n.ts';
@@ -16,7 +15,6 @@ interface PathFieldProps {
   readonly hint?: ReactNode;
   readonly warning?: ReactNode;
   readonly error?: string | undefined;
-  readonly placeholder?: string;
   readonly ref?: Ref<HTMLInputElement>;
 }
 
@@ -24,63 +22,84 @@ type Entry = PathCompletion['entries'][number];
 
 const NO_ENTRIES: readonly Entry[] = [];
 const TYPING_MILLIS = 120;
+const NONE = -1;
 
-/** A path on the host: typed with completion, and chosen in a file dialog where the shell has one. */
+/**
+ * A path on the host: typed with completion (the combobox pattern of WAI-ARIA), and chosen in a file dialog where the
+ * shell has one.
+ */
 export function PathField(props: PathFieldProps) {
-  const { label, value, onChange, onBlur, want, hint, warning, error, placeholder, ref } = props;
+  const { label, value, onChange, onBlur, want, hint, warning, error, ref } = props;
   const text = useText();
-  const shell = useShell();
-  const [open, setOpen] = useState(false);
-  const entries = useCompletion(open ? value : undefined, want);
-  const { pickPath } = shell;
+  const { pickPath } = useShell();
+  const [typing, setTyping] = useState(false);
+  const [active, setActive] = useState(NONE);
+  const entries = useCompletion(typing ? value : undefined, want);
+  const open = entries.length > 0;
+  const row = useRef<HTMLDivElement>(null);
+
+  const close = () => {
+    setTyping(false);
+    setActive(NONE);
+  };
+  const take = ({ path, kind }: Entry) => {
+    onChange(path);
+    setActive(NONE);
+    // What is in a folder that was chosen comes next.
+    setTyping(kind === 'folder');
+  };
+  const onKeyDown = (event: KeyboardEvent) => {
+    const chosen = entries[active];
+    if (event.key === 'ArrowDown' || event.key === 'ArrowUp') {
+      event.preventDefault();
+      if (open) {
+        const step = event.key === 'ArrowDown' ? 1 : -1;
+        // One place of the round is the input itself, where nothing is chosen.
+        setActive(((active + 1 + step + entries.length + 1) % (entries.length + 1)) - 1);
+      } else {
+        setTyping(true);
+      }
+    } else if (event.key === 'Enter' && chosen !== undefined) {
+      event.preventDefault();
+      take(chosen);
+    } else if (event.key === 'Escape' && open) {
+      // Only the list closes, not the dialog around it.
+      event.preventDefault();
+      event.stopPropagation();
+      close();
+    }
+  };
+
   return (
     <Field label={label} hint={hint} warning={warning} error={error}>
       {(ids) => (
-        <div className="field__row">
-          <Autocomplete.Root
-            items={entries}
-            filter={null}
-            mode="none"
+        <div ref={row} className="field__row">
+          <input
+            {...ids}
+            ref={ref}
+            type="text"
+            role="combobox"
+            aria-autocomplete="list"
+            aria-expanded={open}
+            aria-controls={`${ids.id}-list`}
+            aria-activedescendant={active === NONE ? undefined : `${ids.id}-${active}`}
+            className="input"
+            autoComplete="off"
+            autoCapitalize="off"
+            spellCheck={false}
             value={value}
-            open={open && entries.length > 0}
-            itemToStringValue={(entry: Entry) => entry.path}
-            onOpenChange={(next, { reason }) => {
-              // A folder that was chosen shows what is in it.
-              if (reason !== 'item-press') {
-                setOpen(next);
-              }
+            onChange={(event) => {
+              onChange(event.target.value);
+              setTyping(!isPasted(event.nativeEvent));
+              setActive(NONE);
             }}
-            onValueChange={(next, { reason }) => {
-              onChange(next);
-              setOpen(reason === 'item-press' ? /[/\\]$/.test(next) && want === 'file' : next !== '');
+            onKeyDown={onKeyDown}
+            onBlur={() => {
+              close();
+              onBlur?.();
             }}
-          >
-            <Autocomplete.Input
-              {...ids}
-              ref={ref}
-              className="input"
-              spellCheck={false}
-              autoCapitalize="off"
-              placeholder={placeholder}
-              onBlur={onBlur}
-            />
-            <Autocomplete.Portal>
-              <Autocomplete.Positioner className="popup-layer" sideOffset={4}>
-                <Autocomplete.Popup className="popup popup--completion" aria-label={label}>
-                  <Autocomplete.List>
-                    {(entry: Entry) => (
-                      <Autocomplete.Item key={entry.path} value={entry} className="popup__item">
-                        <span className="popup__icon" aria-hidden="true">
-                          {entry.kind === 'folder' ? <Folder size={16} /> : <File size={16} />}
-                        </span>
-                        {entry.name}
-                      </Autocomplete.Item>
-                    )}
-                  </Autocomplete.List>
-                </Autocomplete.Popup>
-              </Autocomplete.Positioner>
-            </Autocomplete.Portal>
-          </Autocomplete.Root>
+          />
+          <CompletionList id={ids.id} anchor={row} entries={entries} active={active} onTake={take} />
           {pickPath !== undefined && (
             <Button
               aria-describedby={ids.id}
@@ -91,8 +110,8 @@ export function PathField(props: PathFieldProps) {
                   if (path !== undefined) {
                     onChange(path);
                   }
-                } catch (error) {
-                  showError(error);
+                } catch (failure) {
+                  showError(failure);
                 }
               }}
             >
@@ -102,6 +121,77 @@ export function PathField(props: PathFieldProps) {
         </div>
       )}
     </Field>
+  );
+}
+
+/** Whether several characters came at once: a path that was pasted is taken to be what its user wants. */
+function isPasted(event: Event): boolean {
+  return event instanceof InputEvent && (event.inputType === 'insertFromPaste' || (event.data ?? '').length > 1);
+}
+
+interface CompletionListProps {
+  readonly id: string;
+  readonly anchor: React.RefObject<HTMLElement | null>;
+  readonly entries: readonly Entry[];
+  readonly active: number;
+  readonly onTake: (entry: Entry) => void;
+}
+
+/** The suggestions, above everything else of the window and as wide as their field. */
+function CompletionList({ id, anchor, entries, active, onTake }: CompletionListProps) {
+  const text = useText();
+  const list = useRef<HTMLDivElement>(null);
+  const open = entries.length > 0;
+
+  useEffect(() => {
+    const element = list.current;
+    const field = anchor.current?.getBoundingClientRect();
+    if (!open || element === null || field === undefined) {
+      return;
+    }
+    element.style.left = `${field.left}px`;
+    element.style.top = `${field.bottom + 4}px`;
+    element.style.width = `${field.width}px`;
+    element.style.maxHeight = `${Math.max(96, Math.min(280, window.innerHeight - field.bottom - 16))}px`;
+    element.showPopover?.();
+    return () => element.hidePopover?.();
+  }, [open, anchor]);
+
+  useEffect(() => {
+    list.current?.children[active]?.scrollIntoView({ block: 'nearest' });
+  }, [active]);
+
+  return (
+    <div
+      ref={list}
+      id={`${id}-list`}
+      role="listbox"
+      aria-label={text('common.suggestions')}
+      popover="manual"
+      className="popup popup--completion"
+    >
+      {entries.map((entry, index) => (
+        // biome-ignore lint/a11y/useFocusableInteractive: the focus stays in the input, which names the active option
+        <div
+          key={entry.path}
+          id={`${id}-${index}`}
+          role="option"
+          aria-selected={index === active}
+          className="popup__item"
+          data-highlighted={index === active ? '' : undefined}
+          onMouseDown={(event) => {
+            // The input keeps the focus.
+            event.preventDefault();
+            onTake(entry);
+          }}
+        >
+          <span className="popup__icon" aria-hidden="true">
+            {entry.kind === 'folder' ? <Folder size={16} /> : <File size={16} />}
+          </span>
+          {entry.name}
+        </div>
+      ))}
+    </div>
   );
 }
 

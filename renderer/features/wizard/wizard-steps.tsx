@@ -56,7 +56,7 @@ export function SystemStep({ form, media, onGuestChosen }: SystemStepProps) {
             onChange={field.onChange}
             onBlur={field.onBlur}
             ref={field.ref}
-            error={fieldState.error?.message ?? inspection?.problem}
+            error={fieldState.error?.message ?? (fieldState.isTouched ? inspection?.problem : undefined)}
             warning={found?.bootable === false ? text('wizard.notBootable') : undefined}
             hint={
               media.busy
