@@ -24,7 +24,7 @@ import type {
 import type { RunOutcome } from './run-machine.ts';
 
 /** A machine without anything to do looks for messages at least this often, in milliseconds. */
-const IDLE_MILLIS = 50;
+const IDLE_MILLIS = 250;
 /** With a deadline nearer than this, waiting costs more than it saves. */
 const SPIN_NANOS = 50_000;
 /** Serial input that a guest does not read is offered to it again after so many milliseconds. */
