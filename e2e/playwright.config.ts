@@ -12,7 +12,7 @@ export default defineConfig<ShellOptions>({
   workers: 1,
   timeout: 120_000,
   expect: { timeout: 15_000 },
-  reporter: process.env['CI'] === undefined ? [['list']] : [['line']],
+  reporter: [['list'], ['./fixtures/skip-reporter.ts']],
   use: {
     trace: 'off',
     screenshot: 'only-on-failure',
