@@ -17,7 +17,7 @@ import './display/picture.css';
 
 /** The app: one window of it, whatever the window shows. */
 export function App({ shell }: { shell: Shell }) {
-  const connection = useMemo(() => new Connection(() => shell.connect()), [shell]);
+  const connection = useMemo(() => new Connection(() => shell.connect(), shell.isRefused), [shell]);
   const state = useSyncExternalStore(connection.subscribe, connection.getState);
   useEffect(() => {
     connection.open();
@@ -38,14 +38,14 @@ export function App({ shell }: { shell: Shell }) {
   );
 }
 
-function Window({ state: { lodge, status, problem } }: { state: ConnectionState }) {
+function Window({ state: { lodge, status, problem, refused } }: { state: ConnectionState }) {
   const text = useText();
   const route = useRoute();
   if (lodge === undefined) {
     return (
       <main className="connecting">
         <LoaderCircle size={28} className="spinner" aria-hidden="true" />
-        <p role="status">{text('app.connecting')}</p>
+        <p role="status">{text(refused ? 'app.refused' : 'app.connecting')}</p>
         {problem !== undefined && <p className="muted">{problem}</p>}
       </main>
     );
@@ -55,7 +55,7 @@ function Window({ state: { lodge, status, problem } }: { state: ConnectionState 
       {status === 'lost' && (
         <div className="disconnected" role="alert">
           <PlugZap size={16} aria-hidden="true" />
-          {text('app.disconnected')}
+          {text(refused ? 'app.refused' : 'app.disconnected')}
         </div>
       )}
       {route.kind === 'console' ? <ConsoleWindow key={route.machine} id={route.machine} /> : <Manager />}

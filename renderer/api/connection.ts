@@ -19,22 +19,27 @@ export interface ConnectionState {
   /** The last that is known; stays while a lost connection is made again. */
   readonly lodge: Lodge | undefined;
   readonly problem: string | undefined;
+  /** The services do not let this page in: trying again is of no use. */
+  readonly refused: boolean;
 }
 
 const RETRY_MILLIS = [500, 1000, 2000, 5000];
 
 /** Keeps one connection to the services, makes it again when it is lost, and knows what they say of themselves. */
 export class Connection {
-  #state: ConnectionState = { status: 'connecting', lodge: undefined, problem: undefined };
+  #state: ConnectionState = { status: 'connecting', lodge: undefined, problem: undefined, refused: false };
   readonly #connect: () => ApiClient;
+  readonly #isRefused: (() => Promise<boolean>) | undefined;
   readonly #changed = new Emitter<void>();
   #client: ApiClient | undefined;
   #retries = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #disposed = false;
 
-  constructor(connect: () => ApiClient) {
+  /** `isRefused` tells, after a connection was lost, whether that is for good. */
+  constructor(connect: () => ApiClient, isRefused?: () => Promise<boolean>) {
     this.#connect = connect;
+    this.#isRefused = isRefused;
   }
 
   readonly getState = (): ConnectionState => this.#state;
@@ -78,7 +83,7 @@ export class Connection {
     const update = (changes: Partial<Lodge>): void => {
       lodge = { ...lodge, ...changes };
       if (complete) {
-        this.#set({ status: 'open', lodge, problem: undefined });
+        this.#set({ status: 'open', lodge, problem: undefined, refused: false });
       }
     };
     api.subscribe('settings.changes', {}, { item: (changed) => update({ settings: changed }) });
@@ -102,6 +107,11 @@ export class Connection {
     this.#set({ status: this.#state.lodge === undefined ? 'connecting' : 'lost', problem: reason });
     const wait = RETRY_MILLIS[Math.min(this.#retries, RETRY_MILLIS.length - 1)];
     this.#retries++;
+    void this.#isRefused?.().then((refused) => {
+      if (refused !== this.#state.refused && !this.#disposed) {
+        this.#set({ refused });
+      }
+    });
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.open(), wait);
   }

@@ -7,6 +7,8 @@ export interface Shell {
   readonly kind: 'desktop' | 'web';
   /** A new connection to the services. It ends with `onClose`. */
   connect(): ApiClient;
+  /** Whether the services are there but do not let this page in any more. Absent where that cannot happen. */
+  readonly isRefused?: () => Promise<boolean>;
   /** Shows the window of a machine, or brings it to the front. */
   openConsole(machine: string): void;
   /** Closes this window; a page that must not close itself goes back to the manager. */
@@ -48,6 +50,13 @@ function webShell(): Shell {
       const url = new URL('/api/socket', window.location.href);
       url.protocol = url.protocol.replace('http', 'ws');
       return createApiClient(webSocketTransport(new WebSocket(url)));
+    },
+    async isRefused() {
+      try {
+        return (await fetch('/', { method: 'HEAD', cache: 'no-store' })).status === 401;
+      } catch {
+        return false;
+      }
     },
     openConsole(machine) {
       const address = consoleAddress(machine);
