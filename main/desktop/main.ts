@@ -1,4 +1,5 @@
 /** The desktop app's main process. The only file, beside the preload script, that reaches for Electron itself. */
+import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import {
   app,
@@ -26,7 +27,12 @@ const log = (line: string) => process.stderr.write(`lodge: ${line}\n`);
 
 app.setName('Lodge');
 // One instance for each data folder, whose lock stands with Electron's own files.
-app.setPath('userData', join(folder, 'desktop'));
+try {
+  mkdirSync(join(folder, 'desktop'), { recursive: true, mode: 0o700 });
+  app.setPath('userData', join(folder, 'desktop'));
+} catch {
+  // A folder that cannot be made is reported when the services are opened.
+}
 
 const desktop = new DesktopApp(
   {
