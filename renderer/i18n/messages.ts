@@ -405,7 +405,6 @@ export const messages = {
   'desktop.edit': { en: 'Edit', ko: '편집' },
   'desktop.view': { en: 'View', ko: '보기' },
   'desktop.window': { en: 'Window', ko: '창' },
-  'desktop.help': { en: 'Help', ko: '도움말' },
   'desktop.manager': { en: 'Virtual machines', ko: '가상 머신' },
   'desktop.openMachines': { en: 'Open the folder of the machines', ko: '가상 머신 폴더 열기' },
   'desktop.runningTitle': { en: 'Machines are running', ko: '실행 중인 가상 머신이 있습니다' },
@@ -428,7 +427,6 @@ export const messages = {
     en: 'The content of this window failed ({{reason}}). The machines are not affected.',
     ko: '이 창의 내용에 오류가 발생했습니다({{reason}}). 가상 머신에는 영향이 없습니다.',
   },
-  'desktop.showLog': { en: 'Show in the file manager', ko: '파일 관리자에서 보기' },
 
   'error.title': { en: 'That did not work', ko: '작업을 수행하지 못했습니다' },
 } as const satisfies Record<string, { readonly en: string; readonly ko: string }>;
