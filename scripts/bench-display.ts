@@ -95,6 +95,14 @@ again:
   jmp again
 `;
 
+/** Halted for good, with the cursor of text mode blinking. */
+const HALTED = `
+  bits 16
+  org 0x7c00
+  cli
+  hlt
+`;
+
 function floppy(source: string): Uint8Array {
   const image = new Uint8Array(FLOPPY_BYTES);
   image.set(assemble(source).bytes);
@@ -185,6 +193,16 @@ async function rates(viewer: Viewer): Promise<string> {
   return `${perSecond(viewer.frames - frames).toFixed(1)} frames/s, ${(perSecond(viewer.bytes - bytes) / 1e6).toFixed(3)} MB/s compressed`;
 }
 
+/** What a console costs while nothing happens on it. */
+async function idle(what: string, pid: number | undefined): Promise<void> {
+  const before = processorSeconds(pid);
+  await sleep(SECONDS);
+  const after = processorSeconds(pid);
+  if (before !== undefined && after !== undefined) {
+    console.log(`idle, ${what.padEnd(22)} ${(((after - before) / SECONDS) * 100).toFixed(1)} % of a processor`);
+  }
+}
+
 async function main(): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'lodge-bench-'));
   const services = openServices({
@@ -199,13 +217,13 @@ async function main(): Promise<void> {
     console.log(`animation 1024x768       ${await rates(animation.viewer)}`);
     await client.call('machines.powerOff', { id: animation.id });
 
+    const halted = await started(services, client, folder, 'halted', HALTED);
+    console.log(`blinking cursor          ${await rates(halted.viewer)}`);
+    await idle('halted guest', halted.pid);
+    await client.call('machines.powerOff', { id: halted.id });
+
     const keys = await started(services, client, folder, 'keys', KEYS_GUEST);
-    const before = processorSeconds(keys.pid);
-    console.log(`blinking cursor          ${await rates(keys.viewer)}`);
-    const after = processorSeconds(keys.pid);
-    if (before !== undefined && after !== undefined) {
-      console.log(`idle console             ${(((after - before) / SECONDS) * 100).toFixed(1)} % of a processor`);
-    }
+    await idle('guest with timer ticks', keys.pid);
     const times: number[] = [];
     for (let i = 0; i < KEYS; i++) {
       await sleep(0.1);
