@@ -172,6 +172,26 @@ export const COMMAND_LINE_NAMES: OptionNames = {
   name: '--name',
 };
 
+/** The same in the settings of a machine. */
+export const SETTING_NAMES: OptionNames = {
+  accel: 'accelerator',
+  cpus: 'processors',
+  memory: 'memory',
+  bios: 'firmware',
+  kernel: 'kernel',
+  initrd: 'ramdisk',
+  append: 'command line',
+  boot: 'boot order',
+  disk: 'hard disk',
+  cdrom: 'CD-ROM drive',
+  floppy: 'floppy drive',
+  serial: 'serial port',
+  timeout: 'time limit',
+  screenshot: 'screenshot',
+  type: 'text',
+  name: 'name',
+};
+
 /** A usage error: one line that names the option and its value, and what to do instead. */
 export function usageError(message: string, remedy: string, cause?: unknown): HostError {
   return new HostError('usage', message, cause === undefined ? { remedy } : { remedy, cause });

@@ -3,6 +3,7 @@
  * standard output going to the log of this run. It ends with its machine, and when its supervisor is gone.
  */
 import { HostError } from '../base/host-error.ts';
+import { SETTING_NAMES } from '../config/machine-config.ts';
 import { validateMachineConfig } from '../config/validate-machine-config.ts';
 import { hostFiles } from './host-files.ts';
 import { acceleratorInUse } from './host-report.ts';
@@ -48,26 +49,6 @@ function failureOf(error: unknown): VmFailure {
   }
   return { code: 'internal', message: `the machine failed: ${error instanceof Error ? error.message : String(error)}` };
 }
-
-/** How options are called in the settings of a machine. */
-const NAMES = {
-  accel: 'accelerator',
-  cpus: 'processors',
-  memory: 'memory',
-  bios: 'firmware',
-  kernel: 'kernel',
-  initrd: 'ramdisk',
-  append: 'command line',
-  boot: 'boot order',
-  disk: 'hard disk',
-  cdrom: 'CD-ROM drive',
-  floppy: 'floppy drive',
-  serial: 'serial port',
-  timeout: 'time limit',
-  screenshot: 'screenshot',
-  type: 'text',
-  name: 'name',
-};
 
 class VmProcess {
   readonly #channel: Channel;
@@ -153,7 +134,10 @@ class VmProcess {
   }
 
   async #start(input: VmConfig): Promise<void> {
-    const config = validateMachineConfig({ ...input, serial: { kind: 'stdio' } }, { files: hostFiles, names: NAMES });
+    const config = validateMachineConfig(
+      { ...input, serial: { kind: 'stdio' } },
+      { files: hostFiles, names: SETTING_NAMES },
+    );
     const accelerator = acceleratorInUse();
     log(`${config.name}: ${config.cpus} processor(s), ${config.memoryMegabytes} MB, ${accelerator.label}`);
     const machine = await startMachine(config, {

@@ -1,6 +1,7 @@
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import type { Disposable } from '../../engine/base/disposable.ts';
 import { Emitter } from '../../engine/base/event.ts';
+import { SETTING_NAMES } from '../../engine/config/machine-config.ts';
 import { validateMachineConfig } from '../../engine/config/validate-machine-config.ts';
 import { hostFiles } from '../../engine/process/host-files.ts';
 import type { CommandResult, MachineCommand, MachineStatus } from '../../engine/process/machine-messages.ts';
@@ -16,26 +17,6 @@ import { lastLogPath, newLogPath, OWNER_DIED, readRunRecord, writeRunRecord } fr
 
 /** Serial output kept for whoever looks later. */
 const SERIAL_BACKLOG_BYTES = 64 << 10;
-
-/** The names of a machine's settings, for messages of the validation. */
-const SETTING_NAMES = {
-  accel: 'accelerator',
-  cpus: 'processors',
-  memory: 'memory',
-  bios: 'firmware',
-  kernel: 'kernel',
-  initrd: 'ramdisk',
-  append: 'command line',
-  boot: 'boot order',
-  disk: 'hard disk',
-  cdrom: 'CD-ROM drive',
-  floppy: 'floppy drive',
-  serial: 'serial port',
-  timeout: 'time limit',
-  screenshot: 'screenshot',
-  type: 'text',
-  name: 'name',
-};
 
 const NO_LIGHTS: MachineStatus = {
   activity: { disk: 'none', cdrom: 'none', floppy: 'none', network: 'none' },

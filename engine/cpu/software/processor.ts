@@ -218,9 +218,9 @@ export class Processor implements OperationHost {
     call.uop = uop;
     const entry = defined(this.#shared.interpreter.operations[number], 'system operation');
     call.variant = entry.variant;
-    const next = state.u64(L.RIP);
     if ((state.mode & L.MODE_CODE_MASK) !== L.MODE_CODE64) {
-      state.setU64(L.RIP, next & ((state.mode & L.MODE_CODE_MASK) === L.MODE_CODE32 ? 0xffffffffn : 0xffffffffn));
+      // EIP wraps at 4 GiB.
+      state.setU32(L.RIP + 4, 0);
     }
     let answer: unknown;
     try {
