@@ -112,9 +112,16 @@ export class Translation {
     this.#filledCode.length = 0;
   }
 
+  /** Remembered places of code are not to be trusted any more. */
+  forgetJumps(): void {
+    const place = this.#record + (L.JUMP_GENERATION >> 2);
+    this.#words[place] = ((this.#words[place] as number) + 1) | 0;
+  }
+
   /** Forgets translations; global ones stay unless `includingGlobal`. */
   flush(includingGlobal: boolean): void {
     const words = this.#words;
+    this.forgetJumps();
     let kept = 0;
     for (let i = 0; i < this.#filled.length; i++) {
       const entry = this.#filled[i] as number;
@@ -148,6 +155,7 @@ export class Translation {
   /** Forgets one page in all tables. */
   invalidatePage(low: number): void {
     const page = low >>> 12;
+    this.forgetJumps();
     for (const table of [DTLB_USER, DTLB_SUPERVISOR, DTLB_SUPERVISOR_USER]) {
       const entry = (this.#tlbs + table + (page & (DTLB_ENTRIES - 1)) * DTLB_ENTRY_SIZE) >> 2;
       this.#words[entry] = INVALID;

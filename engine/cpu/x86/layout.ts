@@ -31,8 +31,11 @@ export const FAULT_ADDRESS = 0x0b8;
 export const CURRENT_UOP = 0x0c0;
 /** i32: the mode bits under which code is decoded; see MODE_*. */
 export const MODE = 0x0c4;
-/** i32: arena address of the data TLB in force (user, supervisor, supervisor with AC). */
-export const DTLB = 0x0c8;
+/**
+ * i32: changes whenever a linear address may lead to other code than before: TLB flushes, dropped code. Behind MODE, so
+ * that compiled code compares both at once.
+ */
+export const JUMP_GENERATION = 0x0c8;
 /** i32: arena address of the instruction TLB in force. */
 export const ITLB = 0x0cc;
 /** Four i64 for passing 64-bit values between generated code and TypeScript. */
@@ -135,6 +138,10 @@ export const A20_MASK = 0x3e8;
 export const RETIRED = 0x3f0;
 /** i32: index of this processor. */
 export const CPU_INDEX = 0x3f8;
+/** i32: arena address of the data TLB in force (user, supervisor, supervisor with AC). */
+export const DTLB = 0x3fc;
+/** i32: 1 while every data access has to be looked at (watchpoints): nothing enters the data TLBs. */
+export const WATCHING = 0x3fc;
 
 /** Vector registers: 32 bytes each (YMM0–YMM15); XMM is the low half. */
 export const XMM = 0x400;
