@@ -49,7 +49,7 @@ export abstract class OperandBuilder extends BuilderCore {
       case 'mmx':
         return this.keep(load(loadName(size), this.registerAddress(index))) as Integer;
       case 'xmm':
-        return this.keep(load(loadName(size), this.registerAddress(index))) as Integer;
+        return this.readXmmPart(index, 0, size);
       default:
         throw new Error(`operand ${index} cannot be read as an integer`);
     }
@@ -90,7 +90,11 @@ export abstract class OperandBuilder extends BuilderCore {
       }
       return;
     }
-    if (operand.kind === 'mmx' || operand.kind === 'xmm') {
+    if (operand.kind === 'xmm') {
+      this.writeXmmPart(index, 0, value, size);
+      return;
+    }
+    if (operand.kind === 'mmx') {
       this.f.store(storeName(size), this.registerAddress(index), value);
       return;
     }
@@ -106,6 +110,53 @@ export abstract class OperandBuilder extends BuilderCore {
       () => this.f.store(storeName(size), modify.host, kept),
       () => this.slowStore(modify.address, size, this.zeroExtend64(kept, size)),
     );
+  }
+
+  // ── Vector registers: all accesses to them go through these, so that a tier may keep them elsewhere ─────────────
+
+  /** The low half (an XMM register) of the vector register that operand `index` names. */
+  readXmm(index: number): V128 {
+    return this.keep(load('v128.load', this.registerAddress(index)));
+  }
+
+  writeXmm(index: number, value: V128): void {
+    this.f.store('v128.store', this.registerAddress(index), value);
+  }
+
+  /** The upper half of its YMM register. */
+  readYmmHigh(index: number): V128 {
+    return this.keep(load('v128.load', this.registerAddress(index), 16));
+  }
+
+  writeYmmHigh(index: number, value: V128): void {
+    this.f.store('v128.store', this.registerAddress(index), value, 16);
+  }
+
+  /** 1–8 bytes of the XMM register from byte `offset` on, zero-extended. */
+  readXmmPart(index: number, offset: number, size: number): Integer {
+    return this.keep(load(loadName(size), this.registerAddress(index), offset)) as Integer;
+  }
+
+  writeXmmPart(index: number, offset: number, value: Integer, size: number): void {
+    this.f.store(storeName(size), this.registerAddress(index), value, offset);
+  }
+
+  /** The same from a place that is known only when the instruction runs. */
+  readLaneAt(index: number, place: I32, size: number): Integer {
+    return this.keep(load(loadName(size), op('i32.add', this.registerAddress(index), place))) as Integer;
+  }
+
+  writeLaneAt(index: number, place: I32, value: Integer, size: number): void {
+    this.f.store(storeName(size), op('i32.add', this.registerAddress(index), place), value);
+  }
+
+  /** An XMM register that the encoding implies. */
+  xmm(number: number): V128 {
+    return this.keep(load('v128.load', get(this.cpu), L.XMM + number * L.XMM_STRIDE));
+  }
+
+  setXmm(number: number, value: V128): void {
+    this.f.store('v128.store', get(this.cpu), value, L.XMM + number * L.XMM_STRIDE);
   }
 
   // ── Memory ──────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -10,7 +10,7 @@ import {
   type V128,
 } from '../../software/wasm/function-builder.ts';
 import * as L from '../layout.ts';
-import { type Integer, loadName, storeName } from './builder-core.ts';
+import type { Integer } from './builder-core.ts';
 import { FlagsBuilder } from './builder-flags.ts';
 
 export type {
@@ -34,7 +34,7 @@ export abstract class InstructionBuilder extends FlagsBuilder {
   /** A 16-byte operand: an XMM register, or memory, which must be aligned if `aligned` (#GP). */
   readVector(index: number, aligned = true): V128 {
     if (!this.isMemory(index)) {
-      return this.keep(load('v128.load', this.registerAddress(index)));
+      return this.readXmm(index);
     }
     const address = this.effectiveAddress();
     if (aligned) {
@@ -45,7 +45,7 @@ export abstract class InstructionBuilder extends FlagsBuilder {
 
   writeVector(index: number, value: V128, aligned = true): void {
     if (!this.isMemory(index)) {
-      this.f.store('v128.store', this.registerAddress(index), value);
+      this.writeXmm(index, value);
       return;
     }
     const address = this.effectiveAddress();
@@ -63,7 +63,7 @@ export abstract class InstructionBuilder extends FlagsBuilder {
   /** A vector operand of 8 bytes or fewer in the low lane; what lies above it means nothing. */
   readLowVector(index: number): V128 {
     if (!this.isMemory(index)) {
-      return this.keep(load('v128.load', this.registerAddress(index)));
+      return this.readXmm(index);
     }
     const value = this.read(index);
     return this.keep(value.type === 'i64' ? op('i64x2.splat', value) : op('i32x4.splat', value));
@@ -72,35 +72,17 @@ export abstract class InstructionBuilder extends FlagsBuilder {
   /** Writes an XMM register: `value` (i32 or i64) in the low lane, zeros above it. */
   writeZeroExtended(index: number, value: Integer): void {
     const wide = value.type === 'i64' ? value : op('i64.extend_i32_u', value);
-    this.f.store('i64.store', this.registerAddress(index), wide);
-    this.f.store('i64.store', this.registerAddress(index), i64(0), 8);
+    this.writeXmmPart(index, 0, wide, 8);
+    this.writeXmmPart(index, 8, i64(0), 8);
   }
 
   /** The upper half of an XMM register. */
   readHigh(index: number): I64 {
-    return this.keep(load('i64.load', this.registerAddress(index), 8));
+    return this.readXmmPart(index, 8, 8) as I64;
   }
 
   writeHigh(index: number, value: I64): void {
-    this.f.store('i64.store', this.registerAddress(index), value, 8);
-  }
-
-  /** `size` bytes of an XMM register from byte `place` on. */
-  readLaneAt(index: number, place: I32, size: number): Integer {
-    return this.keep(load(loadName(size), op('i32.add', this.registerAddress(index), place))) as Integer;
-  }
-
-  writeLaneAt(index: number, place: I32, value: Integer, size: number): void {
-    this.f.store(storeName(size), op('i32.add', this.registerAddress(index), place), value);
-  }
-
-  /** An XMM register that the encoding implies. */
-  xmm(number: number): V128 {
-    return this.keep(load('v128.load', get(this.cpu), L.XMM + number * L.XMM_STRIDE));
-  }
-
-  setXmm(number: number, value: V128): void {
-    this.f.store('v128.store', get(this.cpu), value, L.XMM + number * L.XMM_STRIDE);
+    this.writeXmmPart(index, 8, value, 8);
   }
 
   // ── Implicit addresses (strings, LOOP, XLAT) ────────────────────────────────────────────────────────────────────
