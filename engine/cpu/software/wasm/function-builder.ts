@@ -76,6 +76,41 @@ export type V128 = Expression<'v128'>;
 export interface Local<T extends ValueType = ValueType> {
   readonly index: number;
   readonly type: T;
+  /** When the local is the address of a record parts of which live elsewhere. */
+  readonly record?: RecordSpace;
+}
+
+/**
+ * A record in memory some fields of which are kept in locals. Loads from and stores to it at offsets known while code is
+ * built go through here first.
+ */
+export interface RecordSpace {
+  /** The value, or undefined when the field is in memory. */
+  load(name: LoadName, offset: number): Expression | undefined;
+  /** Whether the store has been made. */
+  store(name: StoreName, offset: number, value: Expression): boolean;
+}
+
+/** The address of a place in such a record. */
+class RecordAddress extends Expression<'i32'> {
+  readonly base: Local<'i32'>;
+  readonly space: RecordSpace;
+  readonly offset: number;
+
+  constructor(base: Local<'i32'>, space: RecordSpace, offset: number) {
+    const start = [0x20, ...unsignedLeb(base.index)];
+    super('i32', offset === 0 ? start : [...start, 0x41, ...signedLeb32(offset), 0x6a]);
+    this.base = base;
+    this.space = space;
+    this.offset = offset;
+  }
+}
+
+/** The address of the place `offset` bytes into a record. */
+export function recordAddress(base: Local<'i32'>, offset: number): I32 {
+  return base.record === undefined
+    ? op('i32.add', get(base), i32(offset))
+    : new RecordAddress(base, base.record, offset);
 }
 
 /** A branch target: an enclosing block (branching leaves it) or loop (branching repeats it). */
@@ -92,6 +127,8 @@ export interface FunctionType {
 export interface FunctionReference {
   readonly index: number;
   readonly type: FunctionType;
+  /** For functions of another module that are called through the table: `index` is the slot, this the type's index. */
+  readonly indirectType?: number;
 }
 
 export interface FunctionBody {
@@ -111,7 +148,50 @@ export function i64(value: number | bigint): I64 {
 
 type OpResult<N extends OpName> = Expression<(typeof OPS)[N][1]>;
 
+type Fold = (a: number, b: number) => number;
+
+/** 32-bit operations that are carried out at once when their operands are known. */
+const FOLDS: Readonly<Partial<Record<OpName, Fold>>> = {
+  'i32.eqz': (a) => (a === 0 ? 1 : 0),
+  'i32.eq': (a, b) => (a === b ? 1 : 0),
+  'i32.ne': (a, b) => (a !== b ? 1 : 0),
+  'i32.add': (a, b) => (a + b) | 0,
+  'i32.sub': (a, b) => (a - b) | 0,
+  'i32.and': (a, b) => a & b,
+  'i32.or': (a, b) => a | b,
+  'i32.xor': (a, b) => a ^ b,
+  'i32.shl': (a, b) => a << b,
+  'i32.shr_u': (a, b) => (a >>> b) | 0,
+};
+
+/** The constant that an operation on constants comes to, where that is known here. */
+function folded(name: OpName, operands: readonly Expression[]): Expression | undefined {
+  const [first, second] = operands;
+  if (first?.constant === undefined || (second !== undefined && second.constant === undefined)) {
+    return undefined;
+  }
+  if (name === 'i32.wrap_i64') {
+    return i32(Number(BigInt.asIntN(32, BigInt(first.constant))));
+  }
+  if (name === 'i64.extend_i32_u') {
+    return i64(Number(first.constant) >>> 0);
+  }
+  if (name === 'i64.extend_i32_s') {
+    return i64(Number(first.constant));
+  }
+  const fold = FOLDS[name];
+  return fold === undefined ? undefined : i32(fold(Number(first.constant), Number(second?.constant ?? 0)));
+}
+
 export function op<N extends OpName>(name: N, ...operands: Expression[]): OpResult<N> {
+  const known = folded(name, operands);
+  if (known !== undefined) {
+    return known as OpResult<N>;
+  }
+  if (name === 'i32.add' && operands[0] instanceof RecordAddress && operands[1]?.constant !== undefined) {
+    const { base, space, offset } = operands[0];
+    return new RecordAddress(base, space, offset + Number(operands[1].constant)) as Expression as OpResult<N>;
+  }
   const [code, result] = OPS[name];
   const bytes: number[] = [];
   for (const operand of operands) {
@@ -154,12 +234,25 @@ function memoryArgument(offset: number): number[] {
 
 export function load<N extends LoadName>(name: N, address: I32, offset = 0): Expression<(typeof LOADS)[N][1]> {
   const [code, result] = LOADS[name];
+  if (address instanceof RecordAddress) {
+    const place = address.offset + offset;
+    const value = address.space.load(name, place) as Expression<(typeof LOADS)[N][1]> | undefined;
+    return (
+      value ??
+      (new Expression(result, [0x20, ...unsignedLeb(address.base.index), ...code, ...memoryArgument(place)]) as Expression<
+        (typeof LOADS)[N][1]
+      >)
+    );
+  }
   return new Expression(result, [...address.code, ...code, ...memoryArgument(offset)]) as Expression<
     (typeof LOADS)[N][1]
   >;
 }
 
 export function get<T extends ValueType>(local: Local<T>): Expression<T> {
+  if (local.record !== undefined) {
+    return new RecordAddress(local as Local<'i32'>, local.record, 0) as Expression as Expression<T>;
+  }
   return new Expression(local.type, [0x20, ...unsignedLeb(local.index)]);
 }
 
@@ -169,13 +262,20 @@ export function select<T extends ValueType>(condition: I32, a: Expression<T>, b:
   return new Expression(a.type, a.type === 'v128' ? [...code, 0x1c, 1, TYPE_CODES.v128] : [...code, 0x1b]);
 }
 
+function callCode(target: FunctionReference): number[] {
+  return target.indirectType === undefined
+    ? [0x10, ...unsignedLeb(target.index)]
+    : [0x41, ...signedLeb32(target.index), 0x11, ...unsignedLeb(target.indirectType), 0];
+}
+
 /**
  * Builds the body of one function as a sequence of statements over expressions. Locals taken inside `scope` are handed
  * out again after it, so that a function with a thousand independent parts has few locals.
  */
 export class FunctionBuilder {
   readonly type: FunctionType;
-  readonly #code: number[] = [];
+  #code: number[] = [];
+  readonly #later: { readonly at: number; readonly depth: number; readonly build: () => void }[] = [];
   readonly #locals: ValueType[] = [];
   readonly #free = new Map<ValueType, Local[]>();
   #taken: Local[] | undefined;
@@ -187,11 +287,45 @@ export class FunctionBuilder {
 
   finish(): FunctionBody {
     assert(this.#depth === 0, 'a block is still open');
-    return { type: this.type, locals: this.#locals, code: [...this.#code, 0x0b] };
+    return { type: this.type, locals: this.#locals, code: [...this.#insertLater(), 0x0b] };
+  }
+
+  /** Builds what was put off and inserts it in its places. */
+  #insertLater(): number[] {
+    const body = this.#code;
+    if (this.#later.length === 0) {
+      return body;
+    }
+    const whole: number[] = [];
+    let from = 0;
+    for (const { at, depth, build } of this.#later) {
+      for (; from < at; from++) {
+        whole.push(body[from] as number);
+      }
+      this.#code = whole;
+      this.#depth = depth;
+      build();
+    }
+    this.#depth = 0;
+    this.#code = body;
+    for (; from < body.length; from++) {
+      whole.push(body[from] as number);
+    }
+    return whole;
+  }
+
+  /** Leaves a place here for statements that can only be built when everything else is known. */
+  later(build: () => void): void {
+    this.#later.push({ at: this.#code.length, depth: this.#depth, build });
   }
 
   get size(): number {
     return this.#code.length;
+  }
+
+  /** Enclosing blocks, loops and ifs. */
+  get depth(): number {
+    return this.#depth;
   }
 
   parameter<T extends ValueType>(index: number, type: T): Local<T> {
@@ -243,6 +377,16 @@ export class FunctionBuilder {
   }
 
   store(name: StoreName, address: I32, value: Expression, offset = 0): void {
+    if (address instanceof RecordAddress) {
+      const place = address.offset + offset;
+      if (!address.space.store(name, place, value)) {
+        this.#emit([0x20, ...unsignedLeb(address.base.index)]);
+        this.#emit(value.code);
+        this.#emit(STORES[name]);
+        this.#emit(memoryArgument(place));
+      }
+      return;
+    }
     this.#emit(address.code);
     this.#emit(value.code);
     this.#emit(STORES[name]);
@@ -250,6 +394,14 @@ export class FunctionBuilder {
   }
 
   if(condition: I32, then: () => void, otherwise?: () => void): void {
+    if (condition.constant !== undefined) {
+      if (condition.constant !== 0) {
+        then();
+      } else {
+        otherwise?.();
+      }
+      return;
+    }
     this.#emit(condition.code);
     this.#emit([0x04, 0x40]);
     this.#depth++;
@@ -332,7 +484,7 @@ export class FunctionBuilder {
     for (const operand of operands) {
       this.#emit(operand.code);
     }
-    this.#emit([0x10, ...unsignedLeb(target.index)]);
+    this.#emit(callCode(target));
   }
 
   /** A call with one result, as an expression: use it exactly once, in order, or `keep` it. */
@@ -340,7 +492,15 @@ export class FunctionBuilder {
     const [result] = target.type.results;
     assert(result !== undefined, 'the function has no result');
     assert(operands.length === target.type.params.length, 'wrong number of operands in a call');
-    return new Expression(result, [...operands.flatMap((operand) => operand.code), 0x10, ...unsignedLeb(target.index)]);
+    return new Expression(result, [...operands.flatMap((operand) => operand.code), ...callCode(target)]);
+  }
+
+  /** Returns what a function in the table returns, called with this one's frame gone. */
+  returnCallIndirect(typeIndex: number, slot: I32, ...operands: Expression[]): void {
+    for (const operand of operands) {
+      this.#emit(operand.code);
+    }
+    this.#emit([...slot.code, 0x13, ...unsignedLeb(typeIndex), 0]);
   }
 
   /** A call through table 0. `typeIndex` comes from ModuleBuilder.typeIndex. */

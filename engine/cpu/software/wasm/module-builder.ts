@@ -29,10 +29,15 @@ export class ModuleBuilder {
   readonly #exports: { name: string; index: number }[] = [];
   readonly #elements: FunctionReference[] = [];
   readonly #maximumPages: number;
+  readonly #tableFrom: 'own' | 'imported';
 
-  /** `maximumPages` of 64 KiB: the maximum of the imported memory `env.memory`. */
-  constructor(maximumPages: number) {
+  /**
+   * `maximumPages` of 64 KiB: the maximum of the imported memory `env.memory`. The function table is the module's own,
+   * exported as `table`, or imported as `env.table`.
+   */
+  constructor(maximumPages: number, table: 'own' | 'imported' = 'own') {
     this.#maximumPages = maximumPages;
+    this.#tableFrom = table;
   }
 
   typeIndex(type: FunctionType): number {
@@ -87,12 +92,13 @@ export class ModuleBuilder {
   }
 
   build(): Uint8Array<ArrayBuffer> {
+    const imported = this.#tableFrom === 'imported';
     const functionTypes = this.#functions.map((entry) => this.typeIndex(entry.type));
     const chunks: number[][] = [[0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00]];
     chunks.push(...section(1, [...unsignedLeb(this.#typeBytes.length), ...this.#typeBytes.flat()]));
     chunks.push(
       ...section(2, [
-        ...unsignedLeb(this.#imports.length + 1),
+        ...unsignedLeb(this.#imports.length + (imported ? 2 : 1)),
         ...this.#imports.flatMap((entry) => [
           ...named(entry.module),
           ...named(entry.name),
@@ -105,13 +111,17 @@ export class ModuleBuilder {
         0x03, // shared, with a maximum
         ...unsignedLeb(0),
         ...unsignedLeb(this.#maximumPages),
+        ...(imported ? [...named('env'), ...named('table'), 0x01, 0x70, 0x00, 0x00] : []),
       ]),
     );
     chunks.push(...section(3, [...unsignedLeb(functionTypes.length), ...functionTypes.flatMap(unsignedLeb)]));
-    chunks.push(...section(4, [1, 0x70, 0x00, ...unsignedLeb(this.#elements.length)]));
+    if (!imported) {
+      chunks.push(...section(4, [1, 0x70, 0x00, ...unsignedLeb(this.#elements.length)]));
+    }
     chunks.push(
       ...section(7, [
-        ...unsignedLeb(this.#exports.length),
+        ...unsignedLeb(this.#exports.length + (imported ? 0 : 1)),
+        ...(imported ? [] : [...named('table'), 0x01, 0x00]),
         ...this.#exports.flatMap((entry) => [...named(entry.name), 0x00, ...unsignedLeb(entry.index)]),
       ]),
     );
