@@ -1,4 +1,4 @@
-import { HostError } from '../base/host-error.ts';
+import { type ErrorDetails, HostError } from '../base/host-error.ts';
 
 /** Which processor runs the guest: 'auto' takes the best that this host offers. */
 export const ACCELERATORS = ['auto', 'software'] as const;
@@ -193,6 +193,6 @@ export const SETTING_NAMES: OptionNames = {
 };
 
 /** A usage error: one line that names the option and its value, and what to do instead. */
-export function usageError(message: string, remedy: string, cause?: unknown): HostError {
-  return new HostError('usage', message, cause === undefined ? { remedy } : { remedy, cause });
+export function usageError(message: string, remedy: string, details?: ErrorDetails): HostError {
+  return new HostError('usage', message, { remedy, details });
 }

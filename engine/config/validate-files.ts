@@ -36,6 +36,7 @@ export function checkFiles(config: MachineConfig, names: OptionNames, files: Fil
       throw usageError(
         `${names.disk} ${disk.path}: its size of ${facts.sizeBytes} bytes is not a multiple of ${SECTOR_BYTES}`,
         'the file is cut short, or it is not a raw disk image',
+        { reason: 'image-size', path: disk.path, bytes: facts.sizeBytes },
       );
     }
     media.push({ option: names.disk, path: disk.path, writable: !disk.readOnly, identity: facts.identity });
@@ -51,6 +52,7 @@ export function checkFiles(config: MachineConfig, names: OptionNames, files: Fil
       throw usageError(
         `${names.floppy} ${path}: ${facts.sizeBytes} bytes are too large for a floppy disk`,
         `an image has at most ${MAX_FLOPPY_BYTES} bytes; a larger one belongs to ${names.disk} or ${names.cdrom}`,
+        { reason: 'floppy-size', path, bytes: facts.sizeBytes, maximum: MAX_FLOPPY_BYTES },
       );
     }
     media.push({ option: names.floppy, path, writable: !readOnly, identity: facts.identity });
@@ -63,25 +65,38 @@ function input(files: FileProbe, option: string, path: string, what: string): Fi
   const facts = files.inspect(path);
   switch (facts.kind) {
     case 'missing':
-      throw usageError(`${option} ${path}: there is no such file`, `give the path of ${what}`);
+      throw usageError(`${option} ${path}: there is no such file`, `give the path of ${what}`, {
+        reason: 'file-missing',
+        path,
+      });
     case 'directory':
-      throw usageError(`${option} ${path}: is a directory`, `give the path of ${what}`);
+      throw usageError(`${option} ${path}: is a directory`, `give the path of ${what}`, { reason: 'file-kind', path });
     case 'other':
-      throw usageError(`${option} ${path}: is neither a file nor a disk`, `give the path of ${what}`);
+      throw usageError(`${option} ${path}: is neither a file nor a disk`, `give the path of ${what}`, {
+        reason: 'file-kind',
+        path,
+      });
     case 'error':
       throw usageError(
         `${option} ${path}: cannot be opened (${facts.reason ?? 'unknown reason'})`,
         `give the path of ${what}`,
+        { reason: 'file-error', path, cause: facts.reason ?? 'unknown reason' },
       );
     case 'file':
     case 'block-device':
       break;
   }
   if (!facts.readable) {
-    throw usageError(`${option} ${path}: no permission to read it`, 'change its permissions, or give another file');
+    throw usageError(`${option} ${path}: no permission to read it`, 'change its permissions, or give another file', {
+      reason: 'file-not-readable',
+      path,
+    });
   }
   if (facts.kind === 'file' && facts.sizeBytes === 0) {
-    throw usageError(`${option} ${path}: the file is empty`, `give the path of ${what}`);
+    throw usageError(`${option} ${path}: the file is empty`, `give the path of ${what}`, {
+      reason: 'file-empty',
+      path,
+    });
   }
   return facts;
 }
@@ -92,6 +107,7 @@ function image(files: FileProbe, option: string, path: string, readOnly: boolean
     throw usageError(
       `${option} ${path}: no permission to write to it`,
       `attach it read-only (${option} ${path},readonly), or change its permissions`,
+      { reason: 'file-not-writable', path },
     );
   }
   return facts;
@@ -128,6 +144,7 @@ function checkShared(media: readonly Medium[]): void {
       throw usageError(
         `${medium.option} ${medium.path}: the same image is already attached by ${other.option} ${other.path}`,
         'attach it once, or read-only everywhere',
+        { reason: 'image-shared', path: medium.path },
       );
     }
   }

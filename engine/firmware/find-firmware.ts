@@ -88,7 +88,10 @@ function locate(folders: readonly string[], names: readonly string[], what: stri
     }
   }
   const remedy = firmwareRemedy();
-  throw new HostError('no-firmware', `${what} (${names[0]}) is not installed; ${remedy}`, { remedy });
+  throw new HostError('no-firmware', `${what} (${names[0]}) is not installed; ${remedy}`, {
+    remedy,
+    details: { file: names[0] ?? '' },
+  });
 }
 
 function readBounded(path: string, what: string, min: number, max: number): Uint8Array {

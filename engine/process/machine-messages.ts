@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import type { ErrorDetails } from '../base/host-error.ts';
 import type { MachineConfig } from '../config/machine-config.ts';
 import type { RunOutcome } from './run-machine.ts';
 
@@ -83,6 +84,7 @@ export interface MachineFailure {
   readonly code: string;
   readonly message: string;
   readonly remedy: string | undefined;
+  readonly details: ErrorDetails | undefined;
 }
 
 /** From the machine thread to the host thread. */

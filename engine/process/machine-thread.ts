@@ -264,9 +264,9 @@ class MachineThread {
         if (!(error instanceof HostError)) {
           throw error;
         }
-        const { code, message, remedy } = error;
+        const { code, message, remedy, details } = error;
         if (request !== undefined) {
-          this.#send({ kind: 'refusal', request, code, message, remedy });
+          this.#send({ kind: 'refusal', request, code, message, remedy, details });
         }
       }
     }
@@ -394,7 +394,8 @@ function main(): void {
     if (!(error instanceof HostError)) {
       throw error;
     }
-    send({ kind: 'failed', code: error.code, message: error.message, remedy: error.remedy });
+    const { code, message, remedy, details } = error;
+    send({ kind: 'failed', code, message, remedy, details });
   } finally {
     port.close();
   }

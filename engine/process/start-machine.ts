@@ -71,8 +71,8 @@ class ThreadedMachine implements ControlledMachine {
         this.#start = undefined;
         return;
       case 'failed': {
-        const options = message.remedy === undefined ? {} : { remedy: message.remedy };
-        const error = new HostError(message.code, message.message, options);
+        const { code, message: text, remedy, details } = message;
+        const error = new HostError(code, text, { remedy, details });
         this.#end((settler) => settler.reject(error));
         return;
       }
@@ -90,8 +90,8 @@ class ThreadedMachine implements ControlledMachine {
         this.#answers.delete(message.request);
         return;
       case 'refusal': {
-        const { code, message: text, remedy } = message;
-        this.#answers.get(message.request)?.reject(new HostError(code, text, remedy === undefined ? {} : { remedy }));
+        const { code, message: text, remedy, details } = message;
+        this.#answers.get(message.request)?.reject(new HostError(code, text, { remedy, details }));
         this.#answers.delete(message.request);
         return;
       }

@@ -42,6 +42,7 @@ const failureSchema = z.object({
   code: z.string().max(100),
   message: z.string().max(10_000),
   remedy: z.string().max(10_000).optional(),
+  details: z.record(z.string().max(100), z.union([z.string().max(10_000), z.number()])).optional(),
 });
 export type VmFailure = z.infer<typeof failureSchema>;
 

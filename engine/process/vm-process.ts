@@ -44,8 +44,13 @@ function log(line: string): void {
 
 function failureOf(error: unknown): VmFailure {
   if (error instanceof HostError) {
-    const { code, message, remedy } = error;
-    return { code, message, ...(remedy === undefined ? {} : { remedy }) };
+    const { code, message, remedy, details } = error;
+    return {
+      code,
+      message,
+      ...(remedy === undefined ? {} : { remedy }),
+      ...(details === undefined ? {} : { details: { ...details } }),
+    };
   }
   return { code: 'internal', message: `the machine failed: ${error instanceof Error ? error.message : String(error)}` };
 }

@@ -43,11 +43,13 @@ export function openRawImage(path: string, options: RawImageOptions): BlockBacke
     if (size === 0) {
       throw new HostError('image-empty', `${path}: the image is empty`, {
         remedy: 'choose an image file that has contents',
+        details: { path },
       });
     }
     if (size % SECTOR_BYTES !== 0 && !options.padTail) {
       throw new HostError('image-size', `${path}: its size of ${size} bytes is not a multiple of ${SECTOR_BYTES}`, {
         remedy: 'the file may be cut short, or it is no raw disk image',
+        details: { path, bytes: size },
       });
     }
     // A read now finds out what open does not: input/output errors of the medium, special files.
@@ -60,6 +62,7 @@ export function openRawImage(path: string, options: RawImageOptions): BlockBacke
           `${path}: the image is in use by another machine (process ${result.holder})`,
           {
             remedy: 'shut down that machine first, or attach the image read-only',
+            details: { path },
           },
         );
       }
@@ -71,7 +74,10 @@ export function openRawImage(path: string, options: RawImageOptions): BlockBacke
     closeSync(fd);
     throw error instanceof HostError
       ? error
-      : new HostError('image-unreadable', `${path}: the image cannot be read (${errorCode(error)})`, { cause: error });
+      : new HostError('image-unreadable', `${path}: the image cannot be read (${errorCode(error)})`, {
+          cause: error,
+          details: { path, cause: errorCode(error) },
+        });
   }
 }
 
@@ -85,7 +91,7 @@ function openImage(path: string, readOnly: boolean): number {
       throw error;
     }
     const code = errorCode(error);
-    const options = { cause: error };
+    const options = { cause: error, details: { path, cause: code } };
     switch (code) {
       case 'ENOENT':
       case 'ENOTDIR':
@@ -116,10 +122,12 @@ function isReadable(path: string): boolean {
 
 function checkKind(path: string, stats: Stats): void {
   if (stats.isDirectory()) {
-    throw new HostError('image-directory', `${path}: is a directory, not an image`);
+    throw new HostError('image-directory', `${path}: is a directory, not an image`, { details: { path } });
   }
   if (!stats.isFile() && !(stats.isBlockDevice() && process.platform === 'linux')) {
-    throw new HostError('image-unreadable', `${path}: is neither a file nor a disk`);
+    throw new HostError('image-unreadable', `${path}: is neither a file nor a disk`, {
+      details: { reason: 'kind', path },
+    });
   }
 }
 
