@@ -150,6 +150,8 @@ export function buildInterpreter(table: InstructionTable, maximumPages: number):
   module.export('run', run);
   module.export('slowLoad', runtime.slowLoad);
   module.export('slowStore', runtime.slowStore);
+  module.export('fillTlb', runtime.fillTlb);
+  module.export('translate', runtime.translateScratch);
   return { module: module.build(), handlers, special, operations: operations.list };
 }
 
@@ -198,8 +200,10 @@ function buildMainLoop(
           const linear = linearRip(f, record, get(rip));
           const entry = itlbEntry(f, record, linear);
           f.if(op('i64.ne', load('i64.load', entry), op('i64.and', linear, i64(-4096))), () => {
-            f.store('i64.store', record, linear, L.SCRATCH);
-            leaveAtRip(EXIT_FETCH);
+            f.if(op('i32.eqz', f.call(runtime.walkCode, record, linear)), () => {
+              f.store('i64.store', record, linear, L.SCRATCH);
+              leaveAtRip(EXIT_FETCH);
+            });
           });
           const offset = f.keep(op('i32.and', op('i32.wrap_i64', linear), i32(4095)));
           const physical = f.keep(op('i32.or', load('i32.load', entry, ITLB_PHYSICAL), offset));
@@ -422,9 +426,11 @@ function buildSpecial(f: FunctionBuilder, name: SpecialHandler, loop: MainLoop, 
       const behind = op('i64.add', load('i64.load', record, L.RIP_BASE), i64(4096));
       const linear = linearRip(f, record, behind);
       const entry = itlbEntry(f, record, linear);
+      const known = () => op('i64.eq', load('i64.load', entry), op('i64.and', linear, i64(-4096)));
+      f.if(op('i32.eqz', known()), () => f.drop(f.call(runtime.walkCode, record, linear)));
       const same = op(
         'i32.and',
-        op('i64.eq', load('i64.load', entry), op('i64.and', linear, i64(-4096))),
+        known(),
         op('i32.eq', load('i32.load', entry, ITLB_PHYSICAL), load('i32.load', get(uop), UOP_IMMEDIATE)),
       );
       f.if(same, next);

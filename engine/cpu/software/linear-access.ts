@@ -19,17 +19,26 @@ export class LinearAccess implements LinearMemory {
   readonly #view: DataView;
   readonly #words: Int32Array;
   readonly #record: number;
+  readonly #translate: (record: number, write: number) => number;
   #physical = 0;
   #plain = false;
   /** Bytes of the present access, for watchpoints. */
   #size = 1;
 
-  constructor(arena: ArrayBufferLike, record: number, translation: Translation, devices: DeviceAccess) {
+  /** `translate`: the function of that name in the interpreter, for the processor whose record is given. */
+  constructor(
+    arena: ArrayBufferLike,
+    record: number,
+    translation: Translation,
+    devices: DeviceAccess,
+    translate: (record: number, write: number) => number,
+  ) {
     this.#view = new DataView(arena);
     this.#words = new Int32Array(arena);
     this.#record = record;
     this.#translation = translation;
     this.#devices = devices;
+    this.#translate = translate;
   }
 
   /**
@@ -54,7 +63,7 @@ export class LinearAccess implements LinearMemory {
     words[(this.#record + L.ACCESS_SIZE) >> 2] = this.#size;
     words[(this.#record + L.SCRATCH) >> 2] = low;
     words[(this.#record + L.SCRATCH + 4) >> 2] = high;
-    const host = this.#translation.walkForGenerated(write ? 1 : 0);
+    const host = this.#translate(this.#record, write ? 1 : 0);
     if (host === -1) {
       throw this.takeFault();
     }

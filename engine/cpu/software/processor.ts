@@ -37,6 +37,8 @@ export interface ProcessorShared {
   readonly bus: CpuBus;
   readonly devices: DeviceAccess;
   readonly run: (record: number) => number;
+  /** Translates SCRATCH[0]: see RuntimeImports.walk. */
+  readonly translate: (record: number, write: number) => number;
   /** Stop exactly at the end of a slice, so that time is a function of instructions. */
   readonly exact: boolean;
   random(): bigint;
@@ -77,7 +79,7 @@ export class Processor implements OperationHost {
     this.state = new CpuState(shared.arena, this.record, index);
     this.#view = new DataView(shared.arena);
     this.translation = new Translation(shared.arena, this.record, index);
-    this.memory = new LinearAccess(shared.arena, this.record, this.translation, shared.devices);
+    this.memory = new LinearAccess(shared.arena, this.record, this.translation, shared.devices, shared.translate);
     const { bus, translation } = this;
     this.system = new System(this.state, this.memory, {
       ...environment,
@@ -105,9 +107,8 @@ export class Processor implements OperationHost {
 
   #updateDebug(): void {
     const armed = this.system.dataBreakpointsArmed;
-    if (armed !== this.translation.bypass) {
-      this.translation.bypass = armed;
-      this.translation.flush(true);
+    if (armed !== this.translation.watching) {
+      this.translation.watching = armed;
     }
   }
 

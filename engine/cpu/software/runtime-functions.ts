@@ -1,6 +1,7 @@
 import { CODE_MAP } from '../../memory/arena.ts';
 import * as L from '../x86/layout.ts';
 import { CHECK_WRITE, DTLB_ADDEND, DTLB_PHYSICAL, DTLB_READ_TAG, DTLB_WRITE_TAG } from './micro-op.ts';
+import { buildPageWalk, UNHANDLED } from './page-walk-functions.ts';
 import { buildSse } from './sse-functions.ts';
 import {
   type FunctionReference,
@@ -19,9 +20,9 @@ import { buildX87 } from './x87-functions.ts';
 /** What generated code calls in TypeScript. Addresses are arena addresses of a processor's record. */
 export interface RuntimeImports {
   /**
-   * Translates the linear address in SCRATCH[0] for reading (0) or writing (1) with the present privilege, filling the
-   * TLB. Returns the arena address, 0 for devices (physical address in SCRATCH[1]), or −1 with FAULT set.
-   * SCRATCH[2] receives the physical address in any case.
+   * Translates the linear address in SCRATCH[0] for reading (0) or writing (1) with the present privilege, where the
+   * page walk in WebAssembly could not. Returns the arena address, 0 for devices, or −1 with FAULT set. SCRATCH[2]
+   * receives the physical address.
    */
   walk(cpu: number, write: number): number;
   /** Device accesses; addresses are unsigned 32-bit physical ones passed as i32. */
@@ -39,6 +40,11 @@ export interface RuntimeFunctions {
   readonly slowLoad: FunctionReference;
   readonly slowStore: FunctionReference;
   readonly slowCheckWrite: FunctionReference;
+  /** (cpu, 0 read | 1 write) → like the import `walk`, but the usual case is done here. */
+  readonly translateScratch: FunctionReference;
+  /** See PageWalkFunctions. */
+  readonly walkCode: FunctionReference;
+  readonly fillTlb: FunctionReference;
   readonly segmentAddress: FunctionReference;
   readonly helpers: ReadonlyMap<string, FunctionReference>;
 }
@@ -56,6 +62,7 @@ export function buildRuntime(module: ModuleBuilder): RuntimeFunctions {
   const writeMmio = module.import('writeMmio', { params: ['i32', 'i32', 'i32', 'i32'], results: [] });
   const codeWritten = module.import('codeWritten', { params: ['i32', 'i32', 'i32'], results: [] });
   const system = module.import('system', { params: ['i32', 'i32', 'i32'], results: ['i32'] });
+  const { walkData, walkCode, fillTlb } = buildPageWalk(module);
 
   /** Arena address for a linear address by TLB, else by walking; 0 for devices, −1 on a fault; SCRATCH[2]: physical address. */
   const translate = (tag: number, write: number) =>
@@ -78,12 +85,23 @@ export function buildRuntime(module: ModuleBuilder): RuntimeFunctions {
         );
         f.return(op('i32.add', op('i32.wrap_i64', get(address)), load('i32.load', entry, DTLB_ADDEND)));
       });
+      const host = f.keep(f.call(walkData, get(cpu), get(address), i32(write)) as I32);
+      f.if(op('i32.ne', host, i32(UNHANDLED)), () => f.return(host));
       f.store('i64.store', get(cpu), get(address), L.SCRATCH);
       f.return(f.call(walk, get(cpu), i32(write)));
       f.unreachable();
     });
   const translateRead = translate(DTLB_READ_TAG, 0);
   const translateWrite = translate(DTLB_WRITE_TAG, 1);
+  const translateScratch = module.function('translateScratch', I32_I32, (f) => {
+    const cpu = f.parameter(0, 'i32');
+    const write = f.parameter(1, 'i32');
+    const address = load('i64.load', get(cpu), L.SCRATCH);
+    const host = f.keep(f.call(walkData, get(cpu), address, get(write)) as I32);
+    f.if(op('i32.ne', host, i32(UNHANDLED)), () => f.return(host));
+    f.return(f.call(walk, get(cpu), get(write)));
+    f.unreachable();
+  });
 
   const isLong = (cpu: I32) =>
     op('i32.eq', op('i32.and', load('i32.load', cpu, L.MODE), i32(L.MODE_CODE_MASK)), i32(L.MODE_CODE64));
@@ -257,6 +275,9 @@ export function buildRuntime(module: ModuleBuilder): RuntimeFunctions {
     slowLoad,
     slowStore,
     slowCheckWrite,
+    translateScratch,
+    walkCode,
+    fillTlb,
     segmentAddress: buildSegmentAddress(module),
     helpers: buildArithmetic(module),
   };

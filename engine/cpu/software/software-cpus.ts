@@ -40,7 +40,15 @@ export interface SoftwareCpusOptions {
   readonly log: Log;
 }
 
-type Exports = { run(record: number): number };
+/** What the interpreter's module exports. Records and results are arena addresses. */
+export interface GeneratedFunctions {
+  /** Runs the processor until something needs TypeScript; returns EXIT_*. */
+  run(record: number): number;
+  /** Translates SCRATCH[0] for reading (0) or writing (1): see RuntimeImports.walk. */
+  translate(record: number, write: number): number;
+  /** See PageWalkFunctions. */
+  fillTlb(record: number, address: bigint, write: number, size: number): number;
+}
 
 /** The table and the interpreter are the same for every machine of this process: built once. */
 let shared:
@@ -64,6 +72,7 @@ export class SoftwareCpus implements CpuBackend {
   readonly signals: CpuSignals;
   readonly processors: readonly Processor[];
   readonly code: CodeCache;
+  readonly generated: GeneratedFunctions;
   readonly #timing: ExecutionTiming;
   readonly #store = new DisposableStore();
   #current = 0;
@@ -109,7 +118,8 @@ export class SoftwareCpus implements CpuBackend {
         system: (record: number, uop: number, operation: number) => processorAt(record).carryOut(uop, operation),
       },
     });
-    const { run } = instance.exports as Exports;
+    this.generated = instance.exports as unknown as GeneratedFunctions;
+    const { run, translate } = this.generated;
     const operations: Operation[] = interpreter.operations.map((entry) =>
       defined(SYSTEM_OPERATIONS[entry.name], `system operation ${entry.name}`),
     );
@@ -121,6 +131,7 @@ export class SoftwareCpus implements CpuBackend {
       bus,
       devices,
       run,
+      translate,
       exact: timing.nanosPerInstruction !== undefined,
       random: () => this.#random(),
     };

@@ -1,4 +1,4 @@
-import { CODE_MAP, DIRTY_MAP, FRAME_READABLE, FRAME_TRACKED, FRAME_WRITABLE, FRAMES } from '../../memory/arena.ts';
+import { DIRTY_MAP, FRAME_READABLE, FRAME_TRACKED, FRAME_WRITABLE, FRAMES } from '../../memory/arena.ts';
 import * as L from '../x86/layout.ts';
 import {
   DTLB_SUPERVISOR,
@@ -6,16 +6,15 @@ import {
   DTLB_USER,
   ITLB_SUPERVISOR,
   ITLB_USER,
+  TLB_GLOBAL_LIST,
+  TLB_LOCAL_LIST,
   TLB_STRIDE,
   TLBS,
 } from './arena-layout.ts';
 import { SPECIAL_HANDLERS } from './interpreter.ts';
 import {
-  DTLB_ADDEND,
   DTLB_ENTRIES,
   DTLB_ENTRY_SIZE,
-  DTLB_PHYSICAL,
-  DTLB_READ_TAG,
   DTLB_WRITE_TAG,
   ITLB_ENTRIES,
   ITLB_ENTRY_SIZE,
@@ -25,17 +24,30 @@ import {
   UOP_SEGMENT,
   UOP_SIZE,
 } from './micro-op.ts';
-
-/** Page-table entry bits (SDM 3A, tables 4-5 to 4-20). */
-const PRESENT = 1 << 0;
-const WRITABLE = 1 << 1;
-const USER = 1 << 2;
-const ACCESSED = 1 << 5;
-const DIRTY = 1 << 6;
-const LARGE = 1 << 7;
-const GLOBAL = 1 << 8;
-/** Bit 63, in the high word. */
-const NO_EXECUTE = 0x80000000 | 0;
+import {
+  ACCESS_FETCH,
+  ACCESS_WRITE,
+  DTLB_FLAGS,
+  INVALID_TAG,
+  ITLB_FLAGS,
+  PAGE_ACCESSED,
+  PAGE_DIRTY,
+  PAGE_GLOBAL,
+  PAGE_LARGE,
+  PAGE_NO_EXECUTE,
+  PAGE_PRESENT,
+  PAGE_USER,
+  PAGE_WRITABLE,
+  PSE_HIGH_ADDRESS,
+  RESERVED_HIGH,
+  RESERVED_HIGH_PAE,
+  RESERVED_LARGE,
+  RESERVED_POINTER,
+  RESERVED_PSE,
+  TLB_GLOBAL,
+  TLB_LISTED_GLOBAL,
+  TLB_LISTED_LOCAL,
+} from './tlb.ts';
 
 /** Page-fault error code (SDM 3A, 4.7). */
 const ERROR_PROTECTION = 1 << 0;
@@ -47,42 +59,25 @@ const ERROR_FETCH = 1 << 4;
 /** Handlers below this number compute addresses. */
 const FIRST_OTHER_SPECIAL = SPECIAL_HANDLERS.indexOf('end');
 
-export const ACCESS_READ = 0;
-export const ACCESS_WRITE = 1;
-export const ACCESS_FETCH = 2;
-
 /** A physical address that no machine of ours maps: pages beyond 4 GiB end here. */
 const NOWHERE = 0xfef00000;
-/** Low word of a tag that matches no address. */
-const INVALID = 1;
-/** Entry field: 1 when the page is global. */
-const DTLB_GLOBAL = 24;
-const ITLB_GLOBAL = 12;
-
-/** Which physical address bits above 32 a page-table entry may have set (MAXPHYADDR 40): those above are reserved. */
-const RESERVED_HIGH = 0x000fff00;
-
 /**
- * One processor's address translation: page walks with accessed and dirty bits, and its TLBs in the arena. Works on
- * 32-bit halves of addresses; nothing here allocates.
+ * One processor's address translation: page walks with accessed and dirty bits, and its TLBs in the arena. The usual
+ * case is done by page-walk-functions.ts, which fills the TLBs; here is what faults, and what forgets translations.
+ * Works on 32-bit halves of addresses; nothing here allocates.
  */
 export class Translation {
   readonly #words: Int32Array;
   readonly #bytes: Uint8Array;
   readonly #record: number;
   readonly #tlbs: number;
-  readonly #filled: number[] = [];
-  readonly #filledCode: number[] = [];
 
-  /** The outcome of the last walk: physical page, and what the page permits. */
+  /** The outcome of the last walk: physical page, and whether it is global. */
   #physical = 0;
-  #writable = false;
   #global = false;
   /** Error code of the last failed walk. */
   errorCode = 0;
-  /** Set to make every data access take the slow path (watchpoints). */
-  bypass = false;
-  /** Told of every data access while `bypass` is set. */
+  /** Told of every data access while `watching`. */
   onWatched: (address: bigint, size: number, write: boolean) => void = () => {};
 
   constructor(arena: ArrayBufferLike, record: number, index: number) {
@@ -97,19 +92,32 @@ export class Translation {
     return this.#words[this.#record + (offset >> 2)] as number;
   }
 
-  /** Invalidates every entry, whether or not it was filled by this object. */
+  /** Every data access takes the slow path (watchpoints). */
+  get watching(): boolean {
+    return this.#field(L.WATCHING) !== 0;
+  }
+
+  set watching(on: boolean) {
+    this.#words[this.#record + (L.WATCHING >> 2)] = on ? 1 : 0;
+    this.flush(true);
+  }
+
+  /** Invalidates every entry, whether or not a list names it. */
   clear(): void {
     const words = this.#words;
     for (let i = 0; i < DTLB_ENTRIES * 3; i++) {
       const entry = (this.#tlbs + i * DTLB_ENTRY_SIZE) >> 2;
-      words[entry] = INVALID;
-      words[entry + (DTLB_WRITE_TAG >> 2)] = INVALID;
+      words[entry] = INVALID_TAG;
+      words[entry + (DTLB_WRITE_TAG >> 2)] = INVALID_TAG;
+      words[entry + (DTLB_FLAGS >> 2)] = 0;
     }
     for (let i = 0; i < ITLB_ENTRIES * 2; i++) {
-      words[(this.#tlbs + ITLB_USER + i * ITLB_ENTRY_SIZE) >> 2] = INVALID;
+      const entry = (this.#tlbs + ITLB_USER + i * ITLB_ENTRY_SIZE) >> 2;
+      words[entry] = INVALID_TAG;
+      words[entry + (ITLB_FLAGS >> 2)] = 0;
     }
-    this.#filled.length = 0;
-    this.#filledCode.length = 0;
+    words[(this.#tlbs + TLB_LOCAL_LIST) >> 2] = 0;
+    words[(this.#tlbs + TLB_GLOBAL_LIST) >> 2] = 0;
   }
 
   /** Remembered places of code are not to be trusted any more. */
@@ -120,35 +128,48 @@ export class Translation {
 
   /** Forgets translations; global ones stay unless `includingGlobal`. */
   flush(includingGlobal: boolean): void {
-    const words = this.#words;
     this.forgetJumps();
-    let kept = 0;
-    for (let i = 0; i < this.#filled.length; i++) {
-      const entry = this.#filled[i] as number;
-      if (!includingGlobal && words[entry + (DTLB_GLOBAL >> 2)] !== 0) {
-        this.#filled[kept++] = entry;
-        continue;
-      }
-      words[entry] = INVALID;
-      words[entry + (DTLB_WRITE_TAG >> 2)] = INVALID;
+    this.#flushList(TLB_LOCAL_LIST, TLB_LISTED_LOCAL, includingGlobal);
+    if (includingGlobal) {
+      this.#flushList(TLB_GLOBAL_LIST, TLB_LISTED_GLOBAL, true);
     }
-    this.#filled.length = kept;
-    kept = 0;
-    for (let i = 0; i < this.#filledCode.length; i++) {
-      const entry = this.#filledCode[i] as number;
-      if (!includingGlobal && words[entry + (ITLB_GLOBAL >> 2)] !== 0) {
-        this.#filledCode[kept++] = entry;
-        continue;
+  }
+
+  #flushList(which: number, listed: number, includingGlobal: boolean): void {
+    const words = this.#words;
+    const list = (this.#tlbs + which) >> 2;
+    const code = this.#tlbs + ITLB_USER;
+    const count = words[list] as number;
+    for (let i = 1; i <= count; i++) {
+      const address = words[list + i] as number;
+      const entry = address >> 2;
+      const flags = entry + ((address < code ? DTLB_FLAGS : ITLB_FLAGS) >> 2);
+      const value = words[flags] as number;
+      words[flags] = value & ~listed;
+      // A local entry may have given way to a global one since.
+      if (includingGlobal || (value & TLB_GLOBAL) === 0) {
+        words[entry] = INVALID_TAG;
+        if (address < code) {
+          words[entry + (DTLB_WRITE_TAG >> 2)] = INVALID_TAG;
+        }
       }
-      words[entry] = INVALID;
     }
-    this.#filledCode.length = kept;
+    words[list] = 0;
   }
 
   /** Makes the next write to every page take the slow path (new code pages, dirty tracking). */
   dropWriteTags(): void {
-    for (const entry of this.#filled) {
-      this.#words[entry + (DTLB_WRITE_TAG >> 2)] = INVALID;
+    const words = this.#words;
+    const code = this.#tlbs + ITLB_USER;
+    for (const which of [TLB_LOCAL_LIST, TLB_GLOBAL_LIST]) {
+      const list = (this.#tlbs + which) >> 2;
+      const count = words[list] as number;
+      for (let i = 1; i <= count; i++) {
+        const address = words[list + i] as number;
+        if (address < code) {
+          words[(address + DTLB_WRITE_TAG) >> 2] = INVALID_TAG;
+        }
+      }
     }
   }
 
@@ -158,11 +179,11 @@ export class Translation {
     this.forgetJumps();
     for (const table of [DTLB_USER, DTLB_SUPERVISOR, DTLB_SUPERVISOR_USER]) {
       const entry = (this.#tlbs + table + (page & (DTLB_ENTRIES - 1)) * DTLB_ENTRY_SIZE) >> 2;
-      this.#words[entry] = INVALID;
-      this.#words[entry + (DTLB_WRITE_TAG >> 2)] = INVALID;
+      this.#words[entry] = INVALID_TAG;
+      this.#words[entry + (DTLB_WRITE_TAG >> 2)] = INVALID_TAG;
     }
     for (const table of [ITLB_USER, ITLB_SUPERVISOR]) {
-      this.#words[(this.#tlbs + table + (page & (ITLB_ENTRIES - 1)) * ITLB_ENTRY_SIZE) >> 2] = INVALID;
+      this.#words[(this.#tlbs + table + (page & (ITLB_ENTRIES - 1)) * ITLB_ENTRY_SIZE) >> 2] = INVALID_TAG;
     }
   }
 
@@ -189,8 +210,8 @@ export class Translation {
   }
 
   /**
-   * The import `walk`: translates SCRATCH[0] and fills the TLB. Returns an arena address, 0 for devices, or −1 with FAULT,
-   * FAULT_ERROR and FAULT_ADDRESS set. SCRATCH[2] low is the physical address.
+   * The import `walk`: translates SCRATCH[0] where the walk in WebAssembly would not. Returns an arena address, 0 for
+   * devices, or −1 with FAULT, FAULT_ERROR and FAULT_ADDRESS set. SCRATCH[2] low is the physical address.
    */
   walkForGenerated(write: number): number {
     const words = this.#words;
@@ -211,40 +232,11 @@ export class Translation {
     if (write !== 0 && frame & FRAME_TRACKED) {
       this.#bytes[DIRTY_MAP + page] = 1;
     }
-    const host = frame & ~0xfff;
-    if (this.bypass) {
+    if (this.watching) {
       const address = (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0);
       this.onWatched(address, this.#field(L.ACCESS_SIZE), write !== 0);
-    } else {
-      const entry = (this.#tlbs + table + ((low >>> 12) & (DTLB_ENTRIES - 1)) * DTLB_ENTRY_SIZE) >> 2;
-      const hasCode = words[(CODE_MAP >> 2) + page * 2] !== 0 || words[(CODE_MAP >> 2) + page * 2 + 1] !== 0;
-      const writable =
-        this.#writable &&
-        (frame & FRAME_WRITABLE) !== 0 &&
-        !hasCode &&
-        ((frame & FRAME_TRACKED) === 0 || this.#bytes[DIRTY_MAP + page] !== 0);
-      words[entry + (DTLB_READ_TAG >> 2)] = frame & FRAME_READABLE ? low & ~0xfff : INVALID;
-      words[entry + (DTLB_READ_TAG >> 2) + 1] = high;
-      words[entry + (DTLB_WRITE_TAG >> 2)] = writable ? low & ~0xfff : INVALID;
-      words[entry + (DTLB_WRITE_TAG >> 2) + 1] = high;
-      words[entry + (DTLB_ADDEND >> 2)] = (host - (low & ~0xfff)) | 0;
-      words[entry + (DTLB_PHYSICAL >> 2)] = physical & ~0xfff;
-      words[entry + (DTLB_GLOBAL >> 2)] = this.#global ? 1 : 0;
-      this.#filled.push(entry);
-      if (this.#filled.length > 8 * DTLB_ENTRIES) {
-        this.#compact();
-      }
     }
-    return host | (low & 0xfff);
-  }
-
-  /** The list of filled entries may name one several times; makes it exact again. */
-  #compact(): void {
-    const unique = new Set(this.#filled);
-    this.#filled.length = 0;
-    for (const entry of unique) {
-      this.#filled.push(entry);
-    }
+    return (frame & ~0xfff) | (low & 0xfff);
   }
 
   /**
@@ -262,12 +254,16 @@ export class Translation {
     words[entry + (ITLB_TAG >> 2)] = low & ~0xfff;
     words[entry + (ITLB_TAG >> 2) + 1] = high;
     words[entry + (ITLB_PHYSICAL >> 2)] = this.#physical;
-    words[entry + (ITLB_GLOBAL >> 2)] = this.#global ? 1 : 0;
-    this.#filledCode.push(entry);
-    if (this.#filledCode.length > 8 * ITLB_ENTRIES) {
-      const unique = new Set(this.#filledCode);
-      this.#filledCode.length = 0;
-      this.#filledCode.push(...unique);
+    const flags = entry + (ITLB_FLAGS >> 2);
+    const which = this.#global ? TLB_GLOBAL_LIST : TLB_LOCAL_LIST;
+    const listed = this.#global ? TLB_LISTED_GLOBAL : TLB_LISTED_LOCAL;
+    const old = (words[flags] as number) & (TLB_LISTED_LOCAL | TLB_LISTED_GLOBAL);
+    words[flags] = old | listed | (this.#global ? TLB_GLOBAL : 0);
+    if ((old & listed) === 0) {
+      const list = (this.#tlbs + which) >> 2;
+      const count = (words[list] as number) + 1;
+      words[list] = count;
+      words[list + count] = entry << 2;
     }
     return this.#physical >>> 0;
   }
@@ -329,7 +325,6 @@ export class Translation {
     const a20 = this.#field(L.A20_MASK);
     if ((cr0 & L.CR0_PG) === 0) {
       this.#physical = low & ~0xfff & a20;
-      this.#writable = true;
       this.#global = true;
       return true;
     }
@@ -354,30 +349,30 @@ export class Translation {
     if (!pae) {
       const directory = ((this.#field(L.CR3) & ~0xfff) + ((low >>> 22) << 2)) & a20;
       entryLow = this.#tableWord(directory);
-      if ((entryLow & PRESENT) === 0) {
+      if ((entryLow & PAGE_PRESENT) === 0) {
         return false;
       }
-      writable = (entryLow & WRITABLE) !== 0;
-      userPage = (entryLow & USER) !== 0;
-      if (entryLow & LARGE && cr4 & L.CR4_PSE) {
+      writable = (entryLow & PAGE_WRITABLE) !== 0;
+      userPage = (entryLow & PAGE_USER) !== 0;
+      if (entryLow & PAGE_LARGE && cr4 & L.CR4_PSE) {
         // PSE-36 bits 13–20 give address bits 32–39; bit 21 is reserved.
-        if (entryLow & (1 << 21)) {
+        if (entryLow & RESERVED_PSE) {
           this.errorCode = base | ERROR_PROTECTION | ERROR_RESERVED;
           return false;
         }
         entryAddress = directory;
-        physical = (entryLow & 0x1fe000) !== 0 ? NOWHERE : (entryLow & 0xffc00000) | (low & 0x3ff000);
+        physical = (entryLow & PSE_HIGH_ADDRESS) !== 0 ? NOWHERE : (entryLow & 0xffc00000) | (low & 0x3ff000);
       } else {
-        if ((entryLow & ACCESSED) === 0) {
-          this.#setTableBits(directory, ACCESSED);
+        if ((entryLow & PAGE_ACCESSED) === 0) {
+          this.#setTableBits(directory, PAGE_ACCESSED);
         }
         entryAddress = ((entryLow & ~0xfff) + (((low >>> 12) & 0x3ff) << 2)) & a20;
         entryLow = this.#tableWord(entryAddress);
-        if ((entryLow & PRESENT) === 0) {
+        if ((entryLow & PAGE_PRESENT) === 0) {
           return false;
         }
-        writable = writable && (entryLow & WRITABLE) !== 0;
-        userPage = userPage && (entryLow & USER) !== 0;
+        writable = writable && (entryLow & PAGE_WRITABLE) !== 0;
+        userPage = userPage && (entryLow & PAGE_USER) !== 0;
         physical = entryLow & ~0xfff;
       }
     } else {
@@ -396,7 +391,7 @@ export class Translation {
         table = this.#field(L.CR3) & ~0x1f;
         shift = 30;
       }
-      const reservedHigh = RESERVED_HIGH | (noExecute ? 0 : NO_EXECUTE) | (long ? 0 : 0x7ff00000);
+      const reservedHigh = RESERVED_HIGH | (noExecute ? 0 : PAGE_NO_EXECUTE) | (long ? 0 : RESERVED_HIGH_PAE);
       for (;;) {
         const index =
           shift === 39
@@ -408,21 +403,21 @@ export class Translation {
               : (low >>> shift) & 0x1ff;
         entryAddress = (table + (index << 3)) & a20;
         entryLow = this.#tableWord(entryAddress);
-        if ((entryLow & PRESENT) === 0) {
+        if ((entryLow & PAGE_PRESENT) === 0) {
           return false;
         }
         const entryHigh = this.#tableWord(entryAddress + 4);
         const pointer = shift === 30 && !long;
-        const large = (entryLow & LARGE) !== 0 && shift === 21;
-        const reservedLow = pointer ? 0x1e6 : large ? 0x1fe000 : shift >= 30 ? LARGE : 0;
+        const large = (entryLow & PAGE_LARGE) !== 0 && shift === 21;
+        const reservedLow = pointer ? RESERVED_POINTER : large ? RESERVED_LARGE : shift >= 30 ? PAGE_LARGE : 0;
         if ((entryHigh & reservedHigh) !== 0 || (entryLow & reservedLow) !== 0) {
           this.errorCode = base | ERROR_PROTECTION | ERROR_RESERVED;
           return false;
         }
         if (!pointer) {
-          writable = writable && (entryLow & WRITABLE) !== 0;
-          userPage = userPage && (entryLow & USER) !== 0;
-          executable = executable && (entryHigh & NO_EXECUTE) === 0;
+          writable = writable && (entryLow & PAGE_WRITABLE) !== 0;
+          userPage = userPage && (entryLow & PAGE_USER) !== 0;
+          executable = executable && (entryHigh & PAGE_NO_EXECUTE) === 0;
         }
         const above4G = (entryHigh & 0xff) !== 0;
         if (large || shift === 12) {
@@ -430,8 +425,8 @@ export class Translation {
           physical = above4G ? NOWHERE : ((entryLow & ~0xfff & ~offsetMask) | (low & offsetMask)) & ~0xfff;
           break;
         }
-        if (!pointer && (entryLow & ACCESSED) === 0) {
-          this.#setTableBits(entryAddress, ACCESSED);
+        if (!pointer && (entryLow & PAGE_ACCESSED) === 0) {
+          this.#setTableBits(entryAddress, PAGE_ACCESSED);
         }
         table = above4G ? NOWHERE : entryLow & ~0xfff;
         shift -= 9;
@@ -454,14 +449,12 @@ export class Translation {
       this.errorCode = base | ERROR_PROTECTION;
       return false;
     }
-    const wanted = access === ACCESS_WRITE ? ACCESSED | DIRTY : ACCESSED;
+    const wanted = access === ACCESS_WRITE ? PAGE_ACCESSED | PAGE_DIRTY : PAGE_ACCESSED;
     if ((entryLow & wanted) !== wanted) {
       this.#setTableBits(entryAddress, wanted);
     }
     this.#physical = physical & a20;
-    // Reads give a writable entry only once the page is dirty, so that the first write is seen.
-    this.#writable = writable && (access === ACCESS_WRITE || (entryLow & DIRTY) !== 0);
-    this.#global = (entryLow & GLOBAL) !== 0 && (cr4 & L.CR4_PGE) !== 0;
+    this.#global = (entryLow & PAGE_GLOBAL) !== 0 && (cr4 & L.CR4_PGE) !== 0;
     return true;
   }
 }

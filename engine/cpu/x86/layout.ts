@@ -134,14 +134,14 @@ export const SHADOW = 0x3e0;
 export const TRAP_PENDING = 0x3e4;
 /** i32: mask applied to physical address bit 20: 0xffffffff or 0xffefffff. */
 export const A20_MASK = 0x3e8;
+/** i32: 1 while every data access has to be looked at (watchpoints): nothing enters the data TLBs. */
+export const WATCHING = 0x3ec;
 /** i64: instructions retired since power-on. */
 export const RETIRED = 0x3f0;
 /** i32: index of this processor. */
 export const CPU_INDEX = 0x3f8;
 /** i32: arena address of the data TLB in force (user, supervisor, supervisor with AC). */
 export const DTLB = 0x3fc;
-/** i32: 1 while every data access has to be looked at (watchpoints): nothing enters the data TLBs. */
-export const WATCHING = 0x3fc;
 
 /** Vector registers: 32 bytes each (YMM0–YMM15); XMM is the low half. */
 export const XMM = 0x400;
@@ -209,6 +209,10 @@ export const MODE_LONG = 1 << 13;
 export const MODE_EMULATE = 1 << 14;
 /** CR4.OSFXSR is clear: SSE instructions are undefined. */
 export const MODE_NO_FXSR = 1 << 15;
+/** VEX instructions on vectors are undefined: CR4.OSXSAVE or the AVX or SSE bit of XCR0 is clear. */
+export const MODE_NO_AVX = 1 << 16;
+/** CR0.TS is set. */
+export const MODE_TASK_SWITCHED = 1 << 17;
 
 /** RFLAGS bits. */
 export const FLAG_CF = 1 << 0;
@@ -258,6 +262,12 @@ export const CR4_PCIDE = 1 << 17;
 export const CR4_OSXSAVE = 1 << 18;
 export const CR4_SMEP = 1 << 20;
 export const CR4_SMAP = 1 << 21;
+/** State components in XCR0 and the XSAVE area (SDM 1, 13.1). */
+export const XCR0_X87 = 1 << 0;
+export const XCR0_SSE = 1 << 1;
+export const XCR0_AVX = 1 << 2;
+/** What VEX instructions on vectors need. */
+export const XCR0_AVX_STATE = XCR0_SSE | XCR0_AVX;
 export const EFER_SCE = 1 << 0;
 export const EFER_LME = 1 << 8;
 export const EFER_LMA = 1 << 10;
