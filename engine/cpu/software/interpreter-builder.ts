@@ -8,10 +8,8 @@ import {
   LINK_NEXT,
   LINK_TAKEN,
   NEXT,
+  OPERAND_SLOTS,
   STOPPED,
-  UOP_A,
-  UOP_B,
-  UOP_C,
   UOP_DISPLACEMENT,
   UOP_EXTRA,
   UOP_IMMEDIATE,
@@ -38,7 +36,7 @@ import {
   op,
 } from './wasm/function-builder.ts';
 
-const SLOTS = [UOP_A, UOP_B, UOP_C] as const;
+const SLOTS = OPERAND_SLOTS;
 
 /** Numbers the system operations that instructions call, each with the shape it was called in. */
 export class SystemOperations {

@@ -13,6 +13,9 @@ export const UOP_REMAINING = 3;
 export const UOP_A = 4;
 export const UOP_B = 6;
 export const UOP_C = 8;
+export const UOP_D = 12;
+/** The slots of an instruction's operands. */
+export const OPERAND_SLOTS = [UOP_A, UOP_B, UOP_C, UOP_D] as const;
 /** Address computations: u16 offsets of base and index register (or ZERO), u8 scale shift. */
 export const UOP_BASE = 4;
 export const UOP_INDEX = 6;

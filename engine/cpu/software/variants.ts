@@ -20,17 +20,21 @@ export interface Variant {
   readonly addressForm: AddressForm;
   readonly stackForm: AddressForm;
   readonly repeat: RepeatPrefix;
+  /** A VEX encoding: destinations are cleared above the result, and memory need not be aligned. */
+  readonly vex: boolean;
+  /** Number of the operand that is the first source: the destination itself, or one of its own. */
+  readonly left: number;
   /** Equal keys mean equal behaviour: such variants share a handler. */
   readonly key: string;
 }
 
 /** Number of a variant within its encoding, by everything that the decoder knows of an instance. */
 export function variantNumber(size: number, memory: boolean, form: number, repeat: number): number {
-  const sizeIndex = size === 16 ? 4 : size === 8 ? 3 : size === 4 ? 2 : size === 2 ? 1 : 0;
+  const sizeIndex = size === 32 ? 5 : size === 16 ? 4 : size === 8 ? 3 : size === 4 ? 2 : size === 2 ? 1 : 0;
   return ((sizeIndex * 2 + (memory ? 1 : 0)) * 3 + form) * 3 + repeat;
 }
 
-export const VARIANT_NUMBERS = 5 * 2 * 3 * 3;
+export const VARIANT_NUMBERS = 6 * 2 * 3 * 3;
 
 function byOperandSize(code: SizeCode): boolean {
   return code === 'v' || code === 'z' || code === 'y' || code === 's';
@@ -38,7 +42,7 @@ function byOperandSize(code: SizeCode): boolean {
 
 /** Whether the operand size of `encoding` depends on prefixes and mode. */
 export function isSized(encoding: Encoding): boolean {
-  return encoding.operands.some((operand) => byOperandSize(operand.size));
+  return encoding.vex === 'either' || encoding.operands.some((operand) => byOperandSize(operand.size));
 }
 
 /** Bytes of an operand whose instruction works on `size` bytes. */
@@ -53,6 +57,14 @@ export function operandBytes(code: SizeCode, size: number): number {
     case 'q':
       return 8;
     case 'x':
+      return size === 32 ? 32 : 16;
+    case 'h':
+      return size === 32 ? 16 : 8;
+    case 'f':
+      return size === 32 ? 8 : 4;
+    case 'e':
+      return size === 32 ? 4 : 2;
+    case 'o':
       return 16;
     case 't':
       return 10;
@@ -71,6 +83,9 @@ export function operandBytes(code: SizeCode, size: number): number {
 
 /** The fixed operand size of an encoding without sized operands. */
 export function fixedSize(encoding: Encoding): OperandSize {
+  if (encoding.vex === '256') {
+    return 32;
+  }
   const first = encoding.operands.find((operand) => operand.size !== 'a' && operand.size !== 't');
   return first === undefined ? 4 : (operandBytes(first.size, 4) as OperandSize);
 }
@@ -92,9 +107,12 @@ function operandOf(spec: OperandSpec, size: number, memory: boolean): Operand {
     case 'G':
     case 'R':
     case 'Z':
+    case 'B':
       return of('register');
     case 'V':
     case 'U':
+    case 'H':
+    case 'L':
       return of('xmm');
     case 'P':
     case 'N':
@@ -130,13 +148,17 @@ export function variantsOf(definition: InstructionDefinition, encoding: Encoding
   const { options } = definition;
   const result = new Map<number, Variant>();
   let sizes: readonly OperandSize[] = [fixedSize(encoding)];
-  if (isSized(encoding)) {
+  if (encoding.vex === 'either') {
+    sizes = [16, 32];
+  } else if (isSized(encoding)) {
     const wordSized = encoding.operands.some(
       (operand) => operand.size === 'v' || operand.size === 'z' || operand.size === 's',
     );
     sizes = wordSized ? (encoding.mode === 'not64' ? [2, 4] : [2, 4, 8]) : [4, 8];
   }
   const { memory, register } = takesMemory(encoding);
+  const vex = encoding.vex !== undefined;
+  const left = encoding.operands.some((operand) => operand.code === 'H') ? 1 : 0;
   assert(!(options.stack && options.implicitMemory), `${definition.name}: stack and string forms cannot be combined`);
   const forms = options.stack || options.implicitMemory ? [0, 1, 2] : [0];
   const repeats = options.repeat ? [0, 1, 2] : [0];
@@ -158,7 +180,17 @@ export function variantsOf(definition: InstructionDefinition, encoding: Encoding
             addressForm,
             stackForm,
             repeat: prefix,
-            key: [`${definition.name}#${definition.number}`, size, ...shapes, addressForm, stackForm, prefix].join('|'),
+            vex,
+            left,
+            key: [
+              `${definition.name}#${definition.number}`,
+              size,
+              ...shapes,
+              addressForm,
+              stackForm,
+              prefix,
+              ...(vex ? [`vex${left}`] : []),
+            ].join('|'),
           });
         }
       }
@@ -170,7 +202,7 @@ export function variantsOf(definition: InstructionDefinition, encoding: Encoding
 /** Whether a variant earns a place in the interpreter's main loop. */
 export function isHot(variant: Variant): boolean {
   const { hot, stack } = variant.definition.options;
-  if (hot === undefined || hot === false) {
+  if (hot === undefined || hot === false || variant.vex) {
     return false;
   }
   if (stack && variant.stackForm === 'segmented') {

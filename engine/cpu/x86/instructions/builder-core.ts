@@ -15,8 +15,8 @@ import {
 import type { LoadName, StoreName } from '../../software/wasm/opcodes.ts';
 import * as L from '../layout.ts';
 
-/** Bytes of an operand: 1, 2, 4 in an i32; 8 in an i64; 16 in a v128; 10 is the x87 extended format (address only). */
-export type OperandSize = 1 | 2 | 4 | 8 | 16;
+/** Bytes of an operand: 1, 2, 4 in an i32; 8 in an i64; 16 in a v128, 32 in two; 10 is the x87 extended format (address only). */
+export type OperandSize = 1 | 2 | 4 | 8 | 16 | 32;
 
 export type OperandKind = 'register' | 'memory' | 'immediate' | 'xmm' | 'mmx' | 'address' | 'none';
 
@@ -97,6 +97,11 @@ export abstract class BuilderCore {
   readonly stackForm: AddressForm;
   /** The repeat prefix of this variant, for instructions that heed it: F3 is 'rep', F2 'repne'. */
   readonly repeat: RepeatPrefix;
+  /** A VEX encoding: writing a vector register clears it above the result, and memory need not be aligned. */
+  readonly vex: boolean;
+  /** Number of the operand that is the first source (the destination unless VEX names another), and of the second. */
+  readonly left: number;
+  readonly right: number;
 
   constructor(
     f: FunctionBuilder,
@@ -107,6 +112,8 @@ export abstract class BuilderCore {
       addressForm: AddressForm;
       stackForm: AddressForm;
       repeat: RepeatPrefix;
+      vex: boolean;
+      left: number;
     },
   ) {
     this.f = f;
@@ -116,6 +123,9 @@ export abstract class BuilderCore {
     this.addressForm = shape.addressForm;
     this.stackForm = shape.stackForm;
     this.repeat = shape.repeat;
+    this.vex = shape.vex;
+    this.left = shape.left;
+    this.right = shape.left + 1;
   }
 
   // ── Supplied by the tier ────────────────────────────────────────────────────────────────────────────────────────

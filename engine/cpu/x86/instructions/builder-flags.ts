@@ -63,6 +63,23 @@ export abstract class FlagsBuilder extends OperandBuilder {
     this.setAux(this.carriesToAux(this.carriesOfSub(a, b, r), size));
   }
 
+  /** INC (r = a + 1) and DEC (`down`, r = a − 1): CF stays as it is, and OF is recomputed against it. */
+  flagsIncrement(a: Integer, r: Integer, down: boolean): void {
+    const one = this.int(1);
+    const vector = down ? this.carriesOfSub(a, one, r) : this.carriesOfAdd(a, one, r);
+    const carries = this.keep(this.carriesToAux(vector, this.size));
+    const carry = this.keep(op('i32.and', this.aux(), i32(0x80000000)));
+    const overflow = op('i32.and', op('i32.xor', carries, op('i32.shl', carries, i32(1))), i32(0x80000000));
+    this.setResult(r);
+    this.setAux(
+      op(
+        'i32.or',
+        op('i32.or', carry, op('i32.shr_u', op('i32.xor', carry, overflow), i32(1))),
+        op('i32.and', carries, i32(AUX_AF)),
+      ),
+    );
+  }
+
   /** CF and OF zero, AF zero (undefined by the manual). */
   flagsLogic(r: Integer, size: number = this.size): void {
     this.setResult(r, size);

@@ -9,7 +9,8 @@ export type OpcodeMap = 0 | 1 | 2 | 3;
  * E r/m general or memory, G reg general, M memory only, R r/m general only, I immediate, J relative target,
  * O absolute offset, Z general register in the opcode, S segment register, C control, D debug register,
  * V reg XMM, W r/m XMM or memory, U r/m XMM only, P reg MMX, Q r/m MMX or memory, N r/m MMX only,
- * F a fixed register, K a constant, X an implicit memory operand (its size only).
+ * F a fixed register, K a constant, X an implicit memory operand (its size only). Of VEX encodings: H the vector
+ * register and B the general register in VEX.vvvv, L the vector register in the upper bits of the last byte.
  */
 export type OperandCode =
   | 'E'
@@ -31,13 +32,20 @@ export type OperandCode =
   | 'N'
   | 'F'
   | 'K'
-  | 'X';
+  | 'X'
+  | 'H'
+  | 'B'
+  | 'L';
 
 /**
  * Bytes, or by operand size: v 2, 4 or 8; z 2 or 4 (for immediates sign-extended to the operand size); y 4 or 8;
- * s: one byte sign-extended to the operand size (immediates); a: address only, any size.
+ * s: one byte sign-extended to the operand size (immediates); a: address only, any size. x: a vector, of 16 bytes, or of
+ * 32 by VEX.L; h, f, e: a half, a fourth, an eighth of it; o: 16 bytes.
  */
-export type SizeCode = 'b' | 'w' | 'd' | 'q' | 'x' | 't' | 'v' | 'z' | 'y' | 's' | 'a';
+export type SizeCode = 'b' | 'w' | 'd' | 'q' | 'x' | 'h' | 'f' | 'e' | 'o' | 't' | 'v' | 'z' | 'y' | 's' | 'a';
+
+/** VEX.L as an encoding wants it: either (the vector's size), one of them, or whatever it is. */
+export type VexLength = 'either' | '128' | '256' | 'ignored';
 
 export interface OperandSpec {
   readonly code: OperandCode;
@@ -63,6 +71,8 @@ export interface Encoding {
   /** Operand size in 64-bit mode: normal (32 unless REX.W), 64 unless 66 (stack, near branches), or always 64. */
   readonly size64: 'normal' | 'default64' | 'always64';
   readonly operands: readonly OperandSpec[];
+  /** Absent: not a VEX encoding. */
+  readonly vex: VexLength | undefined;
   readonly text: string;
 }
 
@@ -81,6 +91,8 @@ export interface InstructionOptions {
   readonly repeat?: boolean;
   /** Unit whose unavailability traps before anything else: sets #NM or #UD at decoding. */
   readonly unit?: 'x87' | 'mmx' | 'sse';
+  /** The address has a vector of indices (VSIB, SDM 2A, 2.3.12): the memory operand's slot names its register. */
+  readonly vsib?: boolean;
   /** Allowed only at CPL 0: #GP(0) otherwise. */
   readonly privileged?: boolean;
   /** Needs CPL ≤ IOPL or the I/O bitmap, system state or devices: left out of tests against a host processor. */
@@ -128,21 +140,33 @@ function parseOperand(text: string): OperandSpec {
   if (text === '1') {
     return { code: 'K', size: 'b', value: 1 };
   }
-  const match = /^([EGMRIJOZSCDVWUPQNX])([bwdqxtvzysa])$/.exec(text);
+  const match = /^([EGMRIJOZSCDVWUPQNXHBL])([bwdqxhfeotvzysa])$/.exec(text);
   assert(match !== null, `unknown operand ${text}`);
   return { code: match[1] as OperandCode, size: match[2] as SizeCode, value: 0 };
 }
+
+const VEX_TOKENS: Readonly<Record<string, VexLength>> = {
+  VEX: 'either',
+  VEX128: '128',
+  VEX256: '256',
+  VEXLIG: 'ignored',
+};
 
 /**
  * Parses one encoding: `[prefix] bytes [/r | /0–7 | =byte] [flags] [: operands]`, for example `66 0F 38 00 /r : Vx Wx`.
  * Prefixes are NP, 66, F3, F2 (66 counts as a prefix only before 0F); flags are W0 W1 i64 (invalid in 64-bit mode)
  * o64 (only there) d64 f64 (operand size 64 by default, always) and mem or reg (form of ModRM). `+r` behind the last
- * byte: eight opcodes with a register number.
+ * byte: eight opcodes with a register number. In front of the prefix may stand VEX (VEX.L gives the vector's size),
+ * VEX128, VEX256 or VEXLIG (VEX.L is ignored).
  */
 export function parseEncoding(text: string): Encoding[] {
   const [left = '', right = ''] = text.split(':');
   const tokens = left.trim().split(/\s+/);
   let prefix: Encoding['prefix'] = 'any';
+  const vex = VEX_TOKENS[tokens[0] ?? ''];
+  if (vex !== undefined) {
+    tokens.shift();
+  }
   const first = tokens[0];
   if (first === 'NP') {
     prefix = 'none';
@@ -207,7 +231,8 @@ export function parseEncoding(text: string): Encoding[] {
       form = 'register';
     }
   }
-  const base = { map, prefix, modrm, reg, exact, form, rexW, mode, size64, operands, text };
+  assert(vex === undefined || (map > 0 && prefix !== 'any'), `a VEX encoding needs a map and a prefix: "${text}"`);
+  const base = { map, prefix, modrm, reg, exact, form, rexW, mode, size64, operands, vex, text };
   return Array.from({ length: plusRegister ? 8 : 1 }, (_, i) => ({ ...base, opcode: opcode + i }));
 }
 

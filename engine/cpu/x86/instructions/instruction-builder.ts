@@ -1,17 +1,6 @@
-import {
-  get,
-  type I32,
-  type I64,
-  i32,
-  i64,
-  load,
-  op,
-  select,
-  type V128,
-} from '../../software/wasm/function-builder.ts';
+import { get, type I32, type I64, i32, i64, load, op, select } from '../../software/wasm/function-builder.ts';
 import * as L from '../layout.ts';
-import type { Integer } from './builder-core.ts';
-import { FlagsBuilder } from './builder-flags.ts';
+import { VectorBuilder } from './builder-vectors.ts';
 
 export type {
   AddressForm,
@@ -28,63 +17,7 @@ export type {
  * registers, immediates and memory come from, and how control leaves the instruction. Values returned by the readers are
  * kept in locals, so that they can be used repeatedly and are not affected by later writes.
  */
-export abstract class InstructionBuilder extends FlagsBuilder {
-  // ── Vector registers ────────────────────────────────────────────────────────────────────────────────────────────
-
-  /** A 16-byte operand: an XMM register, or memory, which must be aligned if `aligned` (#GP). */
-  readVector(index: number, aligned = true): V128 {
-    if (!this.isMemory(index)) {
-      return this.readXmm(index);
-    }
-    const address = this.effectiveAddress();
-    if (aligned) {
-      this.faultIf(op('i32.and', op('i32.wrap_i64', address), i32(15)), L.VECTOR_GP, 0);
-    }
-    return this.loadVector(address);
-  }
-
-  writeVector(index: number, value: V128, aligned = true): void {
-    if (!this.isMemory(index)) {
-      this.writeXmm(index, value);
-      return;
-    }
-    const address = this.effectiveAddress();
-    if (aligned) {
-      this.faultIf(op('i32.and', op('i32.wrap_i64', address), i32(15)), L.VECTOR_GP, 0);
-    }
-    this.storeVector(address, value);
-  }
-
-  /** The immediate's value when it is known while code is generated: shuffles and blends then need no look-up. */
-  knownImmediate(): number | undefined {
-    return undefined;
-  }
-
-  /** A vector operand of 8 bytes or fewer in the low lane; what lies above it means nothing. */
-  readLowVector(index: number): V128 {
-    if (!this.isMemory(index)) {
-      return this.readXmm(index);
-    }
-    const value = this.read(index);
-    return this.keep(value.type === 'i64' ? op('i64x2.splat', value) : op('i32x4.splat', value));
-  }
-
-  /** Writes an XMM register: `value` (i32 or i64) in the low lane, zeros above it. */
-  writeZeroExtended(index: number, value: Integer): void {
-    const wide = value.type === 'i64' ? value : op('i64.extend_i32_u', value);
-    this.writeXmmPart(index, 0, wide, 8);
-    this.writeXmmPart(index, 8, i64(0), 8);
-  }
-
-  /** The upper half of an XMM register. */
-  readHigh(index: number): I64 {
-    return this.readXmmPart(index, 8, 8) as I64;
-  }
-
-  writeHigh(index: number, value: I64): void {
-    this.writeXmmPart(index, 8, value, 8);
-  }
-
+export abstract class InstructionBuilder extends VectorBuilder {
   // ── Implicit addresses (strings, LOOP, XLAT) ────────────────────────────────────────────────────────────────────
 
   addressMask(): I64 {

@@ -90,20 +90,7 @@ function defineAlu(table: InstructionTable): void {
         const one = b.int(1);
         const r = b.keep(b.bin(name === 'inc' ? 'add' : 'sub', a, one));
         b.write(0, r);
-        // CF stays as it is: OF is recomputed against it.
-        const carries = b.keep(
-          b.carriesToAux(name === 'inc' ? b.carriesOfAdd(a, one, r) : b.carriesOfSub(a, one, r), b.size),
-        );
-        const carry = b.keep(op('i32.and', b.aux(), i32(0x80000000)));
-        const overflow = op('i32.and', op('i32.xor', carries, op('i32.shl', carries, i32(1))), i32(0x80000000));
-        b.setResult(r);
-        b.setAux(
-          op(
-            'i32.or',
-            op('i32.or', carry, op('i32.shr_u', op('i32.xor', carry, overflow), i32(1))),
-            op('i32.and', carries, i32(8)),
-          ),
-        );
+        b.flagsIncrement(a, r, name === 'dec');
       },
     );
   }

@@ -99,6 +99,12 @@ export class Core {
     if (cr0 & L.CR0_EM) {
       mode |= L.MODE_EMULATE;
     }
+    if (cr0 & L.CR0_TS) {
+      mode |= L.MODE_TASK_SWITCHED;
+    }
+    if (!(state.i32(L.CR4) & L.CR4_OSXSAVE) || (state.i32(L.XCR0) & L.XCR0_AVX_STATE) !== L.XCR0_AVX_STATE) {
+      mode |= L.MODE_NO_AVX;
+    }
     if (!(state.i32(L.CR4) & L.CR4_OSFXSR)) {
       mode |= L.MODE_SSE_TRAP | L.MODE_NO_FXSR;
     }

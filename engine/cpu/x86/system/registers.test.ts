@@ -19,7 +19,7 @@ test('reset: table 9-1 of the manual', () => {
   assert.equal(state.u64(L.DR7), 0x400n);
   assert.equal(state.u32(L.MXCSR), 0x1f80);
   assert.equal(state.i32(L.ACTIVITY), L.ACTIVITY_RUNNING);
-  assert.equal(state.mode, L.MODE_IOPL_OK | L.MODE_SSE_TRAP | L.MODE_NO_FXSR);
+  assert.equal(state.mode, L.MODE_IOPL_OK | L.MODE_SSE_TRAP | L.MODE_NO_FXSR | L.MODE_NO_AVX);
 });
 
 test('application processors wait for a start-up IPI; INIT keeps the FPU and the MSRs', () => {
@@ -55,7 +55,8 @@ test('MODE: flat segments, stack width, traps', () => {
       L.MODE_PROTECTED |
       L.MODE_IOPL_OK |
       L.MODE_SSE_TRAP |
-      L.MODE_NO_FXSR,
+      L.MODE_NO_FXSR |
+      L.MODE_NO_AVX,
   );
   cpu.descriptor(0x80, 0x1000, 0xfffff, 0x92, 0xc);
   system.loadSegment(L.SEG_DS, 0x80);
@@ -67,8 +68,16 @@ test('MODE: flat segments, stack width, traps', () => {
   assert.equal(state.mode & (L.MODE_SSE_TRAP | L.MODE_NO_FXSR), 0);
   system.lmsw(0x9);
   assert.equal(state.mode & (L.MODE_FPU_TRAP | L.MODE_SSE_TRAP), L.MODE_FPU_TRAP | L.MODE_SSE_TRAP);
+  assert.equal(state.mode & L.MODE_TASK_SWITCHED, L.MODE_TASK_SWITCHED);
   system.clts();
-  assert.equal(state.mode & (L.MODE_FPU_TRAP | L.MODE_SSE_TRAP), 0);
+  assert.equal(state.mode & (L.MODE_FPU_TRAP | L.MODE_SSE_TRAP | L.MODE_TASK_SWITCHED), 0);
+  system.writeControl(4, BigInt(L.CR4_OSFXSR | L.CR4_OSXSAVE));
+  state.setU64(L.XCR0, 3n);
+  system.updateMode();
+  assert.equal(state.mode & L.MODE_NO_AVX, L.MODE_NO_AVX);
+  state.setU64(L.XCR0, 7n);
+  system.updateMode();
+  assert.equal(state.mode & L.MODE_NO_AVX, 0);
   state.setI32(L.MODE, state.mode | L.MODE_SINGLE);
   system.updateMode();
   assert.equal(state.mode & L.MODE_SINGLE, L.MODE_SINGLE);

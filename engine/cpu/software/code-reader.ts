@@ -1,0 +1,61 @@
+/** Raised by the byte source when the page behind cannot be fetched. */
+export class FetchFault {}
+
+/** More than 15 bytes, or beyond the code segment's limit. */
+export class TooLong {}
+
+/** Where the decoder reads code: byte `offset` counts from the start of the page and may reach into the next one. */
+export interface CodeSource {
+  /** Throws FetchFault when the byte's page cannot be fetched. */
+  byte(offset: number): number;
+}
+
+const MAX_INSTRUCTION_BYTES = 15;
+
+/** Reads the bytes of one instruction after the other, little endian. */
+export class CodeReader {
+  #source: CodeSource = { byte: () => 0 };
+  #limit = 0;
+  /** Page offset of the instruction's first byte, and of the next one to read. */
+  start = 0;
+  at = 0;
+
+  /** `limit`: the last page offset that may be read. */
+  open(source: CodeSource, limit: number): void {
+    this.#source = source;
+    this.#limit = limit;
+  }
+
+  begin(offset: number): void {
+    this.start = offset;
+    this.at = offset;
+  }
+
+  /** Throws TooLong or FetchFault. */
+  u8(): number {
+    if (this.at - this.start >= MAX_INSTRUCTION_BYTES || this.at > this.#limit) {
+      throw new TooLong();
+    }
+    const value = this.#source.byte(this.at);
+    this.at++;
+    return value;
+  }
+
+  i8(): number {
+    return (this.u8() << 24) >> 24;
+  }
+
+  u16(): number {
+    const low = this.u8();
+    return low | (this.u8() << 8);
+  }
+
+  i16(): number {
+    return (this.u16() << 16) >> 16;
+  }
+
+  i32(): number {
+    const low = this.u16();
+    return low | (this.u16() << 16);
+  }
+}
