@@ -45,6 +45,7 @@ export const tests: readonly string[] = [
 /** What a test may import on top of its subject's layer. */
 export const testsMay: readonly string[] = [
   'engine/testing/',
+  'engine/virtio/testing/',
   'engine/clock/',
   'engine/backends/',
   'engine/memory/',
