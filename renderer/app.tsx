@@ -2,7 +2,7 @@ import { CSPProvider } from '@base-ui/react/csp-provider';
 import { LoaderCircle, PlugZap } from 'lucide-react';
 import { Component, type ReactNode, useEffect, useMemo, useState, useSyncExternalStore } from 'react';
 import { Connection, type ConnectionState } from './api/connection.ts';
-import { LodgeContext, ShellContext } from './api/lodge-context.ts';
+import { errorText, LodgeContext, ShellContext } from './api/lodge-context.ts';
 import type { Shell } from './api/shell.ts';
 import { ConsoleWindow } from './features/console/console-window.tsx';
 import { Manager } from './features/manager/manager.tsx';
@@ -46,7 +46,7 @@ function Window({ state: { lodge, status, problem, refused } }: { state: Connect
       <main className="connecting">
         <LoaderCircle size={28} className="spinner" aria-hidden="true" />
         <p role="status">{text(refused ? 'app.refused' : 'app.connecting')}</p>
-        {problem !== undefined && <p className="muted">{problem}</p>}
+        {problem !== undefined && <p className="muted">{errorText(problem)}</p>}
       </main>
     );
   }

@@ -28,7 +28,7 @@ test('paths are completed while they are typed', async ({ manager, home, shell }
   await media.press('ArrowDown');
   await media.press('Enter');
   await expect(media).toHaveValue(join(images, 'boot-floppy.img'));
-  await expect(wizard.dialog.getByText(/floppy disk of 1440 KB/)).toBeVisible();
+  await expect(wizard.dialog.getByText(/Floppy disk of 1440 KB/)).toBeVisible();
 
   await wizard.field('Name').fill('From a floppy');
   await wizard.next();

@@ -52,7 +52,8 @@ function failureOf(error: unknown): VmFailure {
       ...(details === undefined ? {} : { details: { ...details } }),
     };
   }
-  return { code: 'internal', message: `the machine failed: ${error instanceof Error ? error.message : String(error)}` };
+  const problem = error instanceof Error ? error.message : String(error);
+  return { code: 'internal', message: `the machine failed: ${problem}`, details: { problem } };
 }
 
 class VmProcess {

@@ -10,6 +10,7 @@ import {
   settingsSchema,
 } from './host.ts';
 import {
+  keptReasonSchema,
   MAX_DISK_GIGABYTES,
   machineChangesSchema,
   machineIdSchema,
@@ -71,7 +72,7 @@ export const calls = {
     result: z.object({
       folder: pathSchema,
       deleted: z.array(z.object({ path: pathSchema, sizeBytes: z.number() })),
-      kept: z.array(z.object({ path: pathSchema, reason: z.string() })),
+      kept: z.array(z.object({ path: pathSchema, reason: keptReasonSchema })),
     }),
   },
   /** Takes it off the list; with `deleteFiles` its files go as well, and are named in the answer. */

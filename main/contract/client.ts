@@ -10,7 +10,8 @@ import {
   type FeedName,
   feeds,
 } from './api.ts';
-import { ApiError, type ErrorData } from './errors.ts';
+import { ApiError } from './errors.ts';
+import { failure } from './failures.ts';
 import { type ClientMessage, type ServerMessage, serverMessageSchema } from './wire.ts';
 
 /** Carries messages to the services and back. One client uses one transport. */
@@ -234,27 +235,24 @@ interface Issue {
 
 /** The error for arguments that a schema refuses; `details.field` names the first one. */
 export function badArguments(name: string, issues: readonly Issue[]): ApiError {
-  const data: ErrorData = { code: 'bad-arguments', message: `${name}: the arguments are not understood` };
   const issue = issues[0];
   if (issue === undefined) {
-    return new ApiError(data);
+    return failure('bad-arguments', { call: name });
   }
   const field = issue.path.map(String).join('.');
-  return new ApiError({
-    ...data,
-    message: `${name}: ${field === '' ? '' : `${field}: `}${issue.message}`,
-    details: field === '' ? {} : { field },
+  const where = field === '' ? '' : `${field}: `;
+  return failure('bad-arguments.field', {
+    call: name,
+    where,
+    problem: issue.message,
+    ...(field === '' ? {} : { field }),
   });
 }
 
 function badResult(name: string): ApiError {
-  return new ApiError({
-    code: 'bad-result',
-    message: `${name}: the service's answer is not understood`,
-    remedy: 'reload the page: the service may be of another version',
-  });
+  return failure('bad-result', { call: name });
 }
 
 function disconnected(reason: string): ApiError {
-  return new ApiError({ code: 'disconnected', message: reason, remedy: 'connect again' });
+  return failure('disconnected', { cause: reason });
 }

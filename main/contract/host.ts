@@ -89,10 +89,14 @@ export const mediaInspectionSchema = z.object({
   sizeBytes: z.number(),
   /** The volume label of an ISO image. */
   label: z.string().nullable(),
+  /** What a CD is called: by its label if that says something, or by its guest system or file. Null for other media. */
+  title: z.string().nullable(),
   /** Whether it looks bootable by a BIOS (El Torito, a boot sector); null where that cannot be known. */
   bootable: z.boolean().nullable(),
   /** An id of the catalogue, or null when nothing was recognized. */
   guestSystem: guestSystemIdSchema.nullable(),
+  /** The version of the Linux kernel on a CD: '6.1.0-50-amd64'; null when there is none. */
+  kernel: z.string().nullable(),
   /** What was found, for people, in one line: 'Debian 12.5.0 amd64 (ISO 9660)'. */
   description: z.string(),
   /** What a new machine for it could be called. */

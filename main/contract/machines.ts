@@ -55,6 +55,19 @@ export const diskSchema = z.object({
 });
 export type Disk = z.infer<typeof diskSchema>;
 
+/** Why a file stays when a machine is deleted with its files. */
+export const keptReasonSchema = z.enum([
+  /** It is not in the machine's folder. */
+  'outside',
+  /** Another machine uses it. */
+  'shared',
+  /** It is a medium in a drive. */
+  'medium',
+  /** It is in the machine's folder, but Lodge did not make it. */
+  'foreign',
+]);
+export type KeptReason = z.infer<typeof keptReasonSchema>;
+
 /** What a machine consists of. `path: null` is a drive without a medium, `cdrom: null` a machine without the drive. */
 export const machineSettingsSchema = z.object({
   name: machineNameSchema,

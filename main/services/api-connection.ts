@@ -1,7 +1,8 @@
 import type { Disposable } from '../../engine/base/disposable.ts';
 import { type CallName, calls, type FeedName, feeds, isCallName, isFeedName } from '../contract/api.ts';
 import { badArguments } from '../contract/client.ts';
-import { ApiError } from '../contract/errors.ts';
+import type { ApiError } from '../contract/errors.ts';
+import { failure } from '../contract/failures.ts';
 import { clientMessageSchema, type ServerMessage } from '../contract/wire.ts';
 import type { DirectPort } from '../vms/process-host.ts';
 import type { ApiHandlers, ConnectionTraits, FeedSource } from './api-handlers.ts';
@@ -186,13 +187,9 @@ export class ApiConnection implements Disposable {
 }
 
 function unknownName(name: string): ApiError {
-  return new ApiError({
-    code: 'unknown-name',
-    message: `there is no ${JSON.stringify(name)} in the API of this version`,
-    remedy: 'use a client of the same version',
-  });
+  return failure('unknown-name', { name: JSON.stringify(name) });
 }
 
 function tooMany(what: string): ApiError {
-  return new ApiError({ code: 'too-many', message: `too many ${what} at once`, remedy: 'wait for some to end' });
+  return failure('too-many', { what });
 }

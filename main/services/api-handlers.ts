@@ -2,7 +2,7 @@ import type { Disposable } from '../../engine/base/disposable.ts';
 import { MAX_CPUS, MAX_MEMORY_MEGABYTES, MIN_CPUS, MIN_MEMORY_MEGABYTES } from '../../engine/config/machine-config.ts';
 import { hostReport } from '../../engine/process/host-report.ts';
 import type { CallInput, CallName, CallResult, FeedInput, FeedItem, FeedName } from '../contract/api.ts';
-import { ApiError } from '../contract/errors.ts';
+import { failure } from '../contract/failures.ts';
 import type { AppInfo } from '../contract/host.ts';
 import { MAX_DISK_GIGABYTES, MIN_DISK_MEGABYTES } from '../contract/machines.ts';
 import type { DirectPort } from '../vms/process-host.ts';
@@ -135,10 +135,7 @@ export function apiHandlers({ dataFolder, machinesFolder, machines, settings }: 
       },
       'console.sendMouse': ({ machine, input }) => {
         if (input.kind === 'absolute') {
-          throw new ApiError({
-            code: 'not-supported',
-            message: 'the machine has a mouse, not a tablet: only relative movements mean something to it',
-          });
+          throw failure('not-supported.tablet');
         }
         const { dx, dy, wheel, buttons } = input;
         machines.get(machine).tell({ kind: 'mouse', dx, dy, wheel, buttons });

@@ -1,7 +1,8 @@
 import { accessSync, closeSync, constants, ftruncateSync, openSync, rmSync, statfsSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { failure } from '../contract/failures.ts';
 import type { DiskSpace } from '../contract/host.ts';
-import { errnoOf, fieldError, reasonOf } from './failures.ts';
+import { causeOf, errnoOf } from './failures.ts';
 
 const SECTOR_BYTES = 512;
 
@@ -20,20 +21,19 @@ export function createRawDisk(path: string, sizeGigabytes: number, field: string
   try {
     file = openSync(path, 'wx', 0o600);
   } catch (error) {
-    throw fieldError(
-      field,
-      errnoOf(error) === 'EEXIST' ? 'exists' : 'write-failed',
-      `${path}: the disk image cannot be made (${reasonOf(error)})`,
-      errnoOf(error) === 'EEXIST'
-        ? 'choose another name; existing files are never overwritten'
-        : 'choose another folder',
-    );
+    throw errnoOf(error) === 'EEXIST'
+      ? failure('exists', { path, field })
+      : failure('write-failed.disk', { path, cause: causeOf(error), field }, { cause: error });
   }
   try {
     ftruncateSync(file, sizeBytes);
   } catch (error) {
     rmSync(path, { force: true });
-    throw fieldError(field, 'write-failed', `${path}: cannot have ${sizeGigabytes} GB (${reasonOf(error)})`);
+    throw failure(
+      'write-failed.size',
+      { path, gigabytes: sizeGigabytes, cause: causeOf(error), field },
+      { cause: error },
+    );
   } finally {
     closeSync(file);
   }
@@ -50,11 +50,11 @@ export function diskSpace(folder: string): DiskSpace {
       }
     } catch (error) {
       if (path === dirname(path)) {
-        throw fieldError('folder', 'unreadable', `${folder}: ${reasonOf(error)}`);
+        throw failure('unreadable', { path: folder, cause: causeOf(error), field: 'folder' }, { cause: error });
       }
     }
     if (path === dirname(path)) {
-      throw fieldError('folder', 'unreadable', `${folder}: there is no such folder`);
+      throw failure('unreadable', { path: folder, cause: 'ENOENT', field: 'folder' });
     }
   }
 }

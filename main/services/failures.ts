@@ -1,32 +1,21 @@
 import { HostError } from '../../engine/base/host-error.ts';
 import { ApiError, type ErrorData } from '../contract/errors.ts';
+import { causeTexts, failureData } from '../contract/failures.ts';
 
 /** The code of a failed system call: 'ENOENT', … */
 export function errnoOf(error: unknown): string | undefined {
   return error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined;
 }
 
-const REASONS: Readonly<Record<string, string>> = {
-  ENOENT: 'there is no such file or folder',
-  ENOTDIR: 'a part of the path is no folder',
-  EACCES: 'no permission',
-  EPERM: 'no permission',
-  EROFS: 'the file system is read-only',
-  ENOSPC: 'the disk is full',
-  EDQUOT: 'the quota of disk space is used up',
-  EISDIR: 'it is a folder',
-  EEXIST: 'it exists already',
-  ENAMETOOLONG: 'the name is too long',
-  ELOOP: 'its symbolic links go in circles',
-  EFBIG: 'the file system does not hold files of that size',
-};
+/** Why something failed, as the value `cause` of a failure: the code of the system call, or else what the error says. */
+export function causeOf(error: unknown): string {
+  return errnoOf(error) ?? (error instanceof Error ? error.message : String(error));
+}
 
 /** Why a system call failed, in a few words for people. */
 export function reasonOf(error: unknown): string {
-  const code = errnoOf(error);
-  return (
-    (code === undefined ? undefined : REASONS[code]) ?? code ?? (error instanceof Error ? error.message : String(error))
-  );
+  const cause = causeOf(error);
+  return causeTexts[cause]?.en ?? cause;
 }
 
 /** A failure as it crosses to a client. What is neither an ApiError nor a HostError is a defect. */
@@ -35,13 +24,13 @@ export function toErrorData(error: unknown): ErrorData {
     return error.toData();
   }
   if (error instanceof HostError) {
-    const { code, message, remedy } = error;
-    return { code, message, ...(remedy === undefined ? {} : { remedy }) };
+    const { code, message, remedy, details } = error;
+    return {
+      code,
+      message,
+      ...(remedy === undefined ? {} : { remedy }),
+      ...(details === undefined ? {} : { details: { ...details } }),
+    };
   }
-  return { code: 'internal', message: `internal error: ${error instanceof Error ? error.message : String(error)}` };
-}
-
-/** An error about one argument of a call. */
-export function fieldError(field: string, code: string, message: string, remedy?: string): ApiError {
-  return new ApiError({ code, message, ...(remedy === undefined ? {} : { remedy }), details: { field } });
+  return failureData('internal', { problem: error instanceof Error ? error.message : String(error) });
 }

@@ -5,11 +5,11 @@ import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { type ApiClient, createApiClient, type TransportListener } from '../contract/client.ts';
-import { ApiError } from '../contract/errors.ts';
+import { failure } from '../contract/failures.ts';
 import { decodeBytesItem, encodeBytesItem, MAX_CLIENT_MESSAGE_BYTES } from '../contract/wire.ts';
 import { ApiConnection } from './api-connection.ts';
 import type { ApiHandlers, ConnectionTraits } from './api-handlers.ts';
-import { reasonOf } from './failures.ts';
+import { causeOf } from './failures.ts';
 
 /**
  * The API for other processes of the same user on the same host: a Unix socket in the data folder, on Windows a named
@@ -134,9 +134,7 @@ export async function listenLocally(handlers: ApiHandlers, dataFolder: string): 
     rmSync(path, { force: true });
   }
   await new Promise<void>((resolve, reject) => {
-    server.once('error', (error) =>
-      reject(new ApiError({ code: 'cannot-listen', message: `${path}: cannot listen there (${reasonOf(error)})` })),
-    );
+    server.once('error', (error) => reject(failure('cannot-listen', { path, cause: causeOf(error) })));
     server.listen(path, resolve);
   });
   if (process.platform !== 'win32') {
@@ -163,9 +161,7 @@ export async function connectLocally(dataFolder: string, traits: ConnectionTrait
   const socket = connect(path);
   await new Promise<void>((resolve, reject) => {
     socket.once('connect', resolve);
-    socket.once('error', (error) =>
-      reject(new ApiError({ code: 'cannot-connect', message: `${path}: nobody answers (${reasonOf(error)})` })),
-    );
+    socket.once('error', (error) => reject(failure('cannot-connect', { path, cause: causeOf(error) })));
   });
   let listener: TransportListener | undefined;
   socket.on('error', () => {});

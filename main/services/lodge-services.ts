@@ -1,8 +1,9 @@
 import { ApiError } from '../contract/errors.ts';
+import { failure, failureData } from '../contract/failures.ts';
 import type { ProcessHost } from '../vms/process-host.ts';
 import { type ApiHandlers, apiHandlers } from './api-handlers.ts';
 import { demoGuestImage } from './demo-guest.ts';
-import { reasonOf } from './failures.ts';
+import { causeOf } from './failures.ts';
 import { Machines } from './machines.ts';
 import { lockDataFolder, type Owner } from './owner-lock.ts';
 import { Registry } from './registry.ts';
@@ -32,11 +33,7 @@ export class OwnedElsewhere extends ApiError {
   readonly owner: Owner;
 
   constructor(dataFolder: string, owner: Owner) {
-    super({
-      code: 'owned-elsewhere',
-      message: `${dataFolder} is in use by ${owner.what} (process ${owner.pid})`,
-      remedy: `use that one, or end it first; another folder can be named with LODGE_HOME`,
-    });
+    super(failureData('owned-elsewhere', { folder: dataFolder, owner: owner.what, pid: owner.pid }));
     this.owner = owner;
   }
 }
@@ -48,14 +45,7 @@ export function openServices(options: ServicesOptions): LodgeServices {
   try {
     result = lockDataFolder(dataFolder, options.what);
   } catch (error) {
-    throw new ApiError(
-      {
-        code: 'data-folder',
-        message: `${dataFolder}: cannot be used (${reasonOf(error)})`,
-        remedy: 'change its permissions, or name another folder with LODGE_HOME',
-      },
-      { cause: error },
-    );
+    throw failure('data-folder', { folder: dataFolder, cause: causeOf(error) }, { cause: error });
   }
   if ('owner' in result) {
     throw new OwnedElsewhere(dataFolder, result.owner);

@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { isAbsolute, join, relative, resolve, sep } from 'node:path';
 import { z } from 'zod';
-import { ApiError } from '../contract/errors.ts';
+import { failure } from '../contract/failures.ts';
 import { type MachineSettings, machineSettingsSchema } from '../contract/machines.ts';
 import { writeFileAtomically } from './atomic-file.ts';
-import { reasonOf } from './failures.ts';
+import { causeOf } from './failures.ts';
 
 export const MACHINE_FILE = 'machine.json';
 /** Counts up whenever the meaning of the file changes; each step gets a migration. */
@@ -28,41 +28,36 @@ const headerSchema = z.looseObject({ schemaVersion: z.int().min(1), createdAt: z
 /** Throws ApiError `machine-file-…` that says what is wrong with the file; the file is never changed by that. */
 export function readMachineFile(folder: string): MachineFile {
   const path = join(folder, MACHINE_FILE);
-  const refuse = (code: string, what: string, remedy: string): never => {
-    throw new ApiError({ code: `machine-file-${code}`, message: `${path}: ${what}`, remedy, details: { path } });
-  };
   let text: string;
   try {
     text = readFileSync(path, 'utf8');
   } catch (error) {
-    return refuse('unreadable', reasonOf(error), 'bring the folder back, or take the machine off the list');
+    throw failure('machine-file-unreadable', { path, cause: causeOf(error) }, { cause: error });
   }
-  const repair = 'repair the file or restore it from a backup; it is left as it is';
   if (text.length > MAX_FILE_BYTES) {
-    return refuse('damaged', 'is too large to be the description of a machine', repair);
+    throw failure('machine-file-damaged.size', { path });
   }
   let raw: unknown;
   try {
     raw = JSON.parse(text);
   } catch (error) {
-    return refuse('damaged', `is not valid JSON (${error instanceof Error ? error.message : 'error'})`, repair);
+    const problem = error instanceof Error ? error.message : 'error';
+    throw failure('machine-file-damaged.json', { path, problem }, { cause: error });
   }
   const header = headerSchema.safeParse(raw);
   if (!header.success) {
-    return refuse('damaged', 'is not the description of a machine (no schemaVersion)', repair);
+    throw failure('machine-file-damaged.header', { path });
   }
   if (header.data.schemaVersion > MACHINE_SCHEMA_VERSION) {
-    return refuse(
-      'newer',
-      `was written by a newer Lodge (schema version ${header.data.schemaVersion}, this one reads up to ${MACHINE_SCHEMA_VERSION})`,
-      'use that version of Lodge; the file is left as it is',
-    );
+    const version = header.data.schemaVersion;
+    throw failure('machine-file-newer', { path, version, known: MACHINE_SCHEMA_VERSION });
   }
   const settings = machineSettingsSchema.safeParse(header.data);
   if (!settings.success) {
     const issue = settings.error.issues[0];
     const field = issue?.path.map(String).join('.') ?? '';
-    return refuse('damaged', `${field === '' ? '' : `${field}: `}${issue?.message ?? 'is not understood'}`, repair);
+    const where = field === '' ? '' : `${field}: `;
+    throw failure('machine-file-damaged.setting', { path, where, problem: issue?.message ?? 'is not understood' });
   }
   return {
     settings: withPaths(settings.data, (stored) => (isAbsolute(stored) ? stored : resolve(folder, stored))),
@@ -87,14 +82,7 @@ export function writeMachineFile(folder: string, file: MachineFile): void {
   try {
     writeFileAtomically(path, `${JSON.stringify(contents, null, 2)}\n`);
   } catch (error) {
-    throw new ApiError(
-      {
-        code: 'write-failed',
-        message: `${path}: cannot be written (${reasonOf(error)})`,
-        remedy: 'make room or change the permissions; nothing was changed',
-      },
-      { cause: error },
-    );
+    throw failure('write-failed.settings', { path, cause: causeOf(error) }, { cause: error });
   }
 }
 

@@ -2,9 +2,10 @@ import { mkdirSync, readdirSync, readFileSync, rmdirSync, rmSync, statSync } fro
 import { basename, dirname, isAbsolute, join, relative } from 'node:path';
 import { z } from 'zod';
 import { type ErrorData, errorDataSchema } from '../contract/errors.ts';
-import type { MachineSettings } from '../contract/machines.ts';
+import { failure, failureData } from '../contract/failures.ts';
+import type { KeptReason, MachineSettings } from '../contract/machines.ts';
 import { writeFileAtomically } from './atomic-file.ts';
-import { errnoOf, fieldError, reasonOf } from './failures.ts';
+import { causeOf, errnoOf } from './failures.ts';
 import { MACHINE_FILE } from './machine-file.ts';
 
 /** What happened to the last run; the file exists while a machine runs and after it ended badly. */
@@ -46,12 +47,7 @@ export function makeMachineFolder(parent: string, name: string, field: string): 
       }
     }
   } catch (error) {
-    throw fieldError(
-      field,
-      'write-failed',
-      `${join(parent, wish)}: the folder cannot be made (${reasonOf(error)})`,
-      'choose another folder',
-    );
+    throw failure('write-failed.folder', { path: join(parent, wish), cause: causeOf(error), field }, { cause: error });
   }
 }
 
@@ -101,15 +97,11 @@ export function writeRunRecord(folder: string, record: RunRecord | undefined): v
 }
 
 /** Why a machine is aborted whose record says that it runs, although nobody runs it. */
-export const OWNER_DIED: ErrorData = {
-  code: 'lodge-ended',
-  message: 'Lodge ended while the machine was running',
-  remedy: 'start it again; what the guest had not yet written to its disk is lost',
-};
+export const OWNER_DIED: ErrorData = failureData('lodge-ended');
 
 export interface MachineFiles {
   readonly deleted: { path: string; sizeBytes: number }[];
-  readonly kept: { path: string; reason: string }[];
+  readonly kept: { path: string; reason: KeptReason }[];
 }
 
 /**
@@ -130,22 +122,22 @@ export function machineFiles(
   const media = [settings?.cdrom?.path, settings?.floppy?.path].filter((path) => path != null);
   for (const { path } of settings?.disks ?? []) {
     if (!isInside(folder, path)) {
-      kept.push({ path, reason: "it is outside the machine's folder" });
+      kept.push({ path, reason: 'outside' });
     } else if (isUsedElsewhere(path)) {
-      kept.push({ path, reason: 'another machine uses it' });
+      kept.push({ path, reason: 'shared' });
     } else {
       own.add(path);
     }
   }
   for (const path of media) {
-    kept.push({ path, reason: 'it is installation media' });
+    kept.push({ path, reason: 'medium' });
   }
   const mentioned = new Set(kept.map(({ path }) => path));
   for (const path of filesBelow(folder)) {
     if (own.has(path)) {
       deleted.push({ path, sizeBytes: sizeOf(path) });
     } else if (!mentioned.has(path)) {
-      kept.push({ path, reason: 'Lodge did not make it' });
+      kept.push({ path, reason: 'foreign' });
     }
   }
   return { deleted, kept };

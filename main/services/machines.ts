@@ -5,10 +5,11 @@ import { Emitter } from '../../engine/base/event.ts';
 import { validateMachineConfig } from '../../engine/config/validate-machine-config.ts';
 import type { CallInput } from '../contract/api.ts';
 import { ApiError } from '../contract/errors.ts';
+import { failure } from '../contract/failures.ts';
 import type { Machine, MachineSettings, MachinesChange } from '../contract/machines.ts';
 import type { ProcessHost } from '../vms/process-host.ts';
 import { createRawDisk } from './disk-images.ts';
-import { fieldError, reasonOf } from './failures.ts';
+import { causeOf } from './failures.ts';
 import { DEMO_GUEST_SYSTEM, guestSystems } from './guest-systems.ts';
 import { hostPath } from './host-paths.ts';
 import { MACHINE_FILE, readMachineFile, writeMachineFile } from './machine-file.ts';
@@ -56,7 +57,7 @@ export class Machines implements Disposable {
   get(id: string): ManagedMachine {
     const entry = this.#machines.get(id);
     if (entry === undefined) {
-      throw new ApiError({ code: 'not-found', message: `there is no machine ${id}`, remedy: 'look at the list again' });
+      throw failure('not-found', { id });
     }
     return entry.machine;
   }
@@ -77,7 +78,7 @@ export class Machines implements Disposable {
 
   create(input: CallInput<'machines.create'>): Machine {
     if (!guestSystems.some(({ id }) => id === input.guestSystem)) {
-      throw fieldError('guestSystem', 'unknown-guest-system', `${input.guestSystem}: is not a known guest system`);
+      throw failure('unknown-guest-system', { id: input.guestSystem, field: 'guestSystem' });
     }
     this.#checkName(input.name);
     const parent = input.folder === undefined ? this.#registry.machinesFolder : hostPath('folder', input.folder);
@@ -135,7 +136,7 @@ export class Machines implements Disposable {
       try {
         writeFileSync(path, image, { flag: 'wx', mode: 0o600 });
       } catch (error) {
-        throw new ApiError({ code: 'write-failed', message: `${path}: cannot be written (${reasonOf(error)})` });
+        throw failure('write-failed', { path, cause: causeOf(error) }, { cause: error });
       }
       return {
         name,
@@ -154,7 +155,7 @@ export class Machines implements Disposable {
 
   #checkName(name: string, except?: ManagedMachine): void {
     if (this.all.some((machine) => machine !== except && machine.name === name)) {
-      throw fieldError('name', 'name-taken', `${name}: a machine has this name already`, 'choose another name');
+      throw failure('name-taken', { name, field: 'name' });
     }
   }
 
@@ -162,7 +163,9 @@ export class Machines implements Disposable {
     try {
       inspectMedium(path);
     } catch (error) {
-      throw error instanceof ApiError ? new ApiError({ ...error.toData(), details: { field } }) : error;
+      throw error instanceof ApiError
+        ? new ApiError({ ...error.toData(), details: { ...error.details, field } })
+        : error;
     }
   }
 
@@ -195,7 +198,7 @@ export class Machines implements Disposable {
   add(folder: string): Machine {
     const path = hostPath('folder', folder);
     if (!existsSync(join(path, MACHINE_FILE))) {
-      throw fieldError('folder', 'no-machine', `${path}: holds no machine`, `choose a folder with a ${MACHINE_FILE}`);
+      throw failure('no-machine', { path, file: MACHINE_FILE, field: 'folder' });
     }
     readMachineFile(path);
     return this.#register(path);
@@ -206,11 +209,7 @@ export class Machines implements Disposable {
     const given = Object.fromEntries(Object.entries(changes).filter(([, value]) => value !== undefined));
     const onlyName = Object.keys(given).every((key) => key === 'name');
     if (machine.isRunning && !onlyName) {
-      throw new ApiError({
-        code: 'wrong-state',
-        message: `${machine.name}: its settings cannot be changed while it runs`,
-        remedy: 'switch it off first',
-      });
+      throw failure('wrong-state.settings', { name: machine.name });
     }
     if (changes.name !== undefined) {
       this.#checkName(changes.name, machine);
@@ -244,11 +243,7 @@ export class Machines implements Disposable {
   remove(id: string, withFiles: boolean): { deleted: string[] } {
     const machine = this.get(id);
     if (machine.isRunning) {
-      throw new ApiError({
-        code: 'wrong-state',
-        message: `${machine.name}: it cannot be removed while it runs`,
-        remedy: 'switch it off first',
-      });
+      throw failure('wrong-state.remove', { name: machine.name });
     }
     const deleted = withFiles ? this.files(id).deleted : [];
     try {
@@ -256,10 +251,7 @@ export class Machines implements Disposable {
         deleteFiles(machine.folder, deleted);
       }
     } catch (error) {
-      throw new ApiError(
-        { code: 'delete-failed', message: `${machine.folder}: not everything can be deleted (${reasonOf(error)})` },
-        { cause: error },
-      );
+      throw failure('delete-failed', { path: machine.folder, cause: causeOf(error) }, { cause: error });
     }
     this.#registry.remove(id);
     this.#machines.get(id)?.listening.dispose();

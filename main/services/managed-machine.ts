@@ -8,10 +8,11 @@ import type { CommandResult, MachineCommand, MachineStatus } from '../../engine/
 import type { VmConfig } from '../../engine/process/vm-control.ts';
 import type { ConsoleStatus, Drive } from '../contract/console.ts';
 import { ApiError, type ErrorData } from '../contract/errors.ts';
+import { failure, failureData } from '../contract/failures.ts';
 import type { AcceleratorInUse, Machine, MachineSettings, MachineState } from '../contract/machines.ts';
 import type { DirectPort, ProcessHost } from '../vms/process-host.ts';
 import { Vm, type VmEnd } from '../vms/vm.ts';
-import { reasonOf, toErrorData } from './failures.ts';
+import { causeOf, toErrorData } from './failures.ts';
 import { type MachineFile, readMachineFile, writeMachineFile } from './machine-file.ts';
 import { lastLogPath, newLogPath, OWNER_DIED, readRunRecord, writeRunRecord } from './machine-folder.ts';
 
@@ -157,7 +158,7 @@ export class ManagedMachine {
   /** The description, or the reason why there is none. */
   #usable(): MachineFile {
     if (this.#file === undefined) {
-      throw new ApiError(this.#reason ?? { code: 'inaccessible', message: `${this.id} cannot be used` });
+      throw new ApiError(this.#reason ?? failureData('inaccessible', { id: this.id }));
     }
     return this.#file;
   }
@@ -178,7 +179,7 @@ export class ManagedMachine {
 
   async start(): Promise<void> {
     if (this.#vm !== undefined) {
-      throw this.#wrongState('it is running already', 'look at its window');
+      throw failure('wrong-state.running', { name: this.name });
     }
     this.reload();
     const config = vmConfig(this.#usable().settings);
@@ -203,10 +204,7 @@ export class ManagedMachine {
       );
       this.#logPath = logPath;
     } catch (error) {
-      throw new ApiError(
-        { code: 'start-failed', message: `${this.name}: its process cannot be started (${reasonOf(error)})` },
-        { cause: error },
-      );
+      throw failure('start-failed', { name: this.name, cause: causeOf(error) }, { cause: error });
     }
     this.#vm = vm;
     this.#startedAt = startedAt;
@@ -267,7 +265,7 @@ export class ManagedMachine {
   shutdown(): void {
     const vm = this.#running();
     if (this.#state === 'paused') {
-      throw this.#wrongState('it is paused', 'resume it first: a paused guest does not see the power button');
+      throw failure('wrong-state.paused', { name: this.name });
     }
     vm.tell({ kind: 'power-button' });
   }
@@ -275,7 +273,7 @@ export class ManagedMachine {
   async pause(): Promise<void> {
     const vm = this.#running();
     if (this.#state !== 'running') {
-      throw this.#wrongState(`it is ${this.#state}`, 'only a running machine can be paused');
+      throw failure('wrong-state.pause', { name: this.name, state: this.#state });
     }
     await vm.perform({ kind: 'pause' });
     this.#entered(vm, 'paused');
@@ -284,7 +282,7 @@ export class ManagedMachine {
   async resume(): Promise<void> {
     const vm = this.#running();
     if (this.#state !== 'paused') {
-      throw this.#wrongState(`it is ${this.#state}`, 'only a paused machine can be resumed');
+      throw failure('wrong-state.resume', { name: this.name, state: this.#state });
     }
     await vm.perform({ kind: 'resume' });
     this.#entered(vm, 'running');
@@ -299,13 +297,9 @@ export class ManagedMachine {
 
   #running(): Vm {
     if (this.#vm === undefined) {
-      throw this.#wrongState('it is not running', 'start it first');
+      throw failure('wrong-state.not-running', { name: this.name });
     }
     return this.#vm;
-  }
-
-  #wrongState(what: string, remedy: string): ApiError {
-    return new ApiError({ code: 'wrong-state', message: `${this.name}: ${what}`, remedy });
   }
 
   // Console ---------------------------------------------------------------------------------------------------------
@@ -322,11 +316,7 @@ export class ManagedMachine {
   async insertMedium(drive: Drive, path: string, readOnly: boolean): Promise<void> {
     const { settings } = this.#usable();
     if (settings[drive] === null) {
-      throw new ApiError({
-        code: 'no-drive',
-        message: `${this.name}: the machine has no ${drive === 'cdrom' ? 'CD-ROM' : 'floppy'} drive`,
-        remedy: 'switch it off and add one in its settings',
-      });
+      throw failure(`no-drive.${drive}`, { name: this.name });
     }
     if (this.#vm !== undefined) {
       await this.#vm.perform({ kind: 'insert', drive, path, readOnly });
@@ -410,10 +400,7 @@ export class ManagedMachine {
         closeSync(file);
       }
     } catch (error) {
-      throw new ApiError({
-        code: 'log-unreadable',
-        message: `${this.#logPath}: the log cannot be read (${reasonOf(error)})`,
-      });
+      throw failure('log-unreadable', { path: this.#logPath, cause: causeOf(error) }, { cause: error });
     }
   }
 }

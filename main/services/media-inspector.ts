@@ -1,11 +1,13 @@
 import { closeSync, fstatSync, openSync, readSync, type Stats, statSync } from 'node:fs';
 import { basename, extname } from 'node:path';
 import { ApiError } from '../contract/errors.ts';
+import { type FailureName, failure } from '../contract/failures.ts';
 import type { MediaInspection, MediaKind } from '../contract/host.ts';
-import { errnoOf, fieldError, reasonOf } from './failures.ts';
+import { causeOf, errnoOf } from './failures.ts';
 import { guestSystems } from './guest-systems.ts';
 import { type IsoImage, type ReadAt, readIso } from './iso-image.ts';
 
+const SECTOR_BYTES = 512;
 /** Sizes of floppy images in KiB: 160, 180, 320, 360, 720, 1200, 1440, 2880. */
 const FLOPPY_KILOBYTES = [160, 180, 320, 360, 720, 1200, 1440, 1680, 1720, 2880];
 
@@ -14,30 +16,32 @@ const FLOPPY_KILOBYTES = [160, 180, 320, 360, 720, 1200, 1440, 1680, 1720, 2880]
  * file cannot be used at all.
  */
 export function inspectMedium(path: string): MediaInspection {
-  const refuse = (code: string, what: string, remedy = 'choose an ISO, hard disk or floppy image'): never => {
-    throw fieldError('path', code, `${path}: ${what}`, remedy);
+  const refuse = (name: FailureName, values: Readonly<Record<string, string>> = {}): never => {
+    throw failure(name, { path, ...values, field: 'path' });
   };
   let file: number;
   try {
     // Looking first: opening a pipe would wait for its other end.
     const facts = statSync(path);
     if (facts.isDirectory()) {
-      refuse('image-directory', 'is a folder, not an image');
+      refuse('image-directory');
     }
     if (!facts.isFile() && !facts.isBlockDevice()) {
-      refuse('image-unreadable', 'is neither a file nor a disk');
+      refuse('image-unreadable.kind');
     }
     file = openSync(path, 'r');
   } catch (error) {
     if (error instanceof ApiError) {
       throw error;
     }
-    return refuse(errnoOf(error) === 'ENOENT' ? 'image-missing' : 'image-unreadable', reasonOf(error));
+    return errnoOf(error) === 'ENOENT'
+      ? refuse('image-missing')
+      : refuse('image-unreadable', { cause: causeOf(error) });
   }
   try {
     const stats = fstatSync(file);
     if (stats.isFile() && stats.size === 0) {
-      refuse('image-empty', 'the file is empty');
+      refuse('image-empty');
     }
     const readAt: ReadAt = (offset, length) => {
       const buffer = new Uint8Array(length);
@@ -48,7 +52,7 @@ export function inspectMedium(path: string): MediaInspection {
     if (error instanceof ApiError) {
       throw error;
     }
-    return refuse('image-unreadable', reasonOf(error));
+    return refuse('image-unreadable', { cause: causeOf(error) });
   } finally {
     closeSync(file);
   }
@@ -62,12 +66,10 @@ function inspect(path: string, stats: Stats, readAt: ReadAt): MediaInspection {
   const sector = readAt(0, 512);
   const format = foreignFormat(readAt);
   if (format !== undefined) {
-    throw fieldError(
-      'path',
-      'image-format',
-      `${path}: is a disk image in the format ${format}, which Lodge does not read yet`,
-      `convert it: qemu-img convert -O raw "${basename(path)}" disk.img`,
-    );
+    throw failure('image-format', { path, format, file: basename(path), field: 'path' });
+  }
+  if (stats.isFile() && stats.size % SECTOR_BYTES !== 0) {
+    throw failure('image-size', { path, bytes: stats.size, field: 'path' });
   }
   const bootable = sector.length === 512 && sector[510] === 0x55 && sector[511] === 0xaa;
   const kilobytes = stats.size / 1024;
@@ -79,8 +81,10 @@ function inspect(path: string, stats: Stats, readAt: ReadAt): MediaInspection {
     kind,
     sizeBytes: stats.size,
     label: null,
+    title: null,
     bootable,
     guestSystem,
+    kernel: null,
     description: `${what}, raw${bootable ? ', with a boot sector' : ', without a boot sector'}`,
     suggestedName: guestSystem === null ? null : systemName(guestSystem),
   };
@@ -130,13 +134,15 @@ const LABELS: readonly (readonly [pattern: RegExp, guestSystem: string])[] = [
 
 function inspectIso(path: string, sizeBytes: number, iso: IsoImage, readAt: ReadAt): MediaInspection {
   const kernel = kernelVersion(iso, readAt);
+  const release = kernel?.split(' ')[0];
   const guestSystem =
     LABELS.find(([pattern]) => pattern.test(iso.label))?.[1] ?? byBootFiles(iso) ?? byKernel(kernel) ?? null;
   const meaningful = iso.label !== '' && !/^(isoimage|cdrom|new|untitled|volume)$/i.test(iso.label);
   const name = guestSystem === null ? undefined : systemName(guestSystem);
+  const title = meaningful ? iso.label : (name ?? basename(path));
   const parts = [
-    meaningful ? iso.label : (name ?? basename(path)),
-    kernel === undefined ? undefined : `Linux ${kernel.split(' ')[0] ?? ''}`,
+    title,
+    release === undefined ? undefined : `Linux ${release}`,
     iso.bootable ? 'bootable CD' : 'CD that is not bootable',
   ];
   const version = /\b\d+(\.\d+)*\b/.exec(guestSystem?.startsWith('windows') === true ? '' : iso.label)?.[0];
@@ -145,8 +151,10 @@ function inspectIso(path: string, sizeBytes: number, iso: IsoImage, readAt: Read
     kind: 'cdrom',
     sizeBytes,
     label: iso.label,
+    title,
     bootable: iso.bootable,
     guestSystem,
+    kernel: release ?? null,
     description: parts.filter((part) => part !== undefined).join(', '),
     suggestedName:
       name === undefined

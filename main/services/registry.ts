@@ -1,10 +1,10 @@
 import { existsSync, readdirSync, readFileSync, renameSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { z } from 'zod';
-import { ApiError } from '../contract/errors.ts';
+import { failure } from '../contract/failures.ts';
 import { machineIdSchema } from '../contract/machines.ts';
 import { writeFileAtomically } from './atomic-file.ts';
-import { errnoOf, reasonOf } from './failures.ts';
+import { causeOf, errnoOf, reasonOf } from './failures.ts';
 import { MACHINE_FILE } from './machine-file.ts';
 
 const INDEX_FILE = 'machines.json';
@@ -142,10 +142,7 @@ export class Registry {
     try {
       writeFileAtomically(this.#path, `${JSON.stringify(index, null, 2)}\n`);
     } catch (error) {
-      throw new ApiError(
-        { code: 'write-failed', message: `${this.#path}: cannot be written (${reasonOf(error)})` },
-        { cause: error },
-      );
+      throw failure('write-failed', { path: this.#path, cause: causeOf(error) }, { cause: error });
     }
   }
 }

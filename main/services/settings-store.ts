@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Emitter } from '../../engine/base/event.ts';
-import { ApiError } from '../contract/errors.ts';
+import { failure } from '../contract/failures.ts';
 import { type Settings, settingsSchema } from '../contract/host.ts';
 import { writeFileAtomically } from './atomic-file.ts';
-import { reasonOf } from './failures.ts';
+import { causeOf } from './failures.ts';
 
 export const DEFAULT_SETTINGS: Settings = {
   language: 'system',
@@ -55,10 +55,7 @@ export class SettingsStore {
     try {
       writeFileAtomically(this.#path, `${JSON.stringify(settings, null, 2)}\n`);
     } catch (error) {
-      throw new ApiError(
-        { code: 'write-failed', message: `${this.#path}: cannot be written (${reasonOf(error)})` },
-        { cause: error },
-      );
+      throw failure('write-failed', { path: this.#path, cause: causeOf(error) }, { cause: error });
     }
     this.#settings = settings;
     this.#onChange.fire(settings);

@@ -1,6 +1,14 @@
-import { HostError } from '../../engine/base/host-error.ts';
 import type { CommandResult, MachineCommand, MachineStatus } from '../../engine/process/machine-messages.ts';
-import { answerSchemas, type FromVm, fromVmSchema, type ToVm, type VmConfig } from '../../engine/process/vm-control.ts';
+import {
+  answerSchemas,
+  type FromVm,
+  fromVmSchema,
+  type ToVm,
+  type VmConfig,
+  type VmFailure,
+} from '../../engine/process/vm-control.ts';
+import { ApiError } from '../contract/errors.ts';
+import { failure } from '../contract/failures.ts';
 import type { AcceleratorInUse } from '../contract/machines.ts';
 import type { DirectPort, HostedProcess, ProcessEnd, ProcessHost } from './process-host.ts';
 
@@ -14,7 +22,7 @@ const STOP_MILLIS = 5000;
 export type VmEnd =
   | { readonly kind: 'powered-off' }
   /** Not as it should; `error` is for the user. */
-  | { readonly kind: 'failed'; readonly error: HostError };
+  | { readonly kind: 'failed'; readonly error: ApiError };
 
 export interface VmEvents {
   serial(bytes: Uint8Array<ArrayBuffer>): void;
@@ -32,17 +40,17 @@ export interface VmOptions {
 interface Waiting {
   readonly kind: MachineCommand['kind'];
   resolve(value: unknown): void;
-  reject(error: HostError): void;
+  reject(error: ApiError): void;
 }
 
 /** A machine's process as its supervisor sees it. Whatever it does or says harms nobody but its own machine. */
 export class Vm {
-  /** Settles when the machine runs; rejects with HostError when it does not come to that. */
+  /** Settles when the machine runs; rejects with ApiError when it does not come to that. */
   readonly started: Promise<AcceleratorInUse>;
   readonly #events: VmEvents;
   readonly #process: HostedProcess;
   readonly #waiting = new Map<number, Waiting>();
-  #start: { resolve(accelerator: AcceleratorInUse): void; reject(error: HostError): void } | undefined;
+  #start: { resolve(accelerator: AcceleratorInUse): void; reject(error: ApiError): void } | undefined;
   #end: VmEnd | undefined;
   #ended = false;
   #stopping = false;
@@ -84,7 +92,7 @@ export class Vm {
     this.#process.post({ kind: 'viewer-port', viewer } satisfies ToVm, [port]);
   }
 
-  /** Rejects with HostError when the machine refuses or ends. */
+  /** Rejects with ApiError when the machine refuses or ends. */
   perform<C extends MachineCommand>(command: C): Promise<CommandResult<C['kind']>> {
     if (this.#ended) {
       return Promise.reject(notRunning());
@@ -108,7 +116,7 @@ export class Vm {
   #receive(raw: unknown): void {
     const parsed = fromVmSchema.safeParse(raw);
     if (!parsed.success) {
-      this.#give(new HostError('bad-message', "the machine's process said something that is not understood"));
+      this.#give(failure('bad-message'));
       return;
     }
     const message: FromVm = parsed.data;
@@ -117,23 +125,16 @@ export class Vm {
         this.#start?.resolve(message.accelerator);
         this.#start = undefined;
         return;
-      case 'failed': {
-        const { code, message: text, remedy } = message.error;
-        this.#end ??= {
-          kind: 'failed',
-          error: new HostError(code, text, remedy === undefined ? {} : { remedy }),
-        };
+      case 'failed':
+        this.#end ??= { kind: 'failed', error: asError(message.error) };
         return;
-      }
       case 'answer':
         this.#answer(message.request, message.value);
         return;
-      case 'refusal': {
-        const { code, message: text, remedy } = message.error;
-        this.#waiting.get(message.request)?.reject(new HostError(code, text, remedy === undefined ? {} : { remedy }));
+      case 'refusal':
+        this.#waiting.get(message.request)?.reject(asError(message.error));
         this.#waiting.delete(message.request);
         return;
-      }
       case 'serial':
         this.#events.serial(new Uint8Array(message.bytes));
         return;
@@ -149,9 +150,10 @@ export class Vm {
           kind === 'guest-crashed'
             ? {
                 kind: 'failed',
-                error: new HostError('guest-crashed', `the guest crashed${detail === undefined ? '' : `: ${detail}`}`, {
-                  remedy: 'start it again; if it happens every time, its installation or its boot medium is damaged',
-                }),
+                error:
+                  detail === undefined
+                    ? failure('guest-crashed')
+                    : failure('guest-crashed.detail', { problem: detail }),
               }
             : { kind: 'powered-off' };
         return;
@@ -176,14 +178,14 @@ export class Vm {
     if (checked.success) {
       waiting.resolve(checked.data);
     } else {
-      const error = new HostError('bad-message', "the machine's process gave an answer that is not understood");
+      const error = failure('bad-message');
       waiting.reject(error);
       this.#give(error);
     }
   }
 
   /** Ends a process that does not behave. */
-  #give(error: HostError): void {
+  #give(error: ApiError): void {
     this.#end ??= { kind: 'failed', error };
     this.#process.kill();
   }
@@ -207,20 +209,22 @@ export class Vm {
   }
 }
 
-function died(code: number | null, signal: string | null): HostError {
-  const how =
-    signal === 'SIGKILL'
-      ? 'was ended from outside (SIGKILL; when memory runs out, the system does that)'
-      : signal !== null
-        ? `was ended by ${signal}`
-        : code === null
-          ? 'could not be started'
-          : `ended unexpectedly (exit code ${code})`;
-  return new HostError('process-died', `the machine's process ${how}`, {
-    remedy: 'its log tells more; what the guest had not yet written to its disk is lost',
-  });
+function died(code: number | null, signal: string | null): ApiError {
+  if (signal !== null) {
+    return signal === 'SIGKILL' ? failure('process-died.killed') : failure('process-died.signal', { signal });
+  }
+  return code === null ? failure('process-died.start') : failure('process-died.code', { exitCode: code });
 }
 
-function notRunning(): HostError {
-  return new HostError('not-running', 'the machine is not running');
+function notRunning(): ApiError {
+  return failure('not-running');
+}
+
+function asError({ code, message, remedy, details }: VmFailure): ApiError {
+  return new ApiError({
+    code,
+    message,
+    ...(remedy === undefined ? {} : { remedy }),
+    ...(details === undefined ? {} : { details }),
+  });
 }

@@ -3,11 +3,12 @@ import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { type WebSocket, WebSocketServer } from 'ws';
-import { ApiError } from '../contract/errors.ts';
+import type { ApiError } from '../contract/errors.ts';
+import { failure } from '../contract/failures.ts';
 import { encodeBytesItem, MAX_CLIENT_MESSAGE_BYTES } from '../contract/wire.ts';
 import { ApiConnection } from '../services/api-connection.ts';
 import type { ApiHandlers } from '../services/api-handlers.ts';
-import { errnoOf, reasonOf } from '../services/failures.ts';
+import { causeOf } from '../services/failures.ts';
 import { Access } from './access.ts';
 import { StaticFiles } from './static-files.ts';
 
@@ -120,15 +121,7 @@ export async function startWebServer(options: WebServerOptions): Promise<WebServ
 }
 
 function cannotListen(address: string, port: number, error: unknown): ApiError {
-  const code = errnoOf(error);
-  return new ApiError(
-    {
-      code: 'cannot-listen',
-      message: `${address}:${port}: cannot listen there (${code === 'EADDRINUSE' ? 'the port is in use' : reasonOf(error)})`,
-      remedy: 'give another --port; 0 takes any free one',
-    },
-    { cause: error },
-  );
+  return failure('cannot-listen.port', { path: `${address}:${port}`, cause: causeOf(error) }, { cause: error });
 }
 
 function refuse(response: ServerResponse, status: number, what: string): void {

@@ -1,8 +1,10 @@
 import { Emitter } from '../../engine/base/event.ts';
 import type { ApiClient } from '../../main/contract/client.ts';
-import { ApiError } from '../../main/contract/errors.ts';
+import { ApiError, type ErrorData } from '../../main/contract/errors.ts';
+import { failureData } from '../../main/contract/failures.ts';
 import type { AppInfo, GuestSystem, Settings } from '../../main/contract/host.ts';
 import type { Machine, MachinesChange } from '../../main/contract/machines.ts';
+import { errorData } from './error-data.ts';
 
 /** What every window knows of Lodge while it is connected. */
 export interface Lodge {
@@ -18,7 +20,7 @@ export interface ConnectionState {
   readonly status: 'connecting' | 'open' | 'lost';
   /** The last that is known; stays while a lost connection is made again. */
   readonly lodge: Lodge | undefined;
-  readonly problem: string | undefined;
+  readonly problem: ErrorData | undefined;
   /** The services do not let this page in: trying again is of no use. */
   readonly refused: boolean;
 }
@@ -57,7 +59,7 @@ export class Connection {
       const lost = error instanceof ApiError && error.code === 'disconnected';
       if (!lost) {
         // Nothing that another attempt would mend, but the services may be replaced by ones that can.
-        this.#set({ status: 'lost', problem: error instanceof Error ? error.message : String(error) });
+        this.#set({ status: 'lost', problem: errorData(error) });
         api.dispose();
       }
     });
@@ -104,7 +106,10 @@ export class Connection {
     if (this.#disposed || api !== this.#client) {
       return;
     }
-    this.#set({ status: this.#state.lodge === undefined ? 'connecting' : 'lost', problem: reason });
+    this.#set({
+      status: this.#state.lodge === undefined ? 'connecting' : 'lost',
+      problem: failureData('disconnected', { cause: reason }),
+    });
     const wait = RETRY_MILLIS[Math.min(this.#retries, RETRY_MILLIS.length - 1)];
     this.#retries++;
     void this.#isRefused?.().then((refused) => {

@@ -1,9 +1,11 @@
 import { createContext, useCallback, useContext, useEffect, useState } from 'react';
 import type { FeedArgs, FeedItem, FeedName } from '../../main/contract/api.ts';
-import { ApiError, type ErrorData, errorDataSchema } from '../../main/contract/errors.ts';
 import type { Settings } from '../../main/contract/host.ts';
+import { sayFailure } from '../i18n/failures.ts';
+import { currentLanguage } from '../i18n/i18n.ts';
 import { toasts } from '../ui/toast-manager.ts';
 import type { Lodge } from './connection.ts';
+import { errorData } from './error-data.ts';
 import type { Shell } from './shell.ts';
 
 export const LodgeContext = createContext<Lodge | undefined>(undefined);
@@ -25,27 +27,15 @@ export function useShell(): Shell {
   return shell;
 }
 
-/** A failure in the form in which it is shown, whatever was thrown or told. */
-export function errorData(error: unknown): ErrorData {
-  if (error instanceof ApiError) {
-    return error.toData();
-  }
-  const told = errorDataSchema.safeParse(error);
-  if (!(error instanceof Error) && told.success) {
-    return told.data;
-  }
-  return { code: 'internal', message: error instanceof Error ? error.message : String(error) };
-}
-
 /** What happened and what to do, in one line. */
 export function errorText(error: unknown): string {
-  const { message, remedy } = errorData(error);
+  const { message, remedy } = sayFailure(errorData(error), currentLanguage());
   return remedy === undefined || message.includes(remedy) ? message : `${message}; ${remedy}`;
 }
 
 /** Shows a failure beside the work; it stays until it is dismissed. */
 export function showError(error: unknown): void {
-  const { message, remedy } = errorData(error);
+  const { message, remedy } = sayFailure(errorData(error), currentLanguage());
   toasts.add({
     title: message,
     ...(remedy === undefined ? {} : { description: remedy }),

@@ -39,6 +39,11 @@ export function setUpTexts(language: Language): i18n {
   return i18next;
 }
 
+/** The language that is shown now. */
+export function currentLanguage(): Language {
+  return chooseLanguage(i18next.language, []);
+}
+
 /** The texts in the language that is set. */
 export function useText(): Text {
   const { t } = useTranslation();

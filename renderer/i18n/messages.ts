@@ -124,6 +124,14 @@ export const messages = {
     en: 'The files named below are deleted for good.',
     ko: '아래에 나열된 파일을 영구히 삭제합니다.',
   },
+  'delete.filesUnknown': {
+    en: 'Its description cannot be read, so Lodge does not know which files are its own.',
+    ko: '설명 파일을 읽을 수 없어 이 가상 머신의 파일이 무엇인지 알 수 없습니다.',
+  },
+  'delete.kept.outside': { en: 'outside the machine’s folder', ko: '머신 폴더 밖에 있음' },
+  'delete.kept.shared': { en: 'another machine uses it', ko: '다른 가상 머신이 사용 중' },
+  'delete.kept.medium': { en: 'installation media', ko: '설치 미디어' },
+  'delete.kept.foreign': { en: 'not made by Lodge', ko: 'Lodge가 만들지 않은 파일' },
   'delete.filesNamed': { en: 'Files of this machine', ko: '이 가상 머신의 파일' },
   'delete.filesKept': {
     en: 'Installation media and other files outside its folder are kept.',
@@ -215,8 +223,8 @@ export const messages = {
   },
   'wizard.image': { en: 'Disk image', ko: '디스크 이미지' },
   'wizard.summaryText': {
-    en: 'The machine is made when you press Create. Everything can be changed later.',
-    ko: '만들기를 누르면 가상 머신이 만들어집니다. 모든 설정은 나중에 바꿀 수 있습니다.',
+    en: 'The machine is made when you press Create.',
+    ko: '만들기를 누르면 가상 머신이 만들어집니다.',
   },
   'wizard.back': { en: 'Back', ko: '이전' },
   'wizard.next': { en: 'Next', ko: '다음' },
@@ -243,6 +251,18 @@ export const messages = {
   'wizard.error.whole': { en: 'Give a whole number.', ko: '정수를 입력하십시오.' },
   'wizard.error.range': { en: 'From {{min}} to {{max}}.', ko: '{{min}}부터 {{max}}까지 입력할 수 있습니다.' },
 
+  'medium.cd.bootable': { en: 'bootable CD', ko: '부팅 가능한 CD' },
+  'medium.cd.data': { en: 'CD that is not bootable', ko: '부팅할 수 없는 CD' },
+  'medium.floppy': { en: 'Floppy disk of {{kilobytes}} KB', ko: '{{kilobytes}} KB 플로피 디스크' },
+  'medium.disk': { en: 'Hard disk, raw', ko: '하드 디스크(raw)' },
+  'medium.bootSector': { en: 'with a boot sector', ko: '부트 섹터 있음' },
+  'medium.noBootSector': { en: 'without a boot sector', ko: '부트 섹터 없음' },
+
+  // The guest systems whose names are no proper names.
+  'guest.name.linux-64': { en: 'Other Linux (64-bit)', ko: '기타 Linux(64비트)' },
+  'guest.name.linux-32': { en: 'Other Linux (32-bit)', ko: '기타 Linux(32비트)' },
+  'guest.name.lodge-tour': { en: 'Lodge tour', ko: 'Lodge 둘러보기' },
+  'guest.name.other': { en: 'Other', ko: '기타' },
   'guest.family.linux': { en: 'Linux', ko: 'Linux' },
   'guest.family.windows': { en: 'Windows', ko: 'Windows' },
   'guest.family.bsd': { en: 'BSD', ko: 'BSD' },

@@ -148,7 +148,9 @@ export class FakeLodge {
           label: 'Debian 12.5.0 amd64 n',
           bootable: true,
           guestSystem: 'debian-12',
-          description: 'Debian 12.5.0 amd64 (ISO 9660)',
+          title: 'Debian 12.5.0 amd64',
+          kernel: '6.1.0-18-amd64',
+          description: 'Debian 12.5.0 amd64, Linux 6.1.0-18-amd64, bootable CD',
           suggestedName: 'Debian 12',
         };
       },
@@ -170,7 +172,7 @@ export class FakeLodge {
             { path: `${folder}/machine.json`, sizeBytes: 900 },
             { path: `${folder}/disk.img`, sizeBytes: 3 * 2 ** 30 },
           ],
-          kept: [{ path: `${folder}/notes.txt`, reason: 'not made by Lodge' }],
+          kept: [{ path: `${folder}/notes.txt`, reason: 'foreign' as const }],
         };
       },
       'machines.remove': ({ id }) => {

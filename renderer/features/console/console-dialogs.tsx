@@ -2,6 +2,7 @@ import { type FormEvent, useRef, useState } from 'react';
 import type { ConsoleStatus, Drive } from '../../../main/contract/console.ts';
 import type { Machine } from '../../../main/contract/machines.ts';
 import { errorText, useChangeSettings, useLodge, useShell } from '../../api/lodge-context.ts';
+import { acceleratorName } from '../../i18n/host-texts.ts';
 import { useText } from '../../i18n/i18n.ts';
 import { useKeyName } from '../../input/key-name.ts';
 import { Button } from '../../ui/button.tsx';
@@ -161,7 +162,9 @@ export function InformationDialog({ machine, onClose, status }: ConsoleDialogPro
     ...(startedAt === null ? [] : ([[text('info.started'), new Date(startedAt).toLocaleString()]] as const)),
     ...(accelerator === null
       ? []
-      : ([[text('manager.detail.accelerator'), `${accelerator.label}: ${accelerator.reason}`]] as const)),
+      : ([
+          [text('manager.detail.accelerator'), `${acceleratorName(accelerator, text)}: ${accelerator.reason}`],
+        ] as const)),
     ...(status === undefined || status.screen.width === 0
       ? []
       : ([[text('info.screen'), `${status.screen.width} × ${status.screen.height}`]] as const)),

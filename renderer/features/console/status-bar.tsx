@@ -3,6 +3,7 @@ import { Cpu, Disc3, HardDrive, Keyboard, Mouse, Network, Save } from 'lucide-re
 import type { ReactNode } from 'react';
 import type { Activity, ConsoleStatus, Drive } from '../../../main/contract/console.ts';
 import { useLodge } from '../../api/lodge-context.ts';
+import { acceleratorName } from '../../i18n/host-texts.ts';
 import { useText } from '../../i18n/i18n.ts';
 import { useKeyName } from '../../input/key-name.ts';
 import { MenuItem } from '../../ui/menu.tsx';
@@ -75,10 +76,10 @@ export function StatusBar({ status, keyboardCaptured, mouseCaptured, onInsert, o
           <button
             type="button"
             className="status__item status__item--text"
-            aria-label={`${text('status.accelerator', { name: accelerator.label })}. ${accelerator.reason}`}
+            aria-label={`${text('status.accelerator', { name: acceleratorName(accelerator, text) })}. ${accelerator.reason}`}
           >
             <Cpu size={16} aria-hidden="true" />
-            {accelerator.label}
+            {acceleratorName(accelerator, text)}
           </button>
         </Tooltip>
       )}

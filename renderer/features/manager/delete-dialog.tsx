@@ -1,7 +1,7 @@
 import { useEffect, useState } from 'react';
 import type { CallResult } from '../../../main/contract/api.ts';
 import type { Machine } from '../../../main/contract/machines.ts';
-import { errorData, showError, useLodge } from '../../api/lodge-context.ts';
+import { errorText, showError, useLodge } from '../../api/lodge-context.ts';
 import { useText } from '../../i18n/i18n.ts';
 import { Button } from '../../ui/button.tsx';
 import { Dialog } from '../../ui/dialog.tsx';
@@ -23,7 +23,7 @@ export function DeleteDialog({ machine, onClose }: { machine: Machine; onClose: 
     let current = true;
     api.call('machines.files', { id }).then(
       (found) => current && setFiles(found),
-      (error: unknown) => current && setProblem(errorData(error).message),
+      (error: unknown) => current && setProblem(errorText(error)),
     );
     return () => {
       current = false;
@@ -67,7 +67,7 @@ export function DeleteDialog({ machine, onClose }: { machine: Machine; onClose: 
           {
             value: 'files',
             label: text('delete.files'),
-            detail: problem ?? text('delete.filesHint'),
+            detail: problem ?? text(machine.state === 'inaccessible' ? 'delete.filesUnknown' : 'delete.filesHint'),
             disabled: !canDeleteFiles,
           },
         ]}
@@ -89,7 +89,7 @@ export function DeleteDialog({ machine, onClose }: { machine: Machine; onClose: 
               <ul>
                 {files.kept.map(({ path, reason }) => (
                   <li key={path}>
-                    <span className="path">{path}</span> <span className="muted">{reason}</span>
+                    <span className="path">{path}</span> <span className="muted">{text(`delete.kept.${reason}`)}</span>
                   </li>
                 ))}
               </ul>

@@ -1,6 +1,8 @@
 import { AppWindow, Compass, FileQuestionMark, HardDrive, Monitor, Server, SquareTerminal } from 'lucide-react';
 import type { Machine } from '../../../main/contract/machines.ts';
 import { useLodge } from '../../api/lodge-context.ts';
+import { guestSystemName } from '../../i18n/host-texts.ts';
+import { useText } from '../../i18n/i18n.ts';
 
 const FAMILIES = { linux: SquareTerminal, windows: AppWindow, bsd: Server, dos: HardDrive, other: Monitor };
 
@@ -32,9 +34,11 @@ export function GuestIcon({ guestSystem, size = 36 }: GuestIconProps) {
 
 export function useGuestName(machine: Machine): string | undefined {
   const { guestSystems } = useLodge();
+  const text = useText();
   const { settings } = machine;
   if (settings === null) {
     return undefined;
   }
-  return guestSystems.find(({ id }) => id === settings.guestSystem)?.name ?? settings.guestSystem;
+  const system = guestSystems.find(({ id }) => id === settings.guestSystem);
+  return system === undefined ? settings.guestSystem : guestSystemName(system, text);
 }

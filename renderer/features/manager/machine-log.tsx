@@ -1,7 +1,7 @@
 import { useEffect, useState } from 'react';
 import type { CallResult } from '../../../main/contract/api.ts';
 import type { Machine } from '../../../main/contract/machines.ts';
-import { errorData, useLodge, useShell } from '../../api/lodge-context.ts';
+import { errorText, useLodge, useShell } from '../../api/lodge-context.ts';
 import { useText } from '../../i18n/i18n.ts';
 import { Button } from '../../ui/button.tsx';
 
@@ -19,7 +19,7 @@ export function MachineLog({ machine }: { machine: Machine }) {
     let current = true;
     api.call('machines.log', { id, maxBytes: 20_000 }).then(
       (found) => current && setLog(found),
-      (error: unknown) => current && setProblem(errorData(error).message),
+      (error: unknown) => current && setProblem(errorText(error)),
     );
     return () => {
       current = false;

@@ -1,6 +1,7 @@
 import { Controller, type UseFormReturn } from 'react-hook-form';
 import type { AppInfo, DiskSpace, GuestSystem, MediaInspection } from '../../../main/contract/host.ts';
 import { useLodge } from '../../api/lodge-context.ts';
+import { describeMedium, guestSystemName } from '../../i18n/host-texts.ts';
 import { useText } from '../../i18n/i18n.ts';
 import { Choices, SelectField, TextField } from '../../ui/field.tsx';
 import { formatBytes } from '../../ui/format.ts';
@@ -64,8 +65,8 @@ export function SystemStep({ form, media, onGuestChosen }: SystemStepProps) {
                 : found === undefined
                   ? text('wizard.mediaHint')
                   : found.guestSystem === null
-                    ? `${found.description} – ${text('wizard.notRecognised')}`
-                    : text('wizard.recognised', { what: found.description })
+                    ? `${describeMedium(found, text)} – ${text('wizard.notRecognised')}`
+                    : text('wizard.recognised', { what: describeMedium(found, text) })
             }
           />
         )}
@@ -87,9 +88,9 @@ export function SystemStep({ form, media, onGuestChosen }: SystemStepProps) {
           return (
             systems.length > 0 && (
               <optgroup key={family} label={text(`guest.family.${family}`)}>
-                {systems.map(({ id, name }) => (
-                  <option key={id} value={id}>
-                    {name}
+                {systems.map((system) => (
+                  <option key={system.id} value={system.id}>
+                    {guestSystemName(system, text)}
                   </option>
                 ))}
               </optgroup>
@@ -122,7 +123,7 @@ export function HardwareStep({ form, info, guest }: { form: Form; info: AppInfo;
           errors.memory !== undefined
             ? undefined
             : low
-              ? text('wizard.memoryLow', { guest: guest.name, minimum: guest.minima.memoryMegabytes })
+              ? text('wizard.memoryLow', { guest: guestSystemName(guest, text), minimum: guest.minima.memoryMegabytes })
               : memory > info.memory.freeMegabytes
                 ? text('wizard.memoryMuch')
                 : undefined
@@ -187,7 +188,7 @@ export function DiskStep({ form, guest, space }: DiskStepProps) {
               : free !== undefined && gigabytes > free
                 ? text('wizard.sizeMuch')
                 : guest !== undefined && gigabytes < guest.minima.diskGigabytes
-                  ? text('wizard.sizeLow', { guest: guest.name, minimum: guest.minima.diskGigabytes })
+                  ? text('wizard.sizeLow', { guest: guestSystemName(guest, text), minimum: guest.minima.diskGigabytes })
                   : undefined
           }
           hint={free === undefined ? undefined : text('wizard.sizeHint', { free: free.toFixed(1) })}
@@ -231,7 +232,7 @@ export function SummaryStep({ values, guest, media }: SummaryStepProps) {
   }[values.hardDisk];
   const rows: readonly (readonly [label: string, value: string, path?: boolean])[] = [
     [text('wizard.name'), values.name.trim()],
-    [text('wizard.guest'), guest?.name ?? values.guestSystem],
+    [text('wizard.guest'), guest === undefined ? values.guestSystem : guestSystemName(guest, text)],
     [text('wizard.folder'), values.folder, true],
     [
       text('wizard.media'),
@@ -256,7 +257,7 @@ export function SummaryStep({ values, guest, media }: SummaryStepProps) {
       </dl>
       {media !== undefined && (
         <p className="field__hint">
-          {media.description} ({formatBytes(media.sizeBytes)})
+          {describeMedium(media, text)} ({formatBytes(media.sizeBytes)})
         </p>
       )}
     </>

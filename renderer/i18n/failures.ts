@@ -1,0 +1,83 @@
+import type { ErrorData } from '../../main/contract/errors.ts';
+import { failureTextsOf, fillText } from '../../main/contract/failures.ts';
+import type { Language } from './i18n.ts';
+
+/** A failure as it is shown. */
+export interface SaidFailure {
+  readonly message: string;
+  readonly remedy: string | undefined;
+}
+
+/**
+ * Failures that the engine tells, in the languages other than its own, by code and `details.reason`. What is not here
+ * is shown in English.
+ */
+const ENGINE_FAILURES: Readonly<Record<string, { readonly ko: string; readonly remedy?: string }>> = {
+  'usage.file-missing': { ko: '{{path}}: 파일이 없습니다', remedy: '파일을 되돌려 놓거나 다른 파일을 선택하십시오' },
+  'usage.file-kind': { ko: '{{path}}: 파일이 아닙니다', remedy: '다른 파일을 선택하십시오' },
+  'usage.file-error': { ko: '{{path}}: 열 수 없습니다({{cause}})', remedy: '다른 파일을 선택하십시오' },
+  'usage.file-empty': { ko: '{{path}}: 빈 파일입니다', remedy: '다른 파일을 선택하십시오' },
+  'usage.file-not-readable': {
+    ko: '{{path}}: 읽을 권한이 없습니다',
+    remedy: '권한을 바꾸거나 다른 파일을 선택하십시오',
+  },
+  'usage.file-not-writable': {
+    ko: '{{path}}: 쓸 권한이 없습니다',
+    remedy: '읽기 전용으로 연결하거나 권한을 바꾸십시오',
+  },
+  'usage.image-size': {
+    ko: '{{path}}: 크기 {{bytes}}바이트가 512의 배수가 아닙니다',
+    remedy: '파일이 잘렸거나 원시 디스크 이미지가 아닙니다',
+  },
+  'usage.floppy-size': {
+    ko: '{{path}}: 플로피 디스크로는 너무 큽니다({{bytes}}바이트)',
+    remedy: '플로피 이미지는 최대 {{maximum}}바이트입니다',
+  },
+  'usage.image-shared': {
+    ko: '{{path}}: 같은 이미지가 이미 연결되어 있습니다',
+    remedy: '한 번만 연결하거나 모두 읽기 전용으로 연결하십시오',
+  },
+  'image-in-use': {
+    ko: '{{path}}: 다른 가상 머신이 사용 중인 이미지입니다',
+    remedy: '먼저 그 가상 머신을 끄거나 이미지를 읽기 전용으로 연결하십시오',
+  },
+  'image-not-writable': {
+    ko: '{{path}}: 쓸 수 없는 이미지입니다',
+    remedy: '읽기 전용으로 연결하거나 권한을 바꾸십시오',
+  },
+  'no-firmware': {
+    ko: '펌웨어({{file}})가 설치되어 있지 않습니다',
+    remedy: 'SeaBIOS(Debian 패키지 seabios) 또는 QEMU를 설치하십시오',
+  },
+  'no-drive': { ko: '가상 머신에 CD-ROM 드라이브가 없습니다', remedy: '전원을 끄고 설정에서 추가하십시오' },
+};
+
+/** The texts of a failure in another language, if there are such. */
+function textsOf(failure: ErrorData, language: Exclude<Language, 'en'>): SaidFailure | undefined {
+  const texts = failureTextsOf(failure);
+  if (texts !== undefined) {
+    return { message: texts.message[language], remedy: texts.remedy?.[language] };
+  }
+  const reason = failure.details?.['reason'];
+  const name = typeof reason === 'string' ? `${failure.code}.${reason}` : failure.code;
+  const told = Object.hasOwn(ENGINE_FAILURES, name) ? ENGINE_FAILURES[name] : undefined;
+  return told === undefined ? undefined : { message: told[language], remedy: told.remedy };
+}
+
+/** What happened and what to do about it, in the language of the user interface. */
+export function sayFailure(failure: ErrorData, language: Language): SaidFailure {
+  const { message, remedy, details = {} } = failure;
+  const texts = language === 'en' ? undefined : textsOf(failure, language);
+  // Without its values a text says less than English does.
+  if (texts === undefined || !valueNames(texts.message).every((name) => name in details)) {
+    return { message, remedy };
+  }
+  return {
+    message: fillText(texts.message, details, language),
+    remedy: texts.remedy === undefined ? undefined : fillText(texts.remedy, details, language),
+  };
+}
+
+function valueNames(text: string): string[] {
+  return [...text.matchAll(/\{\{(\w+)\}\}/g)].map(([, name]) => name ?? '');
+}
