@@ -1,0 +1,244 @@
+#include "runner.h"
+
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <ctime>
+
+namespace lodge {
+namespace {
+
+/** Node, V8 and the C library leave the upper real-time signals alone. */
+int kickSignal() { return SIGRTMIN + 9; }
+
+/** The kvm_run that this thread is about to enter or has entered. */
+thread_local kvm_run *volatile threadRun = nullptr;
+/** A signal came while this thread ran something else: the next run ends at once. */
+thread_local volatile bool threadSignalled = false;
+
+/** A signal that arrives just before KVM_RUN has to be noticed by it: that is what immediate_exit is for. */
+void onKick(int) {
+  kvm_run *run = threadRun;
+  threadSignalled = true;
+  if (run != nullptr) {
+    run->immediate_exit = 1;
+  }
+}
+
+}  // namespace
+
+void installKickHandler() {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    struct sigaction action = {};
+    action.sa_handler = onKick;
+    sigemptyset(&action.sa_mask);
+    // Without SA_RESTART: KVM_RUN is to return.
+    sigaction(kickSignal(), &action, nullptr);
+  });
+}
+
+VcpuCore::VcpuCore(FileDescriptor fd, kvm_run *run, std::size_t mapped)
+    : fd_(std::move(fd)), run_(run), mapped_(mapped) {}
+
+VcpuCore::~VcpuCore() { munmap(run_, mapped_); }
+
+std::uint32_t VcpuCore::enter() {
+  run_->immediate_exit = 0;
+  threadRun = run_;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    thread_ = pthread_self();
+    entered_ = true;
+  }
+  std::uint32_t reason = EXIT_INTERRUPTED;
+  if (!kicked_.exchange(false) && !threadSignalled) {
+    int result;
+    do {
+      result = ioctl(fd_.get(), KVM_RUN, 0);
+    } while (result < 0 && errno == EAGAIN);
+    if (result == 0) {
+      reason = run_->exit_reason;
+    } else if (errno != EINTR) {
+      error_ = errno;
+      reason = EXIT_ERROR;
+    }
+  }
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    entered_ = false;
+  }
+  threadRun = nullptr;
+  if (reason == EXIT_INTERRUPTED) {
+    kicked_.store(false);
+    threadSignalled = false;
+  }
+  return reason;
+}
+
+std::uint32_t VcpuCore::finish() {
+  run_->immediate_exit = 1;
+  const int result = ioctl(fd_.get(), KVM_RUN, 0);
+  run_->immediate_exit = 0;
+  if (result == 0) {
+    return run_->exit_reason;
+  }
+  if (errno == EINTR || errno == EAGAIN) {
+    return EXIT_INTERRUPTED;
+  }
+  error_ = errno;
+  return EXIT_ERROR;
+}
+
+void VcpuCore::kick() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  kicked_.store(true);
+  run_->immediate_exit = 1;
+  if (entered_) {
+    pthread_kill(thread_, kickSignal());
+  }
+}
+
+ThreadTimer::~ThreadTimer() {
+  if (made_) {
+    timer_delete(static_cast<timer_t>(timer_));
+  }
+}
+
+bool ThreadTimer::arm(std::uint64_t nanos) {
+  if (!made_) {
+    struct sigevent event = {};
+    event.sigev_notify = SIGEV_THREAD_ID;
+    event.sigev_signo = kickSignal();
+    event._sigev_un._tid = static_cast<pid_t>(syscall(SYS_gettid));
+    timer_t timer;
+    if (timer_create(CLOCK_MONOTONIC, &event, &timer) != 0) {
+      return false;
+    }
+    timer_ = timer;
+    made_ = true;
+  }
+  struct itimerspec when = {};
+  when.it_value.tv_sec = static_cast<time_t>(nanos / 1000000000u);
+  when.it_value.tv_nsec = static_cast<long>(nanos % 1000000000u);
+  return timer_settime(static_cast<timer_t>(timer_), 0, &when, nullptr) == 0;
+}
+
+ExitQueue::ExitQueue() = default;
+
+void ExitQueue::post(std::uint32_t vcpu) {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    waiting_.push_back(vcpu);
+  }
+  changed_.notify_one();
+}
+
+void ExitQueue::kick() {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    kicked_ = true;
+  }
+  changed_.notify_one();
+}
+
+int ExitQueue::wait(std::uint64_t nanos) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  const auto until = std::chrono::steady_clock::now() + std::chrono::nanoseconds(nanos);
+  changed_.wait_until(lock, until, [this] { return kicked_ || !waiting_.empty(); });
+  if (!waiting_.empty()) {
+    const std::uint32_t first = waiting_.front();
+    waiting_.erase(waiting_.begin());
+    return static_cast<int>(first);
+  }
+  kicked_ = false;
+  return -1;
+}
+
+VcpuThread::VcpuThread(std::shared_ptr<VcpuCore> core, std::shared_ptr<ExitQueue> queue, std::uint32_t index)
+    : core_(std::move(core)), queue_(std::move(queue)), index_(index) {
+  thread_ = std::thread([this] { loop(); });
+}
+
+VcpuThread::~VcpuThread() {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    ending_ = true;
+  }
+  changed_.notify_one();
+  core_->kick();
+  thread_.join();
+}
+
+void VcpuThread::resume() {
+  running_.store(true, std::memory_order_release);
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    wanted_ = true;
+  }
+  changed_.notify_one();
+}
+
+void VcpuThread::loop() {
+  // Signals for the process belong to its main thread; this one takes kicks only.
+  sigset_t all;
+  sigfillset(&all);
+  sigdelset(&all, kickSignal());
+  pthread_sigmask(SIG_SETMASK, &all, nullptr);
+  for (;;) {
+    {
+      std::unique_lock<std::mutex> lock(mutex_);
+      changed_.wait(lock, [this] { return wanted_ || ending_; });
+      if (ending_) {
+        return;
+      }
+      wanted_ = false;
+    }
+    reason_ = core_->enter();
+    running_.store(false, std::memory_order_release);
+    queue_->post(index_);
+  }
+}
+
+KickRegistry &KickRegistry::instance() {
+  static KickRegistry registry;
+  return registry;
+}
+
+std::uint32_t KickRegistry::add(std::shared_ptr<VcpuCore> core, std::shared_ptr<ExitQueue> queue) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  const std::uint32_t handle = next_++;
+  entries_.push_back({handle, std::move(core), std::move(queue)});
+  return handle;
+}
+
+void KickRegistry::remove(std::uint32_t handle) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  entries_.erase(
+      std::remove_if(entries_.begin(), entries_.end(), [handle](const Entry &entry) { return entry.handle == handle; }),
+      entries_.end());
+}
+
+bool KickRegistry::kick(std::uint32_t handle) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  for (const Entry &entry : entries_) {
+    if (entry.handle == handle) {
+      if (entry.core != nullptr) {
+        entry.core->kick();
+      }
+      if (entry.queue != nullptr) {
+        entry.queue->kick();
+      }
+      return true;
+    }
+  }
+  return false;
+}
+
+}  // namespace lodge

@@ -1,0 +1,207 @@
+/**
+ * Checks of the addon that run in a process of their own: once as built for use, once as built with sanitizers, which
+ * end the process at the first mistake. Prints one line a check and ends with 0 when all hold.
+ */
+import assert from 'node:assert/strict';
+import { readdirSync } from 'node:fs';
+import { defined } from '../../engine/base/assert.ts';
+import {
+  EXIT_A,
+  EXIT_B,
+  EXIT_BYTES,
+  EXIT_C,
+  EXIT_DATA,
+  EXIT_INTERRUPTED,
+  isKvmError,
+  type KvmVcpu,
+  loadKvm,
+} from '../index.ts';
+
+const availability = loadKvm();
+const addon = defined(availability.addon, availability.problem ?? 'the addon');
+const KVM_EXIT_IO = 2;
+const KVM_EXIT_MMIO = 6;
+const LOG_DIRTY = 1;
+const OFFSET = 0x10000;
+const RAM = 0x40000;
+
+function check(name: string, body: () => void): void {
+  body();
+  console.log(`ok: ${name}`);
+}
+
+/** A machine with 256 KiB of RAM from 0 on that starts in real mode with `code` at 0x1000. */
+function machine(code: readonly number[], flags = 0) {
+  const system = new addon.KvmSystem();
+  const vm = system.createVm();
+  const memory = new Uint8Array(new WebAssembly.Memory({ initial: 16, maximum: 16, shared: true }).buffer);
+  vm.borrow(memory);
+  memory.set(code, OFFSET + 0x1000);
+  vm.setMemory(0, flags, 0, RAM, OFFSET);
+  const exits = new Uint8Array(EXIT_BYTES);
+  const vcpu = vm.createVcpu(0, exits);
+  startAt(vcpu, 0x1000);
+  const words = new Uint32Array(exits.buffer, 0, EXIT_DATA / 4);
+  const close = () => {
+    vcpu.close();
+    vm.close();
+    system.close();
+  };
+  return { system, vm, vcpu, memory, exits, words, close };
+}
+
+function startAt(vcpu: KvmVcpu, address: number): void {
+  const sregs = new Uint8Array(312);
+  vcpu.get('sregs', sregs);
+  const view = new DataView(sregs.buffer);
+  view.setBigUint64(0, 0n, true);
+  view.setUint16(12, 0, true);
+  vcpu.set('sregs', sregs);
+  const regs = new BigUint64Array(18);
+  vcpu.get('regs', new Uint8Array(regs.buffer));
+  regs[16] = BigInt(address);
+  regs[17] = 2n;
+  vcpu.set('regs', new Uint8Array(regs.buffer));
+}
+
+check('the API is version 12, and capabilities are told', () => {
+  const system = new addon.KvmSystem();
+  assert.equal(system.apiVersion(), 12);
+  assert.ok(system.checkExtension(136) > 0, 'KVM_CAP_IMMEDIATE_EXIT');
+  assert.ok(system.supportedCpuid(new Uint32Array(2560)) > 4);
+  assert.throws(() => system.supportedCpuid(new Uint32Array(10)), TypeError);
+  system.close();
+  assert.throws(() => system.apiVersion(), /closed/);
+});
+
+check('a failure names the call, the error and its meaning', () => {
+  assert.throws(
+    () => new addon.KvmSystem('/nowhere/kvm'),
+    (error: unknown) => isKvmError(error) && error.call === 'open' && error.code === 'ENOENT' && error.errno === 2,
+  );
+  const { vm, close } = machine([]);
+  assert.throws(
+    () => vm.setMemory(1, 0, 0x1000, 0x1000, OFFSET),
+    (error: unknown) => isKvmError(error) && error.code === 'EEXIST' && /overlaps/.test(error.message),
+  );
+  close();
+});
+
+check('slots stay inside the borrowed memory', () => {
+  const { vm, close } = machine([]);
+  assert.throws(() => vm.setMemory(1, 0, 0x100000, 0x200000, 0), TypeError);
+  assert.throws(() => vm.setMemory(1, 0, 0x100000, 0x1000, 2 ** 40), TypeError);
+  assert.throws(() => vm.setMemory(1, 0, 0x100000, -1, 0), TypeError);
+  assert.throws(() => vm.borrow(new Uint8Array(4096)), TypeError);
+  close();
+  assert.throws(() => vm.setMemory(0, 0, 0, RAM, OFFSET), /closed/);
+});
+
+check('structures have one length', () => {
+  const { vcpu, close } = machine([]);
+  assert.throws(() => vcpu.get('regs', new Uint8Array(8)), TypeError);
+  assert.throws(() => vcpu.get('sregs', new Uint8Array(400)), TypeError);
+  assert.throws(() => vcpu.get('nothing' as 'regs', new Uint8Array(8)), TypeError);
+  close();
+  assert.throws(() => vcpu.run(), /closed/);
+});
+
+check('port output and input', () => {
+  // mov al,5; out 80,al; in al,71; out 81,al
+  const { vcpu, words, exits, close } = machine([0xb0, 5, 0xe6, 0x80, 0xe4, 0x71, 0xe6, 0x81]);
+  assert.equal(vcpu.run(), KVM_EXIT_IO);
+  assert.deepEqual([words[EXIT_A], words[EXIT_B], words[EXIT_C], exits[EXIT_DATA]], [1, 1, 0x80, 5]);
+  assert.equal(vcpu.run(), KVM_EXIT_IO);
+  assert.deepEqual([words[EXIT_A], words[EXIT_B], words[EXIT_C]], [0, 1, 0x71]);
+  exits[EXIT_DATA] = 0x42;
+  assert.equal(vcpu.run(), KVM_EXIT_IO);
+  assert.deepEqual([words[EXIT_C], exits[EXIT_DATA]], [0x81, 0x42]);
+  close();
+});
+
+check('device memory, finished without running on', () => {
+  // mov ax,5000; mov ds,ax; mov al,[7]; mov [8],al
+  const { vcpu, words, exits, close } = machine([0xb8, 0, 0x50, 0x8e, 0xd8, 0xa0, 7, 0, 0xa2, 8, 0]);
+  assert.equal(vcpu.run(), KVM_EXIT_MMIO);
+  assert.deepEqual([words[EXIT_A], words[EXIT_B], words[EXIT_C]], [0, 1, 0x50007]);
+  exits[EXIT_DATA] = 0x99;
+  assert.equal(vcpu.complete(), EXIT_INTERRUPTED);
+  const regs = new BigUint64Array(18);
+  vcpu.get('regs', new Uint8Array(regs.buffer));
+  assert.equal((regs[0] ?? 0n) & 0xffn, 0x99n);
+  assert.equal(regs[16], 0x1008n);
+  assert.equal(vcpu.run(), KVM_EXIT_MMIO);
+  assert.deepEqual([words[EXIT_A], words[EXIT_C], exits[EXIT_DATA]], [1, 0x50008, 0x99]);
+  close();
+});
+
+check('written pages are told once', () => {
+  // mov byte [3000],1; out 80,al
+  const { vm, vcpu, close } = machine([0xc6, 6, 0, 0x30, 1, 0xe6, 0x80], LOG_DIRTY);
+  const bits = new Uint8Array(8);
+  vcpu.run();
+  vm.takeDirty(0, bits, RAM >> 12);
+  assert.equal((bits[0] ?? 0) & 8, 8);
+  vm.takeDirty(0, bits, RAM >> 12);
+  assert.equal((bits[0] ?? 0) & 8, 0);
+  assert.throws(() => vm.takeDirty(0, new Uint8Array(7), RAM >> 12), TypeError);
+  close();
+});
+
+check('a timer and a kick end an endless loop', () => {
+  const { vcpu, close } = machine([0xeb, 0xfe]);
+  vcpu.armTimer(2_000_000);
+  assert.equal(vcpu.run(), EXIT_INTERRUPTED);
+  assert.equal(addon.kick(vcpu.kickHandle()), true);
+  assert.equal(vcpu.run(), EXIT_INTERRUPTED);
+  const handle = vcpu.kickHandle();
+  close();
+  assert.equal(addon.kick(handle), false);
+});
+
+check('a processor in a thread of its own', () => {
+  const { vm, vcpu, words, close } = machine([0xe6, 0x80, 0xeb, 0xfc]);
+  vcpu.start();
+  for (let i = 0; i < 1000; i++) {
+    vcpu.resume();
+    assert.equal(vm.wait(5_000_000_000), 0);
+    assert.equal(vcpu.takeExit(), KVM_EXIT_IO);
+    assert.equal(words[EXIT_C], 0x80);
+  }
+  assert.equal(vm.wait(0), -1);
+  addon.kick(vm.kickHandle());
+  assert.equal(vm.wait(5_000_000_000), -1);
+  close();
+});
+
+check('closing ends a thread that runs', () => {
+  const { vm, vcpu, close } = machine([0xeb, 0xfe]);
+  vcpu.start();
+  vcpu.resume();
+  assert.throws(() => vcpu.run(), /running/);
+  assert.equal(vm.wait(1_000_000), -1);
+  vcpu.kick();
+  assert.equal(vm.wait(5_000_000_000), 0);
+  vcpu.resume();
+  close();
+});
+
+check('two hundred machines leave no thread and no file behind', () => {
+  const count = (folder: string) => readdirSync(`/proc/self/${folder}`).length;
+  machine([0xf4]).close();
+  const [files, threads] = [count('fd'), count('task')];
+  for (let i = 0; i < 200; i++) {
+    const { vcpu, close } = machine([0xeb, 0xfe]);
+    if (i % 2 === 0) {
+      vcpu.start();
+      vcpu.resume();
+    } else {
+      vcpu.armTimer(50_000);
+      vcpu.run();
+    }
+    close();
+  }
+  assert.equal(count('fd'), files);
+  // Node may start or end a thread of its own meanwhile.
+  assert.ok(count('task') <= threads + 2, `${count('task')} threads, ${threads} before`);
+});
