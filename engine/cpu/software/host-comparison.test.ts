@@ -20,6 +20,12 @@ let instances = 0;
 /** Host features (as Linux names them) that parts of the table need; everything else every x86-64 processor has. */
 function neededFeature({ definition, encoding }: Candidate): string | undefined {
   const { name } = definition;
+  if (definition.options.feature !== undefined) {
+    return definition.options.feature;
+  }
+  if (encoding.vex !== undefined) {
+    return 'avx2';
+  }
   if (name === 'movbe' || name === 'popcnt') {
     return name;
   }
@@ -74,7 +80,7 @@ function compare(name: string, mix: CaseMix, cases: number): void {
     assert(native !== undefined);
     const features = hostFeatures();
     const missing = new Set<string>();
-    const comparison = new Comparison(random, native, templates);
+    const comparison = new Comparison(random, native, templates, features.has('avx'));
     const count = Math.ceil(cases * SCALE);
     await comparison.run(
       {

@@ -11,6 +11,7 @@ import {
   select,
   type V128,
 } from '../../software/wasm/function-builder.ts';
+import { zeroVector } from '../../software/wasm/vectors.ts';
 import * as L from '../layout.ts';
 import { BuilderCore, type Integer, loadName, type Operand, storeName } from './builder-core.ts';
 
@@ -150,13 +151,16 @@ export abstract class OperandBuilder extends BuilderCore {
     this.f.store(storeName(size), op('i32.add', this.registerAddress(index), place), value);
   }
 
-  /** An XMM register that the encoding implies. */
+  /** An XMM register that the encoding implies; VEX forms clear the rest when they write it. */
   xmm(number: number): V128 {
     return this.keep(load('v128.load', get(this.cpu), L.XMM + number * L.XMM_STRIDE));
   }
 
   setXmm(number: number, value: V128): void {
     this.f.store('v128.store', get(this.cpu), value, L.XMM + number * L.XMM_STRIDE);
+    if (this.vex) {
+      this.f.store('v128.store', get(this.cpu), zeroVector, L.XMM + number * L.XMM_STRIDE + 16);
+    }
   }
 
   // ── Memory ──────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -101,6 +101,8 @@ export interface InstructionOptions {
   readonly undefinedFlags?: number;
   /** The first memory operand is written (only or also): the limit check is for writing. */
   readonly writes?: boolean;
+  /** The feature by which Linux says that a processor has the instruction, where the encoding does not tell: for tests. */
+  readonly feature?: string;
   /** Results differ between processors within the manual's bounds: tests compare with a tolerance or leave it out. */
   readonly approximate?: boolean;
 }

@@ -1,6 +1,7 @@
 import { type I32, type I64, i32, laneOp, op, select, type V128 } from '../../software/wasm/function-builder.ts';
 import { shuffleLanes, v32, zeroVector } from '../../software/wasm/vectors.ts';
 import type { InstructionTable } from './definition.ts';
+import { withVex, withVex3 } from './vex.ts';
 
 const sse = { unit: 'sse' } as const;
 
@@ -12,17 +13,17 @@ export function defineSseCiphers(table: InstructionTable): void {
     ['aesdec', 'DE', 'aes-decrypt'],
     ['aesdeclast', 'DF', 'aes-decrypt-last'],
   ] as const) {
-    table.define(name, `66 0F 38 ${opcode} /r : Vx Wx`, sse, (b) => {
-      const key = b.readVector(1);
-      const round = b.f.call(b.helper(helper), b.readVector(0)) as V128;
+    table.define(name, withVex3(`66 0F 38 ${opcode} /r : Vx Wx`, 'VEX128'), sse, (b) => {
+      const key = b.readVector(b.right);
+      const round = b.f.call(b.helper(helper), b.readVector(b.left)) as V128;
       b.writeVector(0, b.keep(op('v128.xor', round, key)));
     });
   }
-  table.define('aesimc', '66 0F 38 DB /r : Vx Wx', sse, (b) =>
+  table.define('aesimc', withVex('66 0F 38 DB /r : Vx Wx', 'VEX128'), sse, (b) =>
     b.writeVector(0, b.keep(b.f.call(b.helper('aes-inverse-mix-columns'), b.readVector(1)) as V128)),
   );
   // Odd doublewords through the S-box, each also turned by a byte and with the round constant.
-  table.define('aeskeygenassist', '66 0F 3A DF /r : Vx Wx Ib', sse, (b) => {
+  table.define('aeskeygenassist', withVex('66 0F 3A DF /r : Vx Wx Ib', 'VEX128'), sse, (b) => {
     const source = b.readVector(1);
     const constant = b.read(2) as I32;
     const substituted = b.keep(b.f.call(b.helper('aes-substitute'), source)) as V128;
@@ -35,10 +36,10 @@ export function defineSseCiphers(table: InstructionTable): void {
     );
     b.writeVector(0, op('v128.xor', turned, constants));
   });
-  table.define('pclmulqdq', '66 0F 3A 44 /r : Vx Wx Ib', sse, (b) => {
-    const source = b.readVector(1);
-    const destination = b.readVector(0);
-    const immediate = b.keep(b.read(2)) as I32;
+  table.define('pclmulqdq', withVex3('66 0F 3A 44 /r : Vx Wx Ib', 'VEX128'), sse, (b) => {
+    const source = b.readVector(b.right);
+    const destination = b.readVector(b.left);
+    const immediate = b.keep(b.read(b.control)) as I32;
     const half = (vector: V128, bit: number): I64 =>
       b.keep(
         select(

@@ -3,6 +3,7 @@ import type { OpName } from '../../software/wasm/opcodes.ts';
 import { shuffleLanes, v8, v16, v32, v64, zeroVector } from '../../software/wasm/vectors.ts';
 import type { InstructionTable } from './definition.ts';
 import type { InstructionBuilder } from './instruction-builder.ts';
+import { withVex, withVex3 } from './vex.ts';
 
 const sse = { unit: 'sse' } as const;
 
@@ -64,9 +65,13 @@ function binary(
   compute: Binary,
   hot = false,
 ): void {
-  table.define(name, encodings, { ...sse, hot }, (b) => {
-    const source = b.readVector(1);
-    b.writeVector(0, compute(b, b.readVector(0), source));
+  table.define(name, withVex3(encodings), { ...sse, hot }, (b) => {
+    const source = b.readLanes(b.right);
+    const first = b.readLanes(b.left);
+    b.writeLanes(
+      0,
+      source.map((value, lane) => compute(b, first[lane] as V128, value)),
+    );
   });
 }
 
@@ -92,7 +97,13 @@ function defineDirect(table: InstructionTable): void {
     ['pabsw', '1D', 'i16x8.abs'],
     ['pabsd', '1E', 'i32x4.abs'],
   ] as const) {
-    table.define(name, `66 0F 38 ${opcode} /r : Vx Wx`, sse, (b) => b.writeVector(0, op(operation, b.readVector(1))));
+    table.define(name, withVex(`66 0F 38 ${opcode} /r : Vx Wx`), sse, (b) => {
+      const source = b.readLanes(1);
+      b.writeLanes(
+        0,
+        source.map((value) => op(operation, value)),
+      );
+    });
   }
 }
 
@@ -204,7 +215,7 @@ function defineHorizontal(table: InstructionTable): void {
     );
   }
   // The smallest of eight words in the low word, its number in the next: found as the smallest of value × 65536 + number.
-  table.define('phminposuw', '66 0F 38 41 /r : Vx Wx', sse, (b) => {
+  table.define('phminposuw', withVex('66 0F 38 41 /r : Vx Wx', 'VEX128'), sse, (b) => {
     const source = b.readVector(1);
     const numbered = (part: 'low' | 'high', from: number) =>
       op(
@@ -218,54 +229,65 @@ function defineHorizontal(table: InstructionTable): void {
     b.writeZeroExtended(0, op('i32.rotl', laneOp('i32x4.extract_lane', 0, one), i32(16)));
   });
   // Eight sums of four absolute differences, of bytes from four on and a group of four (SDM 2B, MPSADBW).
-  table.define('mpsadbw', '66 0F 3A 42 /r : Vx Wx Ib', sse, (b) => {
-    const source = b.readVector(1);
-    const destination = b.readVector(0);
-    const immediate = b.keep(b.read(2)) as I32;
-    const window = b.keep(
-      op(
-        'i8x16.swizzle',
-        destination,
-        op(
-          'i8x16.add',
-          v8((i) => i),
-          op('i8x16.splat', op('i32.and', immediate, i32(4))),
-        ),
+  // The upper lane has an immediate of its own in bits 5:3.
+  table.define('mpsadbw', withVex3('66 0F 3A 42 /r : Vx Wx Ib'), sse, (b) => {
+    const source = b.readLanes(b.right);
+    const first = b.readLanes(b.left);
+    const immediate = b.keep(b.read(b.control)) as I32;
+    b.writeLanes(
+      0,
+      source.map((value, lane) =>
+        sumDifferences(b, first[lane] as V128, value, op('i32.shr_u', immediate, i32(lane * 3))),
       ),
     );
-    const group = b.keep(
-      op(
-        'i8x16.swizzle',
-        source,
-        op(
-          'i8x16.add',
-          v8((i) => i & 3),
-          op('i8x16.splat', op('i32.shl', op('i32.and', immediate, i32(3)), i32(2))),
-        ),
-      ),
-    );
-    let sum: V128 | undefined;
-    for (let k = 0; k < 4; k++) {
-      const bytes = shuffleLanes(
-        1,
-        Array.from({ length: 16 }, (_, i) => (i + k) & 15),
-        window,
-        window,
-      );
-      const fixed = shuffleLanes(
-        1,
-        Array.from({ length: 16 }, () => k),
-        group,
-        group,
-      );
-      const difference = op(
-        'i16x8.abs',
-        op('i16x8.sub', op('i16x8.extend_low_i8x16_u', bytes), op('i16x8.extend_low_i8x16_u', fixed)),
-      );
-      sum = sum === undefined ? difference : op('i16x8.add', sum, difference);
-    }
-    b.writeVector(0, sum ?? zeroVector);
   });
+}
+
+function sumDifferences(b: InstructionBuilder, first: V128, second: V128, control: I32): V128 {
+  const immediate = b.keep(control);
+  const window = b.keep(
+    op(
+      'i8x16.swizzle',
+      first,
+      op(
+        'i8x16.add',
+        v8((i) => i),
+        op('i8x16.splat', op('i32.and', immediate, i32(4))),
+      ),
+    ),
+  );
+  const group = b.keep(
+    op(
+      'i8x16.swizzle',
+      second,
+      op(
+        'i8x16.add',
+        v8((i) => i & 3),
+        op('i8x16.splat', op('i32.shl', op('i32.and', immediate, i32(3)), i32(2))),
+      ),
+    ),
+  );
+  let sum: V128 | undefined;
+  for (let k = 0; k < 4; k++) {
+    const bytes = shuffleLanes(
+      1,
+      Array.from({ length: 16 }, (_, i) => (i + k) & 15),
+      window,
+      window,
+    );
+    const fixed = shuffleLanes(
+      1,
+      Array.from({ length: 16 }, () => k),
+      group,
+      group,
+    );
+    const difference = op(
+      'i16x8.abs',
+      op('i16x8.sub', op('i16x8.extend_low_i8x16_u', bytes), op('i16x8.extend_low_i8x16_u', fixed)),
+    );
+    sum = sum === undefined ? difference : op('i16x8.add', sum, difference);
+  }
+  return b.keep(sum ?? zeroVector);
 }
 
 function defineShifts(table: InstructionTable): void {
@@ -287,15 +309,23 @@ function defineShifts(table: InstructionTable): void {
         ? op(`${lane}.shr_s`, value, select(within, count, most))
         : op('v128.and', op(`${lane}.${direction}`, value, count), op('i32x4.splat', op('i32.sub', i32(0), within)));
     };
-    table.define(name, `66 0F ${byRegister} /r : Vx Wx`, sse, (b) => {
-      const count = b.keep(laneOp('i64x2.extract_lane', 0, b.readVector(1)));
+    const byVector = [`66 0F ${byRegister} /r : Vx Wx`, `VEX 66 0F ${byRegister} /r : Vx Hx Wo`];
+    table.define(name, byVector, sse, (b) => {
+      const count = b.keep(laneOp('i64x2.extract_lane', 0, b.readVector(b.right)));
       const within = b.keep(op('i64.lt_u', count, i64(width)));
-      b.writeVector(0, shift(b.readVector(0), op('i32.wrap_i64', count), within));
+      const by = b.keep(op('i32.wrap_i64', count));
+      b.writeLanes(
+        0,
+        b.readLanes(b.left).map((value) => shift(value, by, within)),
+      );
     });
-    table.define(`${name}-immediate`, `66 0F ${byImmediate} reg : Ux Ib`, sse, (b) => {
-      const count = b.read(1) as I32;
+    table.define(`${name}-immediate`, withVex3(`66 0F ${byImmediate} reg : Ux Ib`), sse, (b) => {
+      const count = b.keep(b.read(b.right)) as I32;
       const within = b.keep(op('i32.lt_u', count, i32(width)));
-      b.writeVector(0, shift(b.readVector(0), count, within));
+      b.writeLanes(
+        0,
+        b.readLanes(b.left).map((value) => shift(value, count, within)),
+      );
     });
   }
 }
@@ -306,10 +336,19 @@ export function defineSseInteger(table: InstructionTable): void {
   defineMultiply(table);
   defineHorizontal(table);
   defineShifts(table);
-  table.define('ptest', '66 0F 38 17 /r : Vx Wx', sse, (b) => {
-    const source = b.readVector(1);
-    const destination = b.readVector(0);
-    const none = (value: V128) => op('i32.eqz', op('v128.any_true', value));
-    b.flagsCompare(none(op('v128.and', source, destination)), i32(0), none(op('v128.andnot', source, destination)));
+  table.define('ptest', withVex('66 0F 38 17 /r : Vx Wx'), sse, (b) => {
+    const source = b.readLanes(1);
+    const destination = b.readLanes(0);
+    const none = (combine: 'v128.and' | 'v128.andnot') => {
+      const parts = source.map((value, lane) => op(combine, value, destination[lane] as V128));
+      return op(
+        'i32.eqz',
+        op(
+          'v128.any_true',
+          parts.reduce((left, right) => op('v128.or', left, right)),
+        ),
+      );
+    };
+    b.flagsCompare(none('v128.and'), i32(0), none('v128.andnot'));
   });
 }

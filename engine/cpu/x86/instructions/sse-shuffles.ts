@@ -2,8 +2,30 @@ import { type I32, i32, op, select, type V128 } from '../../software/wasm/functi
 import { moveBytes, shuffleLanes, v8, v16, v32, v64, zeroVector } from '../../software/wasm/vectors.ts';
 import type { InstructionTable } from './definition.ts';
 import type { InstructionBuilder } from './instruction-builder.ts';
+import { withVex, withVex3 } from './vex.ts';
 
 const sse = { unit: 'sse' } as const;
+
+/** An instruction that treats each lane of its sources alike. */
+function eachLane(compute: (b: InstructionBuilder, first: V128, second: V128, lane: number) => V128) {
+  return (b: InstructionBuilder): void => {
+    const second = b.readLanes(b.right);
+    const first = b.readLanes(b.left);
+    b.writeLanes(
+      0,
+      second.map((value, lane) => compute(b, first[lane] as V128, value, lane)),
+    );
+  };
+}
+
+/** The same of one source. */
+function eachLaneOf(compute: (b: InstructionBuilder, source: V128) => V128) {
+  return (b: InstructionBuilder): void =>
+    b.writeLanes(
+      0,
+      b.readLanes(1).map((value) => compute(b, value)),
+    );
+}
 
 function defineUnpack(table: InstructionTable): void {
   const unpack = (name: string, encodings: readonly string[], size: 1 | 2 | 4 | 8, high: boolean, hot = false) => {
@@ -11,12 +33,9 @@ function defineUnpack(table: InstructionTable): void {
     const order = Array.from({ length: lanes }, (_, i) => (i >> 1) + (high ? lanes / 2 : 0) + (i & 1 ? lanes : 0));
     table.define(
       name,
-      encodings.map((encoding) => `${encoding} /r : Vx Wx`),
+      withVex3(encodings.map((encoding) => `${encoding} /r : Vx Wx`)),
       { ...sse, hot },
-      (b) => {
-        const source = b.readVector(1);
-        b.writeVector(0, shuffleLanes(size, order, b.readVector(0), source));
-      },
+      eachLane((_, first, second) => shuffleLanes(size, order, first, second)),
     );
   };
   unpack('punpcklbw', ['66 0F 60'], 1, false);
@@ -59,108 +78,133 @@ function dwordControl(numbers: V128): V128 {
 const field = (immediate: number, n: number) => (immediate >> (2 * n)) & 3;
 
 function defineShuffles(table: InstructionTable): void {
-  table.define('pshufd', '66 0F 70 /r : Vx Wx Ib', { ...sse, hot: true }, (b) => {
-    const source = b.readVector(1);
-    const known = b.knownImmediate();
-    b.writeVector(
-      0,
-      known === undefined
+  table.define(
+    'pshufd',
+    withVex('66 0F 70 /r : Vx Wx Ib'),
+    { ...sse, hot: true },
+    eachLaneOf((b, source) => {
+      const known = b.knownImmediate();
+      return known === undefined
         ? op('i8x16.swizzle', source, dwordControl(laneNumbers(b.read(2) as I32)))
         : shuffleLanes(
             4,
             [0, 1, 2, 3].map((i) => field(known, i)),
             source,
             source,
-          ),
-    );
-  });
+          );
+    }),
+  );
   for (const [name, prefix, from] of [
     ['pshuflw', 'F2', 0],
     ['pshufhw', 'F3', 4],
   ] as const) {
-    table.define(name, `${prefix} 0F 70 /r : Vx Wx Ib`, sse, (b) => {
-      const source = b.readVector(1);
+    table.define(
+      name,
+      withVex(`${prefix} 0F 70 /r : Vx Wx Ib`),
+      sse,
+      eachLaneOf((b, source) => shuffleWords(b, source, from)),
+    );
+  }
+  // The low two lanes come from the first source, the others from the second.
+  table.define(
+    'shufps',
+    withVex3('NP 0F C6 /r : Vx Wx Ib'),
+    sse,
+    eachLane((b, first, second) => {
       const known = b.knownImmediate();
       if (known !== undefined) {
-        const lanes = [0, 1, 2, 3, 4, 5, 6, 7].map((i) => ((i & 4) === from ? from + field(known, i & 3) : i));
-        b.writeVector(0, shuffleLanes(2, lanes, source, source));
-        return;
+        const lanes = [0, 1, 2, 3].map((i) => field(known, i) + (i < 2 ? 0 : 4));
+        return shuffleLanes(4, lanes, first, second);
       }
-      // Word numbers of the shuffled half as control bytes; the other half stays where it is.
-      const numbers = op('i16x8.narrow_i32x4_u', laneNumbers(b.read(2) as I32), zeroVector);
-      const control = op(
-        'i16x8.add',
+      const control = b.keep(dwordControl(laneNumbers(b.read(b.control) as I32)));
+      return shuffleLanes(8, [0, 3], op('i8x16.swizzle', first, control), op('i8x16.swizzle', second, control));
+    }),
+  );
+  table.define(
+    'shufpd',
+    withVex3('66 0F C6 /r : Vx Wx Ib'),
+    sse,
+    eachLane((b, first, second, lane) => {
+      const immediate = b.keep(b.read(b.control)) as I32;
+      const pick = (value: V128, bit: number) =>
+        select(
+          op('i32.and', immediate, i32(bit)),
+          shuffleLanes(8, [1, 1], value, value),
+          shuffleLanes(8, [0, 0], value, value),
+        );
+      return shuffleLanes(8, [0, 2], pick(first, 1 << (lane * 2)), pick(second, 2 << (lane * 2)));
+    }),
+  );
+  table.define(
+    'pshufb',
+    withVex3('66 0F 38 00 /r : Vx Wx'),
+    sse,
+    eachLane((_, first, second) =>
+      op(
+        'i8x16.swizzle',
+        first,
         op(
-          'i16x8.mul',
-          numbers,
-          v16(() => 0x0202),
+          'v128.and',
+          second,
+          v8(() => 0x8f),
         ),
-        v16(() => 0x0100),
-      );
-      const low = from === 0 ? control : v8((i) => i);
-      const high =
-        from === 0
-          ? v8((i) => i + 8)
-          : op(
-              'i8x16.add',
-              control,
-              v8(() => 8),
-            );
-      b.writeVector(0, op('i8x16.swizzle', source, shuffleLanes(8, [0, 2], low, high)));
-    });
-  }
-  // The low two lanes come from the destination, the others from the source.
-  table.define('shufps', 'NP 0F C6 /r : Vx Wx Ib', sse, (b) => {
-    const source = b.readVector(1);
-    const destination = b.readVector(0);
-    const known = b.knownImmediate();
-    if (known !== undefined) {
-      const lanes = [0, 1, 2, 3].map((i) => field(known, i) + (i < 2 ? 0 : 4));
-      b.writeVector(0, shuffleLanes(4, lanes, destination, source));
-      return;
-    }
-    const control = b.keep(dwordControl(laneNumbers(b.read(2) as I32)));
-    const fromDestination = op('i8x16.swizzle', destination, control);
-    const fromSource = op('i8x16.swizzle', source, control);
-    b.writeVector(0, shuffleLanes(8, [0, 3], fromDestination, fromSource));
-  });
-  table.define('shufpd', '66 0F C6 /r : Vx Wx Ib', sse, (b) => {
-    const source = b.readVector(1);
-    const destination = b.readVector(0);
-    const immediate = b.keep(b.read(2)) as I32;
-    const pick = (value: V128, bit: number) =>
-      select(
-        op('i32.and', immediate, i32(bit)),
-        shuffleLanes(8, [1, 1], value, value),
-        shuffleLanes(8, [0, 0], value, value),
-      );
-    b.writeVector(0, shuffleLanes(8, [0, 2], pick(destination, 1), pick(source, 2)));
-  });
-  table.define('pshufb', '66 0F 38 00 /r : Vx Wx', sse, (b) => {
-    const control = op(
-      'v128.and',
-      b.readVector(1),
-      v8(() => 0x8f),
-    );
-    b.writeVector(0, op('i8x16.swizzle', b.readVector(0), b.keep(control)));
-  });
-  table.define('palignr', '66 0F 3A 0F /r : Vx Wx Ib', sse, (b) => {
-    const source = b.readVector(1);
-    const destination = b.readVector(0);
-    const immediate = b.keep(b.read(2)) as I32;
-    const count = b.keep(select(op('i32.gt_u', immediate, i32(32)), i32(32), immediate));
-    b.writeVector(0, op('v128.or', moveBytes(source, count), moveBytes(destination, op('i32.sub', count, i32(16)))));
-  });
+      ),
+    ),
+  );
+  table.define(
+    'palignr',
+    withVex3('66 0F 3A 0F /r : Vx Wx Ib'),
+    sse,
+    eachLane((b, first, second) => {
+      const immediate = b.keep(b.read(b.control)) as I32;
+      const count = b.keep(select(op('i32.gt_u', immediate, i32(32)), i32(32), immediate));
+      return op('v128.or', moveBytes(second, count), moveBytes(first, op('i32.sub', count, i32(16))));
+    }),
+  );
   for (const [name, digit] of [
     ['psrldq', 3],
     ['pslldq', 7],
   ] as const) {
-    table.define(name, `66 0F 73 /${digit} reg : Ux Ib`, sse, (b) => {
-      const immediate = b.keep(b.read(1)) as I32;
+    table.define(name, withVex3(`66 0F 73 /${digit} reg : Ux Ib`), sse, (b) => {
+      const immediate = b.keep(b.read(b.right)) as I32;
       const count = b.keep(select(op('i32.gt_u', immediate, i32(16)), i32(16), immediate));
-      b.writeVector(0, moveBytes(b.readVector(0), name === 'psrldq' ? count : op('i32.sub', i32(0), count)));
+      const by = b.keep(name === 'psrldq' ? count : op('i32.sub', i32(0), count));
+      b.writeLanes(
+        0,
+        b.readLanes(b.left).map((value) => moveBytes(value, by)),
+      );
     });
   }
+}
+
+/** PSHUFLW and PSHUFHW: the half that begins with word `from` is shuffled, the other stays where it is. */
+function shuffleWords(b: InstructionBuilder, source: V128, from: 0 | 4): V128 {
+  const known = b.knownImmediate();
+  if (known !== undefined) {
+    const lanes = [0, 1, 2, 3, 4, 5, 6, 7].map((i) => ((i & 4) === from ? from + field(known, i & 3) : i));
+    return shuffleLanes(2, lanes, source, source);
+  }
+  // Word numbers of the shuffled half as control bytes.
+  const numbers = op('i16x8.narrow_i32x4_u', laneNumbers(b.read(2) as I32), zeroVector);
+  const control = op(
+    'i16x8.add',
+    op(
+      'i16x8.mul',
+      numbers,
+      v16(() => 0x0202),
+    ),
+    v16(() => 0x0100),
+  );
+  const low = from === 0 ? control : v8((i) => i);
+  const high =
+    from === 0
+      ? v8((i) => i + 8)
+      : op(
+          'i8x16.add',
+          control,
+          v8(() => 8),
+        );
+  return op('i8x16.swizzle', source, shuffleLanes(8, [0, 2], low, high));
 }
 
 function defineExtensions(table: InstructionTable): void {
@@ -170,35 +214,43 @@ function defineExtensions(table: InstructionTable): void {
     d: 'i64x2.extend_low_i32x4',
   } as const;
   const extend = (b: InstructionBuilder, from: string, to: string, sign: 's' | 'u') => {
-    let value = b.readLowVector(1);
-    for (const step of 'bwd'.slice('bwd'.indexOf(from), 'bwdq'.indexOf(to))) {
-      value = op(`${steps[step as 'b' | 'w' | 'd']}_${sign}`, value);
-    }
-    b.writeVector(0, value);
+    const source = b.readLanes(1)[0] as V128;
+    // What each lane of the destination takes of the source.
+    const bytes = 16 >> ('bwdq'.indexOf(to) - 'bwdq'.indexOf(from));
+    const lanes = Array.from({ length: b.lanes }, (_, lane) => {
+      const order = Array.from({ length: 16 }, (__, i) => (i + lane * bytes) & 15);
+      let value = lane === 0 ? source : shuffleLanes(1, order, source, source);
+      for (const step of 'bwd'.slice('bwd'.indexOf(from), 'bwdq'.indexOf(to))) {
+        value = op(`${steps[step as 'b' | 'w' | 'd']}_${sign}`, value);
+      }
+      return value;
+    });
+    b.writeLanes(0, lanes);
   };
-  for (const [i, [from, to, size]] of (
+  for (const [i, [from, to, size, part]] of (
     [
-      ['b', 'w', 'q'],
-      ['b', 'd', 'd'],
-      ['b', 'q', 'w'],
-      ['w', 'd', 'q'],
-      ['w', 'q', 'd'],
-      ['d', 'q', 'q'],
+      ['b', 'w', 'q', 'h'],
+      ['b', 'd', 'd', 'f'],
+      ['b', 'q', 'w', 'e'],
+      ['w', 'd', 'q', 'h'],
+      ['w', 'q', 'd', 'f'],
+      ['d', 'q', 'q', 'h'],
     ] as const
   ).entries()) {
-    table.define(`pmovsx${from}${to}`, `66 0F 38 2${i} /r : Vx W${size}`, sse, (b) => extend(b, from, to, 's'));
-    table.define(`pmovzx${from}${to}`, `66 0F 38 3${i} /r : Vx W${size}`, sse, (b) => extend(b, from, to, 'u'));
+    for (const [kind, row, sign] of [
+      ['sx', 2, 's'],
+      ['zx', 3, 'u'],
+    ] as const) {
+      const encodings = [`66 0F 38 ${row}${i} /r : Vx W${size}`, `VEX 66 0F 38 ${row}${i} /r : Vx W${part}`];
+      table.define(`pmov${kind}${from}${to}`, encodings, sse, (b) => extend(b, from, to, sign));
+    }
   }
 }
 
 function defineBlends(table: InstructionTable): void {
-  const select = (b: InstructionBuilder, mask: V128) => {
-    const source = b.readVector(1);
-    b.writeVector(0, op('v128.bitselect', source, b.readVector(0), mask));
-  };
-  /** All ones in the lanes whose bit of the immediate is set. */
-  const maskOf = (b: InstructionBuilder, lane: 'i16x8' | 'i32x4' | 'i64x2'): V128 => {
-    const immediate = b.read(2) as I32;
+  /** All ones in the lanes whose bit of the immediate is set, from bit `from` on. */
+  const maskOf = (b: InstructionBuilder, lane: 'i16x8' | 'i32x4' | 'i64x2', from: number): V128 => {
+    const immediate = b.keep(op('i32.shr_u', b.read(b.control), i32(from))) as I32;
     const [bits, splat] =
       lane === 'i16x8'
         ? [v16((i) => 1 << i), op('i16x8.splat', immediate)]
@@ -207,15 +259,39 @@ function defineBlends(table: InstructionTable): void {
           : [v64((i) => 1n << BigInt(i)), op('i64x2.splat', op('i64.extend_i32_u', immediate))];
     return b.keep(op(`${lane}.eq`, op('v128.and', splat, bits), bits));
   };
-  table.define('pblendw', '66 0F 3A 0E /r : Vx Wx Ib', sse, (b) => select(b, maskOf(b, 'i16x8')));
-  table.define('blendps', '66 0F 3A 0C /r : Vx Wx Ib', sse, (b) => select(b, maskOf(b, 'i32x4')));
-  table.define('blendpd', '66 0F 3A 0D /r : Vx Wx Ib', sse, (b) => select(b, maskOf(b, 'i64x2')));
-  // By the top bit of each lane of XMM0.
-  const variable = (lane: 'i8x16' | 'i32x4' | 'i64x2', bits: number) => (b: InstructionBuilder) =>
-    select(b, b.keep(op(`${lane}.shr_s`, b.xmm(0), i32(bits - 1))));
-  table.define('pblendvb', '66 0F 38 10 /r : Vx Wx', sse, variable('i8x16', 8));
-  table.define('blendvps', '66 0F 38 14 /r : Vx Wx', sse, variable('i32x4', 32));
-  table.define('blendvpd', '66 0F 38 15 /r : Vx Wx', sse, variable('i64x2', 64));
+  // Of PBLENDW both lanes heed the whole immediate.
+  for (const [name, opcode, lane, perLane] of [
+    ['pblendw', '0E', 'i16x8', 0],
+    ['blendps', '0C', 'i32x4', 4],
+    ['blendpd', '0D', 'i64x2', 2],
+  ] as const) {
+    table.define(
+      name,
+      withVex3(`66 0F 3A ${opcode} /r : Vx Wx Ib`),
+      sse,
+      eachLane((b, first, second, i) => op('v128.bitselect', second, first, maskOf(b, lane, perLane * i))),
+    );
+  }
+  // By the top bit of each lane of XMM0, or of a fourth operand.
+  for (const [name, opcode, vexOpcode, lane, bits] of [
+    ['pblendvb', '10', '4C', 'i8x16', 8],
+    ['blendvps', '14', '4A', 'i32x4', 32],
+    ['blendvpd', '15', '4B', 'i64x2', 64],
+  ] as const) {
+    const encodings = [`66 0F 38 ${opcode} /r : Vx Wx`, `VEX 66 0F 3A ${vexOpcode} /r W0 : Vx Hx Wx Lx`];
+    table.define(name, encodings, sse, (b) => {
+      const second = b.readLanes(b.right);
+      const first = b.readLanes(b.left);
+      const masks = b.vex ? b.readLanes(3) : [b.xmm(0)];
+      b.writeLanes(
+        0,
+        second.map((value, i) => {
+          const mask = b.keep(op(`${lane}.shr_s`, masks[i] as V128, i32(bits - 1)));
+          return op('v128.bitselect', value, first[i] as V128, mask);
+        }),
+      );
+    });
+  }
 }
 
 /** Rearrangements of lanes, extensions and blends. */

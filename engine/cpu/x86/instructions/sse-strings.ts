@@ -3,6 +3,7 @@ import { type I32, type I64, i32, i64, laneOp, op, select, type V128 } from '../
 import { v8, v16, zeroVector } from '../../software/wasm/vectors.ts';
 import type { InstructionTable } from './definition.ts';
 import type { InstructionBuilder } from './instruction-builder.ts';
+import { withVex } from './vex.ts';
 
 /** The length in a register: its magnitude, 16 at most. */
 function explicitLength(b: InstructionBuilder, register: number, wide: boolean): I32 {
@@ -13,8 +14,8 @@ function explicitLength(b: InstructionBuilder, register: number, wide: boolean):
 
 /** PCMPESTRx and PCMPISTRx (SDM 1, 4.1; SDM 2B): comparisons of strings of bytes or words. Alignment does not matter. */
 export function defineSseStrings(table: InstructionTable): void {
-  const define = (name: string, encoding: string, lengths: 'implicit' | 32 | 64, index: boolean) =>
-    table.define(name, encoding, { unit: 'sse' }, (b) => {
+  const define = (name: string, encodings: readonly string[], lengths: 'implicit' | 32 | 64, index: boolean) =>
+    table.define(name, encodings, { unit: 'sse' }, (b) => {
       const second = b.readVector(1, false);
       const first = b.readVector(0);
       const immediate = b.keep(b.read(2)) as I32;
@@ -51,11 +52,13 @@ export function defineSseStrings(table: InstructionTable): void {
     ['m', '0', false],
     ['i', '1', true],
   ] as const) {
-    define(`pcmpestr${name}`, `66 0F 3A 6${opcode} /r W0 : Vx Wx Ib`, 32, index);
-    define(`pcmpestr${name}q`, `66 0F 3A 6${opcode} /r W1 : Vx Wx Ib`, 64, index);
+    const encoding = `66 0F 3A 6${opcode} /r`;
+    const narrow = [...withVex(`${encoding} W0 : Vx Wx Ib`, 'VEX128'), `VEX128 ${encoding} W1 i64 : Vx Wx Ib`];
+    define(`pcmpestr${name}`, narrow, 32, index);
+    define(`pcmpestr${name}q`, [`${encoding} W1 : Vx Wx Ib`, `VEX128 ${encoding} W1 o64 : Vx Wx Ib`], 64, index);
   }
-  define('pcmpistrm', '66 0F 3A 62 /r : Vx Wx Ib', 'implicit', false);
-  define('pcmpistri', '66 0F 3A 63 /r : Vx Wx Ib', 'implicit', true);
+  define('pcmpistrm', withVex('66 0F 3A 62 /r : Vx Wx Ib', 'VEX128'), 'implicit', false);
+  define('pcmpistri', withVex('66 0F 3A 63 /r : Vx Wx Ib', 'VEX128'), 'implicit', true);
 }
 
 /** The result as a number in the low lane, or spread over lanes of bytes or words. */

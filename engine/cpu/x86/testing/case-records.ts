@@ -1,8 +1,8 @@
 /**
- * The state before or after a test case, as the native harness exchanges it: 584 bytes, little endian. x87 and XMM state
- * is an FXSAVE image (SDM 1, table 10-2).
+ * The state before or after a test case, as the native harness exchanges it: 840 bytes, little endian. x87 and XMM state
+ * is an FXSAVE image (SDM 1, table 10-2), followed by the upper halves of the YMM registers.
  */
-export const RECORD_SIZE = 584;
+export const RECORD_SIZE = 840;
 export const RECORD_RIP = 128;
 export const RECORD_FLAGS = 136;
 export const RECORD_VECTOR = 144;
@@ -11,6 +11,7 @@ export const RECORD_ADDRESS = 152;
 export const RECORD_BITS = 160;
 export const RECORD_TEMPLATE = 164;
 export const RECORD_FX = 168;
+export const RECORD_YMM_HIGH = 584;
 export const FX_CONTROL = RECORD_FX;
 export const FX_STATUS = RECORD_FX + 2;
 export const FX_TAG = RECORD_FX + 4;

@@ -23,6 +23,7 @@ import {
   RECORD_SIZE,
   RECORD_TEMPLATE,
   RECORD_VECTOR,
+  RECORD_YMM_HIGH,
   VECTOR_END,
   WINDOW,
   WINDOW_BYTES,
@@ -98,6 +99,7 @@ const FAULTS_DIFFER = /^(popa|maskmov|mmx|fstp-m80|fbstp)/;
 
 /** Makes cases, runs them on both processors, and compares. */
 export class Comparison {
+  readonly #wide: boolean;
   readonly #random: Random;
   readonly #native: NativeProcessor;
   readonly #emulated: EmulatedProcessor;
@@ -111,7 +113,9 @@ export class Comparison {
   instructions = 0;
   cases = 0;
 
-  constructor(random: Random, native: NativeProcessor, templates: readonly Uint8Array[]) {
+  /** `wide`: the host's processor has YMM registers. */
+  constructor(random: Random, native: NativeProcessor, templates: readonly Uint8Array[], wide: boolean) {
+    this.#wide = wide;
     this.#random = random;
     this.#native = native;
     this.#templates = templates;
@@ -197,6 +201,12 @@ export class Comparison {
     for (const [register, value] of pointers ?? instances[0]?.registers ?? []) {
       view.setBigUint64(register * 8, value, true);
     }
+    for (const [register, value] of instances[0]?.vectors ?? []) {
+      record.set(value.subarray(0, 16), FX_XMM + register * 16);
+      if (this.#wide) {
+        record.set(value.subarray(16, 32), RECORD_YMM_HIGH + register * 16);
+      }
+    }
     if (mix.bits === 32) {
       for (let i = 0; i < 8; i++) {
         view.setUint32(i * 8 + 4, 0, true);
@@ -258,6 +268,9 @@ export class Comparison {
     view.setUint32(FX_MXCSR, sseMasks | sseRounding | sseZeros | (random.chance(1, 2) ? 0 : random.below(64)), true);
     for (let i = 0; i < 16; i++) {
       specialVector(random, view, FX_XMM + i * 16);
+      if (this.#wide) {
+        specialVector(random, view, RECORD_YMM_HIGH + i * 16);
+      }
     }
   }
 
@@ -361,13 +374,18 @@ export class Comparison {
     if (e !== a) {
       fields.push(`flags: expected ${flagNames(e)}, got ${flagNames(a)} (undefined: ${flagNames(unknown)})`);
     }
-    if (Buffer.compare(expected.subarray(FX_XMM, FX_XMM + 256), actual.subarray(FX_XMM, FX_XMM + 256)) !== 0) {
+    for (const [name, start] of [
+      ['xmm', FX_XMM],
+      ['upper half of ymm', RECORD_YMM_HIGH],
+    ] as const) {
+      if (Buffer.compare(expected.subarray(start, start + 256), actual.subarray(start, start + 256)) === 0) {
+        continue;
+      }
       for (let i = 0; i < 16; i++) {
-        const from = FX_XMM + i * 16;
-        if (Buffer.compare(expected.subarray(from, from + 16), actual.subarray(from, from + 16)) !== 0) {
-          fields.push(
-            `xmm${i}: expected ${bytesHex(expected.subarray(from, from + 16))}, got ${bytesHex(actual.subarray(from, from + 16))}`,
-          );
+        const want = expected.subarray(start + i * 16, start + i * 16 + 16);
+        const got = actual.subarray(start + i * 16, start + i * 16 + 16);
+        if (Buffer.compare(want, got) !== 0) {
+          fields.push(`${name}${i}: expected ${bytesHex(want)}, got ${bytesHex(got)}`);
         }
       }
     }

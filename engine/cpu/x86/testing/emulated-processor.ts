@@ -20,6 +20,7 @@ import {
   RECORD_SIZE,
   RECORD_TEMPLATE,
   RECORD_VECTOR,
+  RECORD_YMM_HIGH,
   VECTOR_END,
   WINDOW,
   WINDOW_BYTES,
@@ -88,6 +89,8 @@ export class EmulatedProcessor {
       segment.selector = 0x2b;
       segment.attributes |= 3 << L.ATTR_DPL_SHIFT;
     }
+    state.setU64(L.CR4, state.u64(L.CR4) | BigInt(L.CR4_OSXSAVE));
+    state.setU64(L.XCR0, BigInt(L.XCR0_X87 | L.XCR0_AVX_STATE));
     for (const segment of [state.fs, state.gs]) {
       segment.assign(0, 0n, 0, L.ATTR_UNUSABLE);
     }
@@ -147,6 +150,8 @@ export class EmulatedProcessor {
     for (let i = 0; i < 16; i++) {
       const from = FX_XMM + i * 16;
       arena.set(record.subarray(from, from + 16), base + L.XMM + i * L.XMM_STRIDE);
+      const high = RECORD_YMM_HIGH + i * 16;
+      arena.set(record.subarray(high, high + 16), base + L.XMM + i * L.XMM_STRIDE + 16);
     }
     state.setI32(L.ACTIVITY, L.ACTIVITY_RUNNING);
     state.setI32(L.SHADOW, 0);
@@ -183,6 +188,7 @@ export class EmulatedProcessor {
     for (let i = 0; i < 16; i++) {
       const from = base + L.XMM + i * L.XMM_STRIDE;
       result.set(arena.subarray(from, from + 16), FX_XMM + i * 16);
+      result.set(arena.subarray(from + 16, from + 32), RECORD_YMM_HIGH + i * 16);
     }
   }
 }

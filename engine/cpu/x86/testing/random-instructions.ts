@@ -27,6 +27,8 @@ export interface Instance extends Candidate {
   readonly memory: boolean;
   /** Values that registers should have before it. */
   readonly registers: ReadonlyMap<number, bigint>;
+  /** The same of vector registers, 32 bytes each. */
+  readonly vectors: ReadonlyMap<number, Uint8Array>;
 }
 
 /** What a generator is to produce. */
@@ -36,6 +38,8 @@ export interface GeneratorOptions {
   readonly address: number;
   /** In a program: registers that point into the window, which it must not write. Absent for single instructions. */
   readonly pointers?: ReadonlyMap<number, bigint>;
+  /** In a program: other registers that it must not write. */
+  readonly reserved?: ReadonlySet<number>;
   /** Forward distance from the end of the instruction within which relative jumps may land, in bytes. */
   readonly jumpRoom: number;
 }
@@ -46,7 +50,7 @@ const TESTABLE_SYSTEM = new Set(['pushf']);
 const HOST_DEPENDENT = /^(fx|xsave|xrstor|xgetbv|rd|ud|int|sys|fnsave|frstor|fnstenv|fldenv|cpuid|emms-none|hint)/;
 
 /** They move the pointers of a program too far, or leave it. */
-const UNFIT_FOR_PROGRAMS = /^(leave|enter|popa|ret|(mmx-)?maskmov|loop|jcxz|fx|fld-env)/;
+const UNFIT_FOR_PROGRAMS = /^(leave|enter|popa|ret|(mmx-)?maskmov|loop|jcxz|fx|fld-env|vp?gather)/;
 
 /** All encodings of the table that can be compared with the host's processor. */
 export function candidates(definitions: readonly InstructionDefinition[], bits: 32 | 64): Candidate[] {
@@ -62,7 +66,22 @@ export function candidates(definitions: readonly InstructionDefinition[], bits: 
 }
 
 /** Operand size in bytes, as the decoder will find it. */
-function operandSize(encoding: Encoding, bits: number, operandPrefix: boolean, wide: boolean): number {
+function operandSize(
+  encoding: Encoding,
+  bits: number,
+  operandPrefix: boolean,
+  wide: boolean,
+  vectorLength: number,
+): number {
+  if (encoding.vex !== undefined) {
+    return encoding.vex === 'either' || encoding.vex === '256'
+      ? 16 << vectorLength
+      : isSized(encoding)
+        ? bits === 64 && wide
+          ? 8
+          : 4
+        : 4;
+  }
   if (!isSized(encoding)) {
     return 4;
   }
@@ -95,6 +114,12 @@ class InstanceBuilder {
   #segment: number | undefined;
   #size = 4;
   #memory = false;
+  #modrmAt = 0;
+  /** VEX: W, R, X and B are in #rex. */
+  #vexBytes = 0;
+  #vvvv = 0;
+  #vectorLength = 0;
+  readonly #vectors = new Map<number, Uint8Array>();
   #ripFix: number | undefined;
   #target = 0n;
 
@@ -123,19 +148,23 @@ class InstanceBuilder {
     // Prefixes.
     const legacy: number[] = [];
     const sized = isSized(encoding);
-    const operandPrefix =
-      encoding.prefix === '66' ||
-      (encoding.prefix !== 'none' &&
-        sized &&
-        // Near branches: processors of different makers disagree about the prefix in 64-bit code.
-        !(encoding.size64 === 'always64' && bits === 64) &&
-        !(encoding.prefix !== 'any' && encoding.map === 1 && encoding.opcode >= 0x2a && encoding.opcode <= 0x2d) &&
-        random.chance(1, 4) &&
-        !(options.ends && bits === 32 && !random.chance(1, 20)));
+    const vex = encoding.vex !== undefined;
+    const operandPrefix = vex
+      ? random.chance(1, 1000)
+      : encoding.prefix === '66' ||
+        (encoding.prefix !== 'none' &&
+          sized &&
+          // Near branches: processors of different makers disagree about the prefix in 64-bit code.
+          !(encoding.size64 === 'always64' && bits === 64) &&
+          !(encoding.prefix !== 'any' && encoding.map === 1 && encoding.opcode >= 0x2a && encoding.opcode <= 0x2d) &&
+          random.chance(1, 4) &&
+          !(options.ends && bits === 32 && !random.chance(1, 20)));
     if (operandPrefix) {
       legacy.push(0x66);
     }
-    if (encoding.prefix === 'f3') {
+    if (vex) {
+      // VEX.pp says it.
+    } else if (encoding.prefix === 'f3') {
       legacy.push(0xf3);
     } else if (encoding.prefix === 'f2') {
       legacy.push(0xf2);
@@ -167,22 +196,27 @@ class InstanceBuilder {
       [legacy[i], legacy[j]] = [legacy[j] as number, legacy[i] as number];
     }
     this.#bytes.push(...legacy);
-    let wide = false;
+    // Makers disagree about VEX.W of PINSRD and PEXTRD outside 64-bit code.
+    const fixedWidth = bits === 32 && /^p(ins|ext)rd$/.test(definition.name);
+    let wide = vex && (encoding.rexW ?? (random.chance(1, 3) && !fixedWidth));
     if (bits === 64) {
       wide = encoding.rexW ?? random.chance(1, 3);
       this.#rex = (wide ? 8 : 0) | (random.chance(1, 2) ? random.below(8) : 0);
       this.#hasRex = this.#rex !== 0 || random.chance(1, 6);
-      if (this.#hasRex) {
+      if (this.#hasRex && !vex) {
         this.#rexAt = this.#bytes.push(0x40 | this.#rex) - 1;
       }
     }
-    this.#size = operandSize(encoding, bits, operandPrefix, wide);
+    if (vex) {
+      this.#startVex(wide);
+    }
+    this.#size = operandSize(encoding, bits, operandPrefix, wide, this.#vectorLength);
 
     // Opcode.
-    if (encoding.map > 0) {
+    if (encoding.map > 0 && !vex) {
       this.#bytes.push(0x0f);
     }
-    if (encoding.map > 1) {
+    if (encoding.map > 1 && !vex) {
       this.#bytes.push(encoding.map === 2 ? 0x38 : 0x3a);
     }
     this.#bytes.push(encoding.opcode);
@@ -194,6 +228,9 @@ class InstanceBuilder {
       return undefined;
     }
     this.#immediates();
+    if (vex) {
+      this.#finishVex(wide);
+    }
     if (this.#ripFix !== undefined) {
       const next = BigInt(this.#options.address + this.#bytes.length);
       this.#put32At(this.#ripFix, Number(BigInt.asIntN(32, this.#target - next)));
@@ -209,7 +246,45 @@ class InstanceBuilder {
       size: this.#size,
       memory: this.#memory,
       registers: this.#registers,
+      vectors: this.#vectors,
     };
+  }
+
+  /** Makes room for a VEX prefix and chooses what only it holds. */
+  #startVex(wide: boolean): void {
+    const { encoding } = this.#candidate;
+    const random = this.#random;
+    const { bits } = this.#options;
+    // The prefix of two bytes can only extend ModRM.reg.
+    const short = encoding.map === 1 && !wide && (this.#rex & 3) === 0 && random.chance(1, 2);
+    this.#vexBytes = short ? 2 : 3;
+    this.#hasRex = bits === 64 && !short;
+    this.#rexAt = this.#bytes.length;
+    for (let i = 0; i < this.#vexBytes; i++) {
+      this.#bytes.push(0);
+    }
+    const uses = encoding.operands.some((operand) => operand.code === 'H' || operand.code === 'B');
+    this.#vvvv = uses || random.chance(1, 300) ? random.below(bits === 64 ? 16 : 8) : 0;
+    const length = encoding.vex === '128' ? 0 : encoding.vex === '256' ? 1 : random.below(2);
+    // Hosts may have the 256-bit forms of these, which are features of their own.
+    const extended = /^(aes|pclmul)/.test(this.#candidate.definition.name);
+    this.#vectorLength = random.chance(1, 300) && !extended ? 1 - length : length;
+  }
+
+  #finishVex(wide: boolean): void {
+    const { encoding } = this.#candidate;
+    const at = this.#rexAt;
+    const pp = ['none', '66', 'f3', 'f2'].indexOf(encoding.prefix);
+    const last = ((~this.#vvvv & 15) << 3) | (this.#vectorLength << 2) | pp;
+    const inverted = ~this.#rex & 7;
+    if (this.#vexBytes === 2) {
+      this.#bytes[at] = 0xc5;
+      this.#bytes[at + 1] = ((inverted & 4) << 5) | last;
+    } else {
+      this.#bytes[at] = 0xc4;
+      this.#bytes[at + 1] = (inverted << 5) | encoding.map;
+      this.#bytes[at + 2] = (wide ? 0x80 : 0) | last;
+    }
   }
 
   #fix(register: number, value: bigint): void {
@@ -242,7 +317,7 @@ class InstanceBuilder {
         if (random.chance(3, 4)) {
           offset &= -16;
         }
-        if (size > 16) {
+        if (size > 32 || (size === 32 && random.chance(1, 2))) {
           offset &= -64;
         }
     }
@@ -288,6 +363,7 @@ class InstanceBuilder {
   #modrm(): boolean {
     const { encoding, definition } = this.#candidate;
     const random = this.#random;
+    this.#modrmAt = this.#bytes.length;
     if (encoding.exact !== undefined) {
       this.#bytes.push(encoding.exact);
       return true;
@@ -311,6 +387,10 @@ class InstanceBuilder {
         : memory.size === 't'
           ? 10
           : operandBytes(memory.size, this.#size);
+    if (definition.options.vsib) {
+      this.#vectorAddress(reg);
+      return true;
+    }
     const isJump = definition.options.ends === true && (definition.name === 'jmp' || definition.name === 'call');
     this.#address(reg, isJump ? this.#pointerAddress() : this.#windowAddress(size), definition.name === 'lea');
     return true;
@@ -430,7 +510,9 @@ class InstanceBuilder {
       return;
     }
     this.#rex = value ? this.#rex | bit : this.#rex & ~bit;
-    this.#bytes[this.#rexAt] = 0x40 | this.#rex;
+    if (this.#vexBytes === 0) {
+      this.#bytes[this.#rexAt] = 0x40 | this.#rex;
+    }
   }
 
   /** In a program: whether a register operand that may be written is one of the pointers. */
@@ -449,6 +531,8 @@ class InstanceBuilder {
         register = (modrm & 7) | ((this.#rex & 1) << 3);
       } else if (operand.code === 'Z') {
         register = (encoding.opcode & 7) | ((this.#rex & 1) << 3);
+      } else if (operand.code === 'B') {
+        register = this.#vvvv;
       }
       if (register === undefined) {
         continue;
@@ -456,7 +540,7 @@ class InstanceBuilder {
       if (!this.#hasRex && operandBytes(operand.size, this.#size) === 1 && register >= 4) {
         register -= 4;
       }
-      if (pointers.has(register)) {
+      if (pointers.has(register) || this.#options.reserved?.has(register)) {
         return true;
       }
     }
@@ -464,13 +548,29 @@ class InstanceBuilder {
   }
 
   #modrmByte(): number {
+    return this.#bytes[this.#modrmAt] as number;
+  }
+
+  /** An address with a vector of indices most of which lead into the window. */
+  #vectorAddress(reg: number): void {
+    const random = this.#random;
     const { encoding } = this.#candidate;
-    const opcodeBytes = encoding.map === 0 ? 1 : encoding.map === 1 ? 2 : 3;
-    let at = 0;
-    while (/^(66|67|f0|f2|f3|26|2e|36|3e|65)$/.test((this.#bytes[at] as number).toString(16).padStart(2, '0'))) {
-      at++;
+    const index = random.below(8) | ((this.#rex & 2) << 2);
+    const base = random.pick([0, 1, 2, 3, 6, 7]) | ((this.#rex & 1) << 3);
+    const scale = random.below(4);
+    this.#bytes.push(0x44 | (reg << 3), (scale << 6) | ((index & 7) << 3) | (base & 7), random.below(64));
+    this.#fix(base, BigInt(WINDOW + WINDOW_BYTES / 2) - (this.#segment === 0x65 ? BigInt(GS_BASE) : 0n));
+    const view = new DataView(new ArrayBuffer(32));
+    const element = () => (random.chance(1, 60) ? random.u32() | 0 : random.below(900) - 450);
+    // The low bit of the opcode tells quadword indices from doubleword ones.
+    for (let at = 0; at < 32; at += encoding.opcode & 1 ? 8 : 4) {
+      if (encoding.opcode & 1) {
+        view.setBigInt64(at, BigInt(element()), true);
+      } else {
+        view.setInt32(at, element(), true);
+      }
     }
-    return this.#bytes[at + (this.#hasRex ? 1 : 0) + opcodeBytes] as number;
+    this.#vectors.set(index, new Uint8Array(view.buffer));
   }
 
   #put32(value: number): void {
@@ -491,7 +591,9 @@ class InstanceBuilder {
     const { bits, jumpRoom } = this.#options;
     for (const operand of encoding.operands) {
       let length = 0;
-      if (operand.code === 'I') {
+      if (operand.code === 'L') {
+        this.#bytes.push(random.below(256));
+      } else if (operand.code === 'I') {
         length =
           operand.size === 's' || operand.size === 'b'
             ? 1

@@ -29,7 +29,11 @@
 #include <unistd.h>
 
 #define FX_BYTES 416
+#define YMM_BYTES 256
+#define YMM_OFFSET 576
 #define XSTATE_BV_OFFSET 512
+#define XFEATURES_OFFSET 472
+#define XFEATURE_YMM 4
 #define MAGIC_OFFSET 464
 #define XSTATE_MAGIC 0x46505853u
 
@@ -43,6 +47,7 @@ struct record {
   uint32_t bits;
   uint32_t template;
   uint8_t fx[FX_BYTES];
+  uint8_t ymm[YMM_BYTES];
 };
 
 struct difference {
@@ -67,6 +72,11 @@ static void fail(const char *what) {
   _exit(1);
 }
 
+/* Whether a saved context holds the upper halves of the YMM registers. */
+static int has_ymm(const uint8_t *fx) {
+  return *(const uint32_t *)(fx + MAGIC_OFFSET) == XSTATE_MAGIC && (*(const uint64_t *)(fx + XFEATURES_OFFSET) & XFEATURE_YMM);
+}
+
 static void store(const ucontext_t *context, const siginfo_t *info, int signal) {
   struct record *record = &records[current];
   const greg_t *regs = context->uc_mcontext.gregs;
@@ -80,7 +90,13 @@ static void store(const ucontext_t *context, const siginfo_t *info, int signal) 
   record->address = regs[REG_CR2];
   (void)info;
   (void)signal;
-  memcpy(record->fx, context->uc_mcontext.fpregs, FX_BYTES);
+  const uint8_t *fx = (const uint8_t *)context->uc_mcontext.fpregs;
+  memcpy(record->fx, fx, FX_BYTES);
+  if (has_ymm(fx) && (*(const uint64_t *)(fx + XSTATE_BV_OFFSET) & XFEATURE_YMM)) {
+    memcpy(record->ymm, fx + YMM_OFFSET, YMM_BYTES);
+  } else {
+    memset(record->ymm, 0, YMM_BYTES);
+  }
   const uint64_t *now = (const uint64_t *)window;
   const uint64_t *before = (const uint64_t *)(templates + (size_t)record->template * window_bytes);
   for (uint32_t page = 0; page < window_bytes; page += 256) {
@@ -113,6 +129,10 @@ static void load(ucontext_t *context) {
   memcpy(fx, record->fx, FX_BYTES);
   if (*(uint32_t *)(fx + MAGIC_OFFSET) == XSTATE_MAGIC) {
     *(uint64_t *)(fx + XSTATE_BV_OFFSET) |= 3;
+  }
+  if (has_ymm(fx)) {
+    memcpy(fx + YMM_OFFSET, record->ymm, YMM_BYTES);
+    *(uint64_t *)(fx + XSTATE_BV_OFFSET) |= XFEATURE_YMM;
   }
 }
 
