@@ -11,6 +11,11 @@ export interface TimedLine {
   readonly at: number;
 }
 
+/** A guest that did not say what it should; the message has its last words. */
+export class GuestFailure extends Error {
+  override readonly name = 'GuestFailure';
+}
+
 const running = new Set<ChildProcess>();
 process.on('exit', () => {
   for (const child of running) {
@@ -27,8 +32,6 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
  */
 export class TimedProcess {
   readonly started: number;
-  /** When the first byte came. */
-  firstByte: number | undefined;
   readonly lines: TimedLine[] = [];
   errors = '';
   readonly ended: Promise<number>;
@@ -89,7 +92,7 @@ export class TimedProcess {
       if (!this.running || hostNow() > deadline) {
         const what = this.running ? `did not come within ${seconds} s` : 'did not come before the process ended';
         const last = [...this.lines.slice(-15).map(({ text }) => text), this.#partial].join('\n');
-        throw new Error(`${pattern} ${what}\n${this.errors}\n${last}`);
+        throw new GuestFailure(`${pattern} ${what}\n${this.errors}\n${last}`);
       }
       let timer: NodeJS.Timeout | undefined;
       await new Promise<void>((resolve) => {
@@ -102,7 +105,6 @@ export class TimedProcess {
 
   #receive(bytes: Buffer): void {
     const at = hostNow();
-    this.firstByte ??= at;
     const parts = (this.#partial + bytes.toString('latin1')).split('\n');
     this.#partial = parts.pop() ?? '';
     for (const text of parts) {

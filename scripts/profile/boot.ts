@@ -82,7 +82,7 @@ async function boot(kernel: KernelName, cpus: string, memory: string, save: stri
     if (save !== undefined) {
       copyFileSync(path, save);
     }
-    const firstLine = guest.firstByte ?? ready.at;
+    const firstLine = guest.lines.find(({ text }) => text.includes('Linux version '))?.at ?? ready.at;
     return { profile, start: guest.started * 1000, firstLine: firstLine * 1000, ready: ready.at * 1000 };
   } finally {
     rmSync(folder, { recursive: true, force: true });

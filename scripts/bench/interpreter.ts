@@ -2,8 +2,8 @@
  * Speed of the software processor's interpreter on simple code in 64-bit mode: instructions a second for loops of
  * integer arithmetic, loads and stores, calls, and a mixture.
  */
-import { TestMachine } from '../engine/cpu/x86/testing/test-machine.ts';
-import { assemble } from '../engine/testing/assembler/assembler.ts';
+import { TestMachine } from '../../engine/cpu/x86/testing/test-machine.ts';
+import { assemble } from '../../engine/testing/assembler/assembler.ts';
 
 const CODE = 0x200000;
 const DATA = 0x100000;
