@@ -268,6 +268,19 @@ test('repeated moves stop at a fault with exact registers and go on after it', (
   }
 });
 
+test('a string instruction that stops in the middle of a block costs what it ran', () => {
+  const run = (slice: number) => {
+    const machine = long();
+    machine.state.setGpr(RDI, BigInt(DATA));
+    machine.runCode(CODE, code64('mov ecx, 200\nrep scasb\nnop\nnop\nhlt'), 0);
+    while (machine.run(slice).reason !== 'halted') {}
+    return machine.cpus.executed;
+  };
+  // Zeros: 200 elements, 64 at a time.
+  assert.equal(run(1), 1 + 4 + 3);
+  assert.equal(run(1000), 1 + 4 + 3);
+});
+
 test('overlapping repeated moves copy element by element', () => {
   const machine = long();
   machine.write(DATA, [1, 2, 3, 4]);
