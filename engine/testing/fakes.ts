@@ -114,6 +114,8 @@ export class FakeDisk implements BlockBackend {
           continue;
         }
         this.bytes.set(request.buffer, request.offset);
+      } else if (request.kind === 'write-zeroes') {
+        this.bytes.fill(0, request.offset, request.offset + request.length);
       }
       done();
     }

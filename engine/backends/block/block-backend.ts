@@ -5,7 +5,10 @@ export type BlockRequest =
   | { readonly kind: 'read'; readonly offset: number; readonly buffer: Uint8Array }
   | { readonly kind: 'write'; readonly offset: number; readonly buffer: Uint8Array }
   | { readonly kind: 'flush' }
-  | { readonly kind: 'discard'; readonly offset: number; readonly length: number };
+  /** The contents are not needed any more; what reads give then is undefined. */
+  | { readonly kind: 'discard'; readonly offset: number; readonly length: number }
+  /** The contents are to read as zeros; `mayUnmap` allows to free their space on the host. */
+  | { readonly kind: 'write-zeroes'; readonly offset: number; readonly length: number; readonly mayUnmap: boolean };
 
 /** A host failure of a request: `code` is 'io' | 'no-space' | 'read-only' | 'out-of-range'. */
 export interface BlockError {

@@ -16,7 +16,7 @@ export function checkRequest(request: BlockRequest, size: number, readOnly: bool
   if (request.kind === 'flush') {
     return undefined;
   }
-  const length = request.kind === 'discard' ? request.length : request.buffer.length;
+  const length = 'length' in request ? request.length : request.buffer.length;
   const { offset } = request;
   if (
     !Number.isSafeInteger(offset) ||

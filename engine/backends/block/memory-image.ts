@@ -46,6 +46,7 @@ export class MemoryImage implements BlockBackend {
         this.bytes.set(request.buffer, request.offset);
         break;
       case 'discard':
+      case 'write-zeroes':
         this.bytes.fill(0, request.offset, request.offset + request.length);
         break;
       case 'flush':
@@ -57,6 +58,9 @@ export class MemoryImage implements BlockBackend {
     this.#disposed = true;
   }
 }
+
+/** Never written: writes replace the sector. */
+const ZERO_SECTOR = new Uint8Array(SECTOR_BYTES);
 
 /**
  * Keeps writes in memory and leaves the image below untouched: for running a guest whose changes are thrown away.
@@ -96,6 +100,10 @@ export class DiscardingImage implements BlockBackend {
         const first = request.offset / SECTOR_BYTES;
         for (let at = 0; at < request.buffer.length; at += SECTOR_BYTES) {
           this.#written.set(first + at / SECTOR_BYTES, request.buffer.slice(at, at + SECTOR_BYTES));
+        }
+      } else if (error === undefined && request.kind === 'write-zeroes') {
+        for (let at = request.offset; at < request.offset + request.length; at += SECTOR_BYTES) {
+          this.#written.set(at / SECTOR_BYTES, ZERO_SECTOR);
         }
       }
       done(error);

@@ -1,0 +1,57 @@
+/** Memory is given out in units of so many bytes. */
+const UNIT = 0x1000;
+
+/**
+ * Memory for data on their way between the guest and the host, in one block that threads can share. Requests borrow from
+ * it, so that what is in flight is bounded whatever the guest asks for; who finds it full waits.
+ */
+export class Staging {
+  readonly #bytes: Uint8Array;
+  readonly #taken: Uint8Array;
+  /** Where the search for free units goes on. */
+  #cursor = 0;
+  readonly #waiting: (() => void)[] = [];
+
+  /** `size` in bytes, a multiple of 4096. */
+  constructor(size: number) {
+    this.#bytes = new Uint8Array(new SharedArrayBuffer(size));
+    this.#taken = new Uint8Array(size / UNIT);
+  }
+
+  /** `length` bytes with unknown contents, or undefined while there is no room. Given back with `give`. */
+  take(length: number): Uint8Array | undefined {
+    const units = Math.max(1, Math.ceil(length / UNIT));
+    const start = this.#find(this.#cursor, units) ?? this.#find(0, units);
+    if (start === undefined) {
+      return undefined;
+    }
+    this.#taken.fill(1, start, start + units);
+    this.#cursor = start + units;
+    return this.#bytes.subarray(start * UNIT, start * UNIT + length);
+  }
+
+  #find(from: number, units: number): number | undefined {
+    let run = 0;
+    for (let unit = from; unit < this.#taken.length; unit++) {
+      run = this.#taken[unit] === 0 ? run + 1 : 0;
+      if (run === units) {
+        return unit + 1 - units;
+      }
+    }
+    return undefined;
+  }
+
+  /** Gives back what `take` gave; those who wait are asked in the order of their waiting. */
+  give(bytes: Uint8Array): void {
+    const start = bytes.byteOffset / UNIT;
+    this.#taken.fill(0, start, start + Math.max(1, Math.ceil(bytes.length / UNIT)));
+    for (const ask of this.#waiting.splice(0)) {
+      ask();
+    }
+  }
+
+  /** Calls `ask` once when something is given back. */
+  wait(ask: () => void): void {
+    this.#waiting.push(ask);
+  }
+}
