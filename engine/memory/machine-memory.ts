@@ -43,14 +43,14 @@ export class MachineMemory implements GuestMemory {
   readonly #dirty: Uint8Array;
   readonly #onRemap = new Emitter<PhysicalRange>();
   readonly #onCodeWritten = new Emitter<PhysicalRange>();
-  readonly #onDirtyTaken = new Emitter<void>();
+  readonly #onDirtyTaken = new Emitter<PhysicalRange>();
   #romUsed = 0;
 
   /** Fires after pages changed their meaning. */
   readonly onRemap = this.#onRemap.event;
   /** Fires after a device wrote into a page that holds decoded code. */
   readonly onCodeWritten = this.#onCodeWritten.event;
-  /** Fires after dirty flags were taken: the next write to a tracked page has to be seen again. */
+  /** Fires after the dirty flags of a range were taken: the next write to each page of it has to be seen again. */
   readonly onDirtyTaken = this.#onDirtyTaken.event;
 
   constructor(arena: WebAssembly.Memory, sizeBytes: number) {
@@ -121,7 +121,7 @@ export class MachineMemory implements GuestMemory {
     }
     const result = flags.slice();
     flags.fill(0);
-    this.#onDirtyTaken.fire();
+    this.#onDirtyTaken.fire({ base: first * PAGE_SIZE, length: VRAM_SIZE });
     return result;
   }
 

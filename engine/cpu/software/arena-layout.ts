@@ -9,7 +9,7 @@ import {
   ITLB_ENTRIES,
   ITLB_ENTRY_SIZE,
 } from './micro-op.ts';
-import { TLB_LIST_SIZE } from './tlb.ts';
+import { TLB_LARGE_MAP_SIZE, TLB_LIST_SIZE } from './tlb.ts';
 
 /** The processors' part of the arena. All values are byte addresses. */
 export const MAX_CPUS = 8;
@@ -26,7 +26,9 @@ export const ITLB_SUPERVISOR = DTLB_SIZE * 3 + ITLB_SIZE;
 /** Lists of the entries that CR3 writes forget, and of those that they leave alone. */
 export const TLB_LOCAL_LIST = DTLB_SIZE * 3 + ITLB_SIZE * 2;
 export const TLB_GLOBAL_LIST = TLB_LOCAL_LIST + TLB_LIST_SIZE;
-export const TLB_STRIDE = TLB_GLOBAL_LIST + TLB_LIST_SIZE;
+/** Where there are entries of large pages. */
+export const TLB_LARGE_MAP = TLB_GLOBAL_LIST + TLB_LIST_SIZE;
+export const TLB_STRIDE = TLB_LARGE_MAP + TLB_LARGE_MAP_SIZE;
 export const BLOCK_TABLE = TLBS + MAX_CPUS * TLB_STRIDE;
 export const UOP_CACHE = BLOCK_TABLE + (BLOCK_ENTRY_SIZE << BLOCK_TABLE_BITS);
 export const UOP_CACHE_END = PROCESSORS + PROCESSORS_SIZE;

@@ -12,6 +12,12 @@ export interface DeviceAccess {
   codeWritten(physical: number, size: number): void;
 }
 
+/** The interpreter's function for addresses that the TLB does not know. */
+export interface Translate {
+  /** Translates SCRATCH[0] for reading (0) or writing (1): see RuntimeImports.walk. */
+  translate(record: number, write: number): number;
+}
+
 /** Memory by linear address for the TypeScript parts of one processor, through its TLB. */
 export class LinearAccess implements LinearMemory {
   readonly #translation: Translation;
@@ -19,26 +25,25 @@ export class LinearAccess implements LinearMemory {
   readonly #view: DataView;
   readonly #words: Int32Array;
   readonly #record: number;
-  readonly #translate: (record: number, write: number) => number;
+  readonly #generated: Translate;
   #physical = 0;
   #plain = false;
   /** Bytes of the present access, for watchpoints. */
   #size = 1;
 
-  /** `translate`: the function of that name in the interpreter, for the processor whose record is given. */
   constructor(
     arena: ArrayBufferLike,
     record: number,
     translation: Translation,
     devices: DeviceAccess,
-    translate: (record: number, write: number) => number,
+    generated: Translate,
   ) {
     this.#view = new DataView(arena);
     this.#words = new Int32Array(arena);
     this.#record = record;
     this.#translation = translation;
     this.#devices = devices;
-    this.#translate = translate;
+    this.#generated = generated;
   }
 
   /**
@@ -63,7 +68,7 @@ export class LinearAccess implements LinearMemory {
     words[(this.#record + L.ACCESS_SIZE) >> 2] = this.#size;
     words[(this.#record + L.SCRATCH) >> 2] = low;
     words[(this.#record + L.SCRATCH + 4) >> 2] = high;
-    const host = this.#translate(this.#record, write ? 1 : 0);
+    const host = this.#generated.translate(this.#record, write ? 1 : 0);
     if (host === -1) {
       throw this.takeFault();
     }

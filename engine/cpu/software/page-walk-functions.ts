@@ -5,9 +5,8 @@ import {
   DTLB_USER,
   ITLB_USER,
   TLB_GLOBAL_LIST,
+  TLB_LARGE_MAP,
   TLB_LOCAL_LIST,
-  TLB_STRIDE,
-  TLBS,
 } from './arena-layout.ts';
 import {
   DTLB_ADDEND,
@@ -20,11 +19,13 @@ import {
   ITLB_TAG,
 } from './micro-op.ts';
 import {
+  ABOVE_4G,
   ACCESS_FETCH,
   ACCESS_WRITE,
   DTLB_FLAGS,
   INVALID_TAG,
   ITLB_FLAGS,
+  NOWHERE,
   PAGE_ACCESSED,
   PAGE_DIRTY,
   PAGE_GLOBAL,
@@ -34,14 +35,17 @@ import {
   PAGE_USER,
   PAGE_WRITABLE,
   PSE_HIGH_ADDRESS,
+  RESERVED_HIGH,
   RESERVED_HIGH_PAE,
   RESERVED_LARGE,
   RESERVED_POINTER,
   RESERVED_PSE,
   TLB_GLOBAL,
+  TLB_LARGE,
   TLB_LISTED_GLOBAL,
   TLB_LISTED_LOCAL,
 } from './tlb.ts';
+import { largeMapBit, largeMapByte, tlbsOf } from './tlb-functions.ts';
 import { d, q } from './wasm/arithmetic.ts';
 import {
   type FunctionBuilder,
@@ -69,9 +73,7 @@ const OUTCOME_OK = 1 << 0;
 /** Writes need no further walk: they are allowed and the page is dirty. */
 const OUTCOME_WRITABLE = 1 << 1;
 const OUTCOME_GLOBAL = 1 << 2;
-
-/** High word of an entry: page-table bits for addresses that no machine of ours has (4 GiB and up). */
-const ABOVE_4G = 0x000fffff;
+const OUTCOME_LARGE = TLB_LARGE;
 
 /** Answer of `walkData` when the access faults or needs the TypeScript part. */
 export const UNHANDLED = -1;
@@ -82,7 +84,7 @@ export interface PageWalkFunctions {
    * plain memory; SCRATCH[2] receives the physical address unless unhandled.
    */
   readonly walkData: FunctionReference;
-  /** (cpu, linear address) → whether the instruction TLB in force now has the page. */
+  /** (cpu, linear address) → 1 when the instruction TLB in force now has the page, 0 when that faults. */
   readonly walkCode: FunctionReference;
   /**
    * (cpu, linear address, 0 read | 1 write, bytes) → arena address if the access lies in one page of plain memory, is
@@ -105,30 +107,6 @@ export function buildPageWalk(module: ModuleBuilder): PageWalkFunctions {
   const walkPages = module.function('walkPages', { params: ['i32', 'i64', 'i32'], results: ['i32'] }, (f) =>
     buildWalkPages(f),
   );
-
-  const tlbsOf = (cpu: I32) => d.add(d.mul(load('i32.load', cpu, L.CPU_INDEX), TLB_STRIDE), TLBS);
-
-  /** Sets an entry's flags and enters it in the list it belongs to. */
-  const list = (f: FunctionBuilder, tlbs: I32, entry: I32, flags: number, global: I32) => {
-    const old = f.keep(d.and(load('i32.load', entry, flags), TLB_LISTED_LOCAL | TLB_LISTED_GLOBAL));
-    const append = (which: number, bit: number, also: number) => {
-      f.if(
-        d.and(old, bit),
-        () => f.store('i32.store', entry, d.or(old, also), flags),
-        () => {
-          f.store('i32.store', entry, d.or(old, bit | also), flags);
-          const count = f.keep(load('i32.load', tlbs, which));
-          f.store('i32.store', d.add(tlbs, d.shl(count, 2)), entry, which + 4);
-          f.store('i32.store', tlbs, d.add(count, 1), which);
-        },
-      );
-    };
-    f.if(
-      global,
-      () => append(TLB_GLOBAL_LIST, TLB_LISTED_GLOBAL, TLB_GLOBAL),
-      () => append(TLB_LOCAL_LIST, TLB_LISTED_LOCAL, 0),
-    );
-  };
 
   const walkData = module.function('walkData', { params: ['i32', 'i64', 'i32'], results: ['i32'] }, (f) => {
     const cpu = get(f.parameter(0, 'i32'));
@@ -166,7 +144,7 @@ export function buildPageWalk(module: ModuleBuilder): PageWalkFunctions {
     f.store('i64.store', entry, select(writable, tag, i64(INVALID_TAG)), DTLB_WRITE_TAG);
     f.store('i32.store', entry, d.sub(host, d.wrap(tag)), DTLB_ADDEND);
     f.store('i32.store', entry, page, DTLB_PHYSICAL);
-    list(f, tlbs, entry, DTLB_FLAGS, d.and(outcome, OUTCOME_GLOBAL));
+    enlist(f, tlbs, entry, DTLB_FLAGS, address, outcome);
     f.return(d.or(host, offset));
     f.unreachable();
   });
@@ -182,7 +160,7 @@ export function buildPageWalk(module: ModuleBuilder): PageWalkFunctions {
     const entry = f.keep(d.add(table, d.and(d.shr(d.wrap(address), 8), (ITLB_ENTRIES - 1) << 4)));
     f.store('i64.store', entry, q.and(address, -4096), ITLB_TAG);
     f.store('i32.store', entry, d.and(outcome, -4096), ITLB_PHYSICAL);
-    list(f, tlbs, entry, ITLB_FLAGS, d.and(outcome, OUTCOME_GLOBAL));
+    enlist(f, tlbs, entry, ITLB_FLAGS, address, outcome);
     f.return(i32(1));
     f.unreachable();
   });
@@ -204,6 +182,29 @@ export function buildPageWalk(module: ModuleBuilder): PageWalkFunctions {
     f.unreachable();
   });
   return { walkData, walkCode, fillTlb };
+}
+
+/** Sets an entry's flags and enters it in the list that it belongs to. */
+function enlist(f: FunctionBuilder, tlbs: I32, entry: I32, flags: number, address: I64, outcome: I32): void {
+  const large = f.keep(d.and(outcome, OUTCOME_LARGE));
+  f.if(large, () => {
+    const place = f.keep(d.add(tlbs, largeMapByte(address)));
+    f.store('i32.store8', place, d.or(load('i32.load8_u', place, TLB_LARGE_MAP), largeMapBit(address)), TLB_LARGE_MAP);
+  });
+  const old = f.keep(d.and(load('i32.load', entry, flags), TLB_LISTED_LOCAL | TLB_LISTED_GLOBAL));
+  const append = (which: number, bit: number, also: number) => {
+    f.store('i32.store', entry, d.or(d.or(old, bit | also), large), flags);
+    f.if(d.zero(d.and(old, bit)), () => {
+      const count = f.keep(load('i32.load', tlbs, which));
+      f.store('i32.store', d.add(tlbs, d.shl(count, 2)), entry, which + 4);
+      f.store('i32.store', tlbs, d.add(count, 1), which);
+    });
+  };
+  f.if(
+    d.and(outcome, OUTCOME_GLOBAL),
+    () => append(TLB_GLOBAL_LIST, TLB_LISTED_GLOBAL, TLB_GLOBAL),
+    () => append(TLB_LOCAL_LIST, TLB_LISTED_LOCAL, 0),
+  );
 }
 
 /** (cpu, linear address, HOW_*) → OUTCOME_*, or 0 on anything that is not plainly allowed. */
@@ -233,6 +234,8 @@ function buildWalkPages(f: FunctionBuilder): void {
   const physical = f.local('i32');
   const table = f.local('i32');
   const tableWritable = f.local('i32');
+  /** OUTCOME_LARGE or 0. */
+  const large = f.local('i32');
   f.set(rights, i32(-1));
 
   /** Sets `place` to the entry at physical address `at`. */
@@ -263,14 +266,17 @@ function buildWalkPages(f: FunctionBuilder): void {
         f.set(rights, d.and(get(rights), get(entry)));
         f.set(forbidden, d.or(get(forbidden), get(high)));
       }
+      const above = d.and(get(high), ABOVE_4G);
       if (shift === 12) {
-        f.set(physical, d.and(get(entry), -4096));
+        f.set(physical, select(above, i32(NOWHERE), d.and(get(entry), -4096)));
         return;
       }
       if (shift === 21) {
         f.if(d.and(get(entry), PAGE_LARGE), () => {
           f.if(d.and(get(entry), RESERVED_LARGE), fail);
-          f.set(physical, d.or(d.and(get(entry), ~0x1fffff), d.and(low, 0x1ff000)));
+          f.set(large, i32(OUTCOME_LARGE));
+          const inRam = d.or(d.and(get(entry), ~0x1fffff), d.and(low, 0x1ff000));
+          f.set(physical, select(above, i32(NOWHERE), inRam));
           f.br(leaf);
         });
       } else if (!pointer) {
@@ -280,6 +286,8 @@ function buildWalkPages(f: FunctionBuilder): void {
       if (!pointer) {
         markAccessed();
       }
+      // A table that no memory holds has no present entries.
+      f.if(above, fail);
       f.set(table, d.and(get(entry), -4096));
     });
 
@@ -289,14 +297,14 @@ function buildWalkPages(f: FunctionBuilder): void {
       f.if(d.and(efer, L.EFER_LMA), () => {
         const top = f.keep(q.sar(get(address), 47));
         f.if(q.gtU(q.add(top, 1), 1), fail);
-        const badHigh = f.keep(d.or(noExecute, ABOVE_4G));
+        const badHigh = f.keep(d.or(noExecute, RESERVED_HIGH));
         f.set(table, d.and(cr3, -4096));
         for (const shift of [39, 30, 21, 12]) {
           level(get(address), shift, badHigh, false, leaf);
         }
         f.br(leaf);
       });
-      const badHigh = f.keep(d.or(noExecute, ABOVE_4G | RESERVED_HIGH_PAE));
+      const badHigh = f.keep(d.or(noExecute, RESERVED_HIGH | RESERVED_HIGH_PAE));
       const linear = f.keep(q.fromU32(low));
       f.set(table, d.and(cr3, ~0x1f));
       level(linear, 30, badHigh, true, leaf);
@@ -309,8 +317,10 @@ function buildWalkPages(f: FunctionBuilder): void {
     f.if(d.zero(d.and(get(entry), PAGE_PRESENT)), fail);
     f.set(rights, get(entry));
     f.if(d.and(d.ne(d.and(get(entry), PAGE_LARGE), 0), d.ne(d.and(cr4, L.CR4_PSE), 0)), () => {
-      f.if(d.and(get(entry), RESERVED_PSE | PSE_HIGH_ADDRESS), fail);
-      f.set(physical, d.or(d.and(get(entry), ~0x3fffff), d.and(low, 0x3ff000)));
+      f.if(d.and(get(entry), RESERVED_PSE), fail);
+      f.set(large, i32(OUTCOME_LARGE));
+      const inRam = d.or(d.and(get(entry), ~0x3fffff), d.and(low, 0x3ff000));
+      f.set(physical, select(d.and(get(entry), PSE_HIGH_ADDRESS), i32(NOWHERE), inRam));
       f.br(leaf);
     });
     markAccessed();
@@ -343,7 +353,7 @@ function buildWalkPages(f: FunctionBuilder): void {
   const dirty = d.or(writes, d.ne(d.and(get(entry), PAGE_DIRTY), 0));
   f.return(
     d.or(
-      d.or(d.and(get(physical), a20), OUTCOME_OK),
+      d.or(d.or(d.and(get(physical), a20), OUTCOME_OK), get(large)),
       d.or(
         flag(d.and(dirty, d.ne(get(writable), 0)), OUTCOME_WRITABLE),
         flag(d.and(d.ne(d.and(get(entry), PAGE_GLOBAL), 0), d.ne(d.and(cr4, L.CR4_PGE), 0)), OUTCOME_GLOBAL),

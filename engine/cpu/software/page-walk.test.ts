@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { Random } from '../../testing/random.ts';
 import * as L from '../x86/layout.ts';
 import { TestMachine } from '../x86/testing/test-machine.ts';
+import { ITLB_ENTRIES, ITLB_ENTRY_SIZE, ITLB_PHYSICAL } from './micro-op.ts';
 
 const TABLES = 0x100000;
 const TABLE_PAGES = 12;
@@ -75,6 +76,14 @@ function putEntry(machine: TestMachine, at: number, size: number, value: bigint)
   }
 }
 
+/** What the instruction TLB says of an address. */
+function codePage(machine: TestMachine, address: bigint): number {
+  const words = new DataView(machine.memory.arena.buffer);
+  const entry = machine.state.i32(L.ITLB) + Number((address >> 12n) & BigInt(ITLB_ENTRIES - 1)) * ITLB_ENTRY_SIZE;
+  assert.equal(words.getBigUint64(entry, true), address & ~0xfffn);
+  return words.getUint32(entry + ITLB_PHYSICAL, true);
+}
+
 function randomAddress(random: Random, mode: Mode): bigint {
   let address = BigInt(random.below(4096));
   for (const shift of mode.shifts) {
@@ -98,7 +107,7 @@ for (const mode of MODES) {
     const { translation } = cpu;
     let mapped = 0;
     let refused = 0;
-    const rounds = 300;
+    const rounds = 120;
     for (let round = 0; round < rounds; round++) {
       // Only the entries that addresses of the test choose are in use.
       for (let page = 0; page < TABLE_PAGES; page++) {
@@ -163,6 +172,17 @@ for (const mode of MODES) {
           assert.equal(state.u32(L.SCRATCH + 16), physical, what);
         }
         assert.equal(Buffer.compare(memory.ram.subarray(TABLES, TABLES + TABLE_BYTES), after), 0, what);
+        // Code: the same page and the same marks, or a fault that the thorough one is to report.
+        memory.ram.set(before, TABLES);
+        const page = translation.fetch(Number(address & 0xffffffffn) | 0, Number((address >> 32n) & 0xffffffffn) | 0);
+        const fetched = memory.ram.slice(TABLES, TABLES + TABLE_BYTES);
+        memory.ram.set(before, TABLES);
+        assert.equal(cpus.generated.walkCode(state.base, address), page < 0 ? 0 : 1, what);
+        if (page >= 0) {
+          assert.equal(Buffer.compare(memory.ram.subarray(TABLES, TABLES + TABLE_BYTES), fetched), 0, what);
+          assert.equal(codePage(machine, address), page, what);
+        }
+        memory.ram.set(after, TABLES);
         if (expected > 0) {
           mapped++;
         } else {
@@ -240,4 +260,26 @@ test('flushing forgets what is not global, even where the one has replaced the o
       assert.ok(!remembered(last), `${order} with ${global} global, all flushed`);
     }
   }
+});
+
+test('INVLPG forgets all of a large page, whichever address in it is named', () => {
+  const machine = new TestMachine({ ramBytes: RAM });
+  machine.enterLong();
+  const { memory, state, cpus, cpu } = machine;
+  const directory = 0x3000;
+  const base = state.base;
+  const touch = (address: number) => cpus.generated.fillTlb(base, BigInt(address), 0, 4);
+  const host = touch(0x200000);
+  assert.equal(touch(0x2ff008), host + 0xff008);
+  assert.notEqual(touch(0x100000), 0);
+  // 2 MiB from 0x200000 on now lie elsewhere.
+  memory.writeU32(directory + 8, 0x87);
+  cpu.translation.invalidatePage(0x234567n);
+  assert.equal(cpu.memory.plainHost(0x2ff008n, 4, false), host + 0xff008 - 0x200000);
+  assert.equal(cpu.memory.plainHost(0x200000n, 4, false), host - 0x200000);
+  // Every translation of what is gone is forgotten too.
+  memory.writeU32(directory + 8, 0);
+  cpu.translation.invalidatePage(0x3ff000n);
+  assert.equal(touch(0x200000), 0);
+  assert.equal(touch(0x2ff000), 0);
 });

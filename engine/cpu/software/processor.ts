@@ -8,7 +8,7 @@ import type { SystemEnvironment } from '../x86/system/system-environment.ts';
 import { CPU_STATES } from './arena-layout.ts';
 import type { CodeCache } from './code-cache.ts';
 import type { Interpreter } from './interpreter.ts';
-import { type DeviceAccess, LinearAccess } from './linear-access.ts';
+import { type DeviceAccess, LinearAccess, type Translate } from './linear-access.ts';
 import {
   EXIT_BREAK,
   EXIT_DECODE,
@@ -22,7 +22,7 @@ import {
   UOP_REMAINING,
 } from './micro-op.ts';
 import { AGAIN, Call, type Operation, type OperationHost } from './system-operations.ts';
-import { Translation } from './translation.ts';
+import { type TlbControl, Translation } from './translation.ts';
 
 const DR6_SINGLE_STEP = 1 << 14;
 /** They load TF and RF: TF set before them still traps behind them, and RF is for the instruction after them. */
@@ -37,8 +37,7 @@ export interface ProcessorShared {
   readonly bus: CpuBus;
   readonly devices: DeviceAccess;
   readonly run: (record: number) => number;
-  /** Translates SCRATCH[0]: see RuntimeImports.walk. */
-  readonly translate: (record: number, write: number) => number;
+  readonly generated: TlbControl & Translate;
   /** Stop exactly at the end of a slice, so that time is a function of instructions. */
   readonly exact: boolean;
   random(): bigint;
@@ -78,14 +77,14 @@ export class Processor implements OperationHost {
     this.record = CPU_STATES + index * L.CPU_STATE_SIZE;
     this.state = new CpuState(shared.arena, this.record, index);
     this.#view = new DataView(shared.arena);
-    this.translation = new Translation(shared.arena, this.record, index);
-    this.memory = new LinearAccess(shared.arena, this.record, this.translation, shared.devices, shared.translate);
+    this.translation = new Translation(shared.arena, this.record, index, shared.generated);
+    this.memory = new LinearAccess(shared.arena, this.record, this.translation, shared.devices, shared.generated);
     const { bus, translation } = this;
     this.system = new System(this.state, this.memory, {
       ...environment,
       timestamp: environment.timestamp,
       flushTlb: (includingGlobal) => translation.flush(includingGlobal),
-      invalidatePage: (address) => translation.invalidatePage(Number(address & 0xffffffffn)),
+      invalidatePage: (address) => translation.invalidatePage(address),
       modeChanged: () => translation.select(),
       debugChanged: () => {
         this.#updateDebug();

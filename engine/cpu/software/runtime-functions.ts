@@ -3,6 +3,7 @@ import * as L from '../x86/layout.ts';
 import { CHECK_WRITE, DTLB_ADDEND, DTLB_PHYSICAL, DTLB_READ_TAG, DTLB_WRITE_TAG } from './micro-op.ts';
 import { buildPageWalk, UNHANDLED } from './page-walk-functions.ts';
 import { buildSse } from './sse-functions.ts';
+import { buildTlb, type TlbFunctions } from './tlb-functions.ts';
 import {
   type FunctionReference,
   get,
@@ -45,6 +46,7 @@ export interface RuntimeFunctions {
   /** See PageWalkFunctions. */
   readonly walkCode: FunctionReference;
   readonly fillTlb: FunctionReference;
+  readonly tlb: TlbFunctions;
   readonly segmentAddress: FunctionReference;
   readonly helpers: ReadonlyMap<string, FunctionReference>;
 }
@@ -63,6 +65,7 @@ export function buildRuntime(module: ModuleBuilder): RuntimeFunctions {
   const codeWritten = module.import('codeWritten', { params: ['i32', 'i32', 'i32'], results: [] });
   const system = module.import('system', { params: ['i32', 'i32', 'i32'], results: ['i32'] });
   const { walkData, walkCode, fillTlb } = buildPageWalk(module);
+  const tlb = buildTlb(module);
 
   /** Arena address for a linear address by TLB, else by walking; 0 for devices, −1 on a fault; SCRATCH[2]: physical address. */
   const translate = (tag: number, write: number) =>
@@ -278,6 +281,7 @@ export function buildRuntime(module: ModuleBuilder): RuntimeFunctions {
     translateScratch,
     walkCode,
     fillTlb,
+    tlb,
     segmentAddress: buildSegmentAddress(module),
     helpers: buildArithmetic(module),
   };

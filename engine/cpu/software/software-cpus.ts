@@ -12,8 +12,10 @@ import { CPU_STATES, MAX_CPUS } from './arena-layout.ts';
 import { CodeCache } from './code-cache.ts';
 import { MAX_BLOCK } from './decoder.ts';
 import { buildInterpreter, type Interpreter } from './interpreter.ts';
+import type { Translate } from './linear-access.ts';
 import { Processor, type ProcessorShared } from './processor.ts';
 import { type Operation, SYSTEM_OPERATIONS } from './system-operations.ts';
+import type { TlbControl } from './translation.ts';
 
 /** Instructions that a processor runs before the next one gets its turn. */
 const QUANTUM = 20_000;
@@ -41,13 +43,12 @@ export interface SoftwareCpusOptions {
 }
 
 /** What the interpreter's module exports. Records and results are arena addresses. */
-export interface GeneratedFunctions {
+export interface GeneratedFunctions extends TlbControl, Translate {
   /** Runs the processor until something needs TypeScript; returns EXIT_*. */
   run(record: number): number;
-  /** Translates SCRATCH[0] for reading (0) or writing (1): see RuntimeImports.walk. */
-  translate(record: number, write: number): number;
   /** See PageWalkFunctions. */
   fillTlb(record: number, address: bigint, write: number, size: number): number;
+  walkCode(record: number, address: bigint): number;
 }
 
 /** The table and the interpreter are the same for every machine of this process: built once. */
@@ -119,7 +120,7 @@ export class SoftwareCpus implements CpuBackend {
       },
     });
     this.generated = instance.exports as unknown as GeneratedFunctions;
-    const { run, translate } = this.generated;
+    const { generated } = this;
     const operations: Operation[] = interpreter.operations.map((entry) =>
       defined(SYSTEM_OPERATIONS[entry.name], `system operation ${entry.name}`),
     );
@@ -130,8 +131,8 @@ export class SoftwareCpus implements CpuBackend {
       code,
       bus,
       devices,
-      run,
-      translate,
+      run: generated.run,
+      generated,
       exact: timing.nanosPerInstruction !== undefined,
       random: () => this.#random(),
     };
@@ -149,7 +150,7 @@ export class SoftwareCpus implements CpuBackend {
     );
     code.onNewCodePage = () => {
       for (const processor of this.processors) {
-        processor.translation.dropWriteTags();
+        processor.translation.dropWriteTags(0, 2 ** 32);
       }
     };
     this.#store.add(
@@ -162,9 +163,9 @@ export class SoftwareCpus implements CpuBackend {
     );
     this.#store.add(memory.onCodeWritten(({ base, length }) => code.written(base, length)));
     this.#store.add(
-      memory.onDirtyTaken(() => {
+      memory.onDirtyTaken(({ base, length }) => {
         for (const processor of this.processors) {
-          processor.translation.dropWriteTags();
+          processor.translation.dropWriteTags(base, length);
         }
       }),
     );

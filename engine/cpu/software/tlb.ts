@@ -11,12 +11,17 @@ export const ITLB_FLAGS = 12;
 export const TLB_GLOBAL = 1 << 0;
 export const TLB_LISTED_LOCAL = 1 << 1;
 export const TLB_LISTED_GLOBAL = 1 << 2;
+/** The entry is part of a large page: INVLPG of any address in that page forgets it. */
+export const TLB_LARGE = 1 << 3;
 
 /**
  * A list of filled entries, so that flushing need not look at all of them: u32 count, u32 arena addresses. An entry is
  * named at most once in each.
  */
 export const TLB_LIST_SIZE = 4 * (4 + 3 * DTLB_ENTRIES + 2 * ITLB_ENTRIES);
+/** A bit for each 4 MiB of linear addresses, modulo 4 GiB: entries of large pages may be there. In bytes. */
+export const TLB_LARGE_MAP_SIZE = 128;
+export const TLB_LARGE_SHIFT = 22;
 
 /** Page-table entry bits (SDM 3A, tables 4-5 to 4-20). */
 export const PAGE_PRESENT = 1 << 0;
@@ -28,6 +33,9 @@ export const PAGE_LARGE = 1 << 7;
 export const PAGE_GLOBAL = 1 << 8;
 /** Bit 63, in the high word. */
 export const PAGE_NO_EXECUTE = 0x80000000 | 0;
+/** High word: address bits 32–39. No machine has memory there: pages lead to NOWHERE, which no machine maps. */
+export const ABOVE_4G = 0x000000ff;
+export const NOWHERE = 0xfef00000;
 /** High word: address bits from 2^40 (MAXPHYADDR) on. */
 export const RESERVED_HIGH = 0x000fff00;
 /** High word: reserved in the entries of PAE paging outside long mode. */

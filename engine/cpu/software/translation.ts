@@ -7,6 +7,7 @@ import {
   ITLB_SUPERVISOR,
   ITLB_USER,
   TLB_GLOBAL_LIST,
+  TLB_LARGE_MAP,
   TLB_LOCAL_LIST,
   TLB_STRIDE,
   TLBS,
@@ -18,8 +19,6 @@ import {
   DTLB_WRITE_TAG,
   ITLB_ENTRIES,
   ITLB_ENTRY_SIZE,
-  ITLB_PHYSICAL,
-  ITLB_TAG,
   UOP_IP,
   UOP_SEGMENT,
   UOP_SIZE,
@@ -30,9 +29,9 @@ import {
   DTLB_FLAGS,
   INVALID_TAG,
   ITLB_FLAGS,
+  NOWHERE,
   PAGE_ACCESSED,
   PAGE_DIRTY,
-  PAGE_GLOBAL,
   PAGE_LARGE,
   PAGE_NO_EXECUTE,
   PAGE_PRESENT,
@@ -44,9 +43,7 @@ import {
   RESERVED_LARGE,
   RESERVED_POINTER,
   RESERVED_PSE,
-  TLB_GLOBAL,
-  TLB_LISTED_GLOBAL,
-  TLB_LISTED_LOCAL,
+  TLB_LARGE_MAP_SIZE,
 } from './tlb.ts';
 
 /** Page-fault error code (SDM 3A, 4.7). */
@@ -59,8 +56,15 @@ const ERROR_FETCH = 1 << 4;
 /** Handlers below this number compute addresses. */
 const FIRST_OTHER_SPECIAL = SPECIAL_HANDLERS.indexOf('end');
 
-/** A physical address that no machine of ours maps: pages beyond 4 GiB end here. */
-const NOWHERE = 0xfef00000;
+/** The functions of tlb-functions.ts for processors by their records. */
+export interface TlbControl {
+  flushTlb(record: number, includingGlobal: number): void;
+  /** Linear address, signed or not. */
+  invalidatePage(record: number, address: bigint): void;
+  /** Physical addresses of the first and the last page, as i32. */
+  dropWriteTags(record: number, first: number, last: number): void;
+}
+
 /**
  * One processor's address translation: page walks with accessed and dirty bits, and its TLBs in the arena. The usual
  * case is done by page-walk-functions.ts, which fills the TLBs; here is what faults, and what forgets translations.
@@ -69,18 +73,20 @@ const NOWHERE = 0xfef00000;
 export class Translation {
   readonly #words: Int32Array;
   readonly #bytes: Uint8Array;
+  /** In words. */
   readonly #record: number;
   readonly #tlbs: number;
+  readonly #tlb: TlbControl;
 
-  /** The outcome of the last walk: physical page, and whether it is global. */
+  /** The outcome of the last walk: the physical page. */
   #physical = 0;
-  #global = false;
   /** Error code of the last failed walk. */
   errorCode = 0;
   /** Told of every data access while `watching`. */
   onWatched: (address: bigint, size: number, write: boolean) => void = () => {};
 
-  constructor(arena: ArrayBufferLike, record: number, index: number) {
+  constructor(arena: ArrayBufferLike, record: number, index: number, tlb: TlbControl) {
+    this.#tlb = tlb;
     this.#words = new Int32Array(arena);
     this.#bytes = new Uint8Array(arena);
     this.#record = record >> 2;
@@ -118,6 +124,7 @@ export class Translation {
     }
     words[(this.#tlbs + TLB_LOCAL_LIST) >> 2] = 0;
     words[(this.#tlbs + TLB_GLOBAL_LIST) >> 2] = 0;
+    this.#bytes.fill(0, this.#tlbs + TLB_LARGE_MAP, this.#tlbs + TLB_LARGE_MAP + TLB_LARGE_MAP_SIZE);
   }
 
   /** Remembered places of code are not to be trusted any more. */
@@ -128,63 +135,17 @@ export class Translation {
 
   /** Forgets translations; global ones stay unless `includingGlobal`. */
   flush(includingGlobal: boolean): void {
-    this.forgetJumps();
-    this.#flushList(TLB_LOCAL_LIST, TLB_LISTED_LOCAL, includingGlobal);
-    if (includingGlobal) {
-      this.#flushList(TLB_GLOBAL_LIST, TLB_LISTED_GLOBAL, true);
-    }
+    this.#tlb.flushTlb(this.#record << 2, includingGlobal ? 1 : 0);
   }
 
-  #flushList(which: number, listed: number, includingGlobal: boolean): void {
-    const words = this.#words;
-    const list = (this.#tlbs + which) >> 2;
-    const code = this.#tlbs + ITLB_USER;
-    const count = words[list] as number;
-    for (let i = 1; i <= count; i++) {
-      const address = words[list + i] as number;
-      const entry = address >> 2;
-      const flags = entry + ((address < code ? DTLB_FLAGS : ITLB_FLAGS) >> 2);
-      const value = words[flags] as number;
-      words[flags] = value & ~listed;
-      // A local entry may have given way to a global one since.
-      if (includingGlobal || (value & TLB_GLOBAL) === 0) {
-        words[entry] = INVALID_TAG;
-        if (address < code) {
-          words[entry + (DTLB_WRITE_TAG >> 2)] = INVALID_TAG;
-        }
-      }
-    }
-    words[list] = 0;
+  /** Makes the next write to each page of a range of physical addresses take the slow path. */
+  dropWriteTags(base: number, length: number): void {
+    this.#tlb.dropWriteTags(this.#record << 2, base | 0, (base + length - 1) & ~0xfff);
   }
 
-  /** Makes the next write to every page take the slow path (new code pages, dirty tracking). */
-  dropWriteTags(): void {
-    const words = this.#words;
-    const code = this.#tlbs + ITLB_USER;
-    for (const which of [TLB_LOCAL_LIST, TLB_GLOBAL_LIST]) {
-      const list = (this.#tlbs + which) >> 2;
-      const count = words[list] as number;
-      for (let i = 1; i <= count; i++) {
-        const address = words[list + i] as number;
-        if (address < code) {
-          words[(address + DTLB_WRITE_TAG) >> 2] = INVALID_TAG;
-        }
-      }
-    }
-  }
-
-  /** Forgets one page in all tables. */
-  invalidatePage(low: number): void {
-    const page = low >>> 12;
-    this.forgetJumps();
-    for (const table of [DTLB_USER, DTLB_SUPERVISOR, DTLB_SUPERVISOR_USER]) {
-      const entry = (this.#tlbs + table + (page & (DTLB_ENTRIES - 1)) * DTLB_ENTRY_SIZE) >> 2;
-      this.#words[entry] = INVALID_TAG;
-      this.#words[entry + (DTLB_WRITE_TAG >> 2)] = INVALID_TAG;
-    }
-    for (const table of [ITLB_USER, ITLB_SUPERVISOR]) {
-      this.#words[(this.#tlbs + table + (page & (ITLB_ENTRIES - 1)) * ITLB_ENTRY_SIZE) >> 2] = INVALID_TAG;
-    }
+  /** Forgets the page of a linear address in all tables. */
+  invalidatePage(address: bigint): void {
+    this.#tlb.invalidatePage(this.#record << 2, address);
   }
 
   /** Chooses the tables in force from CPL, CR4.SMAP and RFLAGS.AC. */
@@ -239,31 +200,12 @@ export class Translation {
     return (frame & ~0xfff) | (low & 0xfff);
   }
 
-  /**
-   * Translates a code page and fills the instruction TLB. Returns the physical page address (unsigned), or −1 with the
-   * fault set.
-   */
+  /** Translates a code page: returns its physical address (unsigned), or −1 with the fault set. */
   fetch(low: number, high: number): number {
     const table = this.#field(L.ITLB) - this.#tlbs;
     if (!this.#walk(low, high, ACCESS_FETCH, table === ITLB_USER, true)) {
       this.#setFault(low, high, true);
       return -1;
-    }
-    const words = this.#words;
-    const entry = (this.#tlbs + table + ((low >>> 12) & (ITLB_ENTRIES - 1)) * ITLB_ENTRY_SIZE) >> 2;
-    words[entry + (ITLB_TAG >> 2)] = low & ~0xfff;
-    words[entry + (ITLB_TAG >> 2) + 1] = high;
-    words[entry + (ITLB_PHYSICAL >> 2)] = this.#physical;
-    const flags = entry + (ITLB_FLAGS >> 2);
-    const which = this.#global ? TLB_GLOBAL_LIST : TLB_LOCAL_LIST;
-    const listed = this.#global ? TLB_LISTED_GLOBAL : TLB_LISTED_LOCAL;
-    const old = (words[flags] as number) & (TLB_LISTED_LOCAL | TLB_LISTED_GLOBAL);
-    words[flags] = old | listed | (this.#global ? TLB_GLOBAL : 0);
-    if ((old & listed) === 0) {
-      const list = (this.#tlbs + which) >> 2;
-      const count = (words[list] as number) + 1;
-      words[list] = count;
-      words[list + count] = entry << 2;
     }
     return this.#physical >>> 0;
   }
@@ -319,13 +261,12 @@ export class Translation {
     }
   }
 
-  /** Walks the page tables. On success sets #physical, #writable, #global; else errorCode (−1 for a non-canonical address). */
+  /** Walks the page tables. On success sets #physical; else errorCode (−1 for a non-canonical address). */
   #walk(low: number, high: number, access: number, user: boolean, restrained: boolean): boolean {
     const cr0 = this.#field(L.CR0);
     const a20 = this.#field(L.A20_MASK);
     if ((cr0 & L.CR0_PG) === 0) {
       this.#physical = low & ~0xfff & a20;
-      this.#global = true;
       return true;
     }
     const cr4 = this.#field(L.CR4);
@@ -454,7 +395,6 @@ export class Translation {
       this.#setTableBits(entryAddress, wanted);
     }
     this.#physical = physical & a20;
-    this.#global = (entryLow & PAGE_GLOBAL) !== 0 && (cr4 & L.CR4_PGE) !== 0;
     return true;
   }
 }
