@@ -266,7 +266,11 @@ function buildMainLoop(
               f.br(dispatch);
             });
             f.brIf(fault, op('i32.eq', get(handler), i32(FAULTED)));
-            f.if(op('i32.eq', get(handler), i32(STOPPED)), () => leaveAtRip(EXIT_BREAK));
+            f.if(op('i32.eq', get(handler), i32(STOPPED)), () => {
+              // A string instruction may stop in front of instructions that the block has paid for.
+              f.set(fuel, op('i32.add', get(fuel), op('i32.sub', remaining(), i32(1))));
+              leaveAtRip(EXIT_BREAK);
+            });
             f.if(get(bias), () => leaveAtRip(EXIT_BREAK));
             for (const [code, link] of [
               [LINK_TAKEN, UOP_LINK_TAKEN],
