@@ -49,10 +49,10 @@ export class ConsolePage {
     }
   }
 
-  async choose(menu: string, item: string): Promise<void> {
+  readonly choose = async (menu: string, item: string): Promise<void> => {
     await this.page.getByRole('menuitem', { name: menu, exact: true }).click();
     await this.page.getByRole('menuitem', { name: item, exact: true }).click();
-  }
+  };
 
   async powerOff(): Promise<void> {
     await this.choose('Machine', 'Power off');

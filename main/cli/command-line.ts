@@ -50,21 +50,22 @@ function splitMedium(
   }
 }
 
-/** `FILE[,bus=ide][,port=0…3][,readonly]` */
+/** `FILE[,bus=ide|virtio|scsi][,port=N][,serial=TEXT][,readonly]` */
 export function disk(option: string, text: string): Disk {
-  const [path, parts] = splitMedium(option, text, ['bus=', 'port=', 'readonly']);
+  const [path, parts] = splitMedium(option, text, ['bus=', 'port=', 'serial=', 'readonly']);
   const port = parts.get('port');
   return {
     path,
     bus: parts.get('bus'),
     readOnly: parts.has('readonly'),
     port: port === undefined ? undefined : drivePort(option, path, port),
+    serial: parts.get('serial'),
   };
 }
 
 function drivePort(option: string, path: string, text: string): number {
   if (!/^\d{1,3}$/.test(text)) {
-    throw usageError(`${option} ${path},port=${text}: is not a port`, 'give a port from 0 to 3');
+    throw usageError(`${option} ${path},port=${text}: is not a port`, 'give a number');
   }
   return Number(text);
 }

@@ -32,6 +32,7 @@ interface RunFlags {
   readonly disk?: ReturnType<typeof parse.disk>[];
   readonly cdrom?: string;
   readonly floppy?: ReturnType<typeof parse.floppy>;
+  readonly rng?: boolean;
   readonly boot?: string[];
   readonly bios?: string;
   readonly debugExit?: boolean;
@@ -75,6 +76,7 @@ function configInput(flags: RunFlags): MachineConfigInput {
     cdrom: flags.cdrom === undefined ? undefined : { path: flags.cdrom },
     floppy: flags.floppy,
     serial: flags.serial ?? { kind: 'stdio' },
+    entropy: flags.rng,
     debugExit: flags.debugExit,
     headless: flags.headless,
     timeoutSeconds: flags.timeout,
@@ -103,7 +105,7 @@ function addRunOptions(command: Command): Command {
     .option('--initrd <FILE>', 'ramdisk or module for the kernel (repeatable)', every(asText))
     .option('--append <TEXT>', 'command line of the kernel', once('--append', asText))
     .option(
-      '--disk <FILE[,bus=ide][,port=N][,readonly]>',
+      '--disk <FILE[,bus=ide|virtio|scsi][,port=N][,serial=TEXT][,readonly]>',
       'raw hard disk image (repeatable)',
       every((text) => parse.disk('--disk', text)),
     )
@@ -113,6 +115,7 @@ function addRunOptions(command: Command): Command {
       'floppy image in drive A',
       once('--floppy', (text) => parse.floppy('--floppy', text)),
     )
+    .option('--rng', "the host's random numbers as a virtio device (comes with other virtio devices by itself)")
     .option(
       '--boot <ORDER>',
       `boot order, from ${BOOT_DEVICES.join(',')}`,

@@ -138,6 +138,20 @@ export class FakeLodge {
       }),
       'fs.complete': ({ prefix }) => ({ folder: prefix, entries: [], truncated: false }),
       'media.inspect': ({ path }) => {
+        if (path.endsWith('.img')) {
+          return {
+            path,
+            kind: 'disk',
+            sizeBytes: 4 * 2 ** 30,
+            label: null,
+            title: null,
+            bootable: true,
+            guestSystem: null,
+            kernel: null,
+            description: 'hard disk, raw, with a boot sector',
+            suggestedName: null,
+          };
+        }
         if (!path.endsWith('.iso')) {
           throw new ApiError({ code: 'not-found', message: `${path}: there is no such file` });
         }

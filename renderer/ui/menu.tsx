@@ -1,6 +1,7 @@
 import { Menu as Base } from '@base-ui/react/menu';
 import { Check } from 'lucide-react';
 import { type ReactElement, type ReactNode, useRef } from 'react';
+import { useLandmark } from './landmark.ts';
 
 interface MenuProps {
   readonly trigger: ReactElement;
@@ -13,14 +14,15 @@ interface MenuProps {
 /** A button, or an entry of a menu bar, with a menu. */
 export function Menu({ trigger, children, align = 'start', focusAfter }: MenuProps) {
   const escaped = useRef(false);
+  const [place, landmark] = useLandmark();
   return (
     <Base.Root
       onOpenChange={(open, { reason }) => {
         escaped.current = !open && reason === 'escape-key';
       }}
     >
-      <Base.Trigger render={trigger} />
-      <Base.Portal>
+      <Base.Trigger ref={place} render={trigger} />
+      <Base.Portal container={landmark}>
         <Base.Positioner className="popup-layer" sideOffset={4} align={align}>
           <Base.Popup
             className="popup"

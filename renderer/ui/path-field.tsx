@@ -71,7 +71,7 @@ export function PathField(props: PathFieldProps) {
   };
 
   return (
-    <Field label={label} hint={hint} warning={warning} error={error}>
+    <Field label={label} hint={hint} warning={warning} error={open ? undefined : error}>
       {(ids) => (
         <div ref={row} className="field__row">
           <input

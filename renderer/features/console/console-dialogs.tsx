@@ -227,6 +227,12 @@ export function ShortcutsDialog({ onClose }: { onClose: () => void }) {
             <dd>{text(message)}</dd>
           </div>
         ))}
+        <div>
+          <dt>
+            <kbd>Host+F1…F12</kbd>
+          </dt>
+          <dd>{text('console.sendKey', { key: 'Ctrl+Alt+F1…F12' })}</dd>
+        </div>
       </dl>
       {shell.kind === 'web' && <p className="field__hint">{text('console.shortcutsBrowser')}</p>}
     </Dialog>

@@ -6,6 +6,7 @@ import { useLodge } from '../../api/lodge-context.ts';
 import { acceleratorName } from '../../i18n/host-texts.ts';
 import { useText } from '../../i18n/i18n.ts';
 import { useKeyName } from '../../input/key-name.ts';
+import { useLandmark } from '../../ui/landmark.ts';
 import { MenuItem } from '../../ui/menu.tsx';
 import { Tooltip } from '../../ui/tooltip.tsx';
 import { mediumName } from './console-dialogs.tsx';
@@ -25,36 +26,7 @@ export function StatusBar({ status, keyboardCaptured, mouseCaptured, onInsert, o
   const keyName = useKeyName();
   const host = keyName(settings.hostKey);
   const accelerator = status?.accelerator ?? undefined;
-  const drive = (name: Drive, icon: ReactNode) => {
-    const activity = status?.activity[name] ?? 'none';
-    const medium = mediumName(status?.media[name]);
-    return (
-      activity !== 'none' && (
-        <ContextMenu.Root>
-          <ContextMenu.Trigger render={<span className="status__drive" />}>
-            <Indicator
-              name={text(`status.${name}`)}
-              activity={activity}
-              fact={medium ?? text('manager.detail.empty')}
-              icon={icon}
-            />
-          </ContextMenu.Trigger>
-          <ContextMenu.Portal>
-            <ContextMenu.Positioner className="popup-layer">
-              <ContextMenu.Popup className="popup">
-                <MenuItem onSelect={() => onInsert(name)}>
-                  {text(name === 'cdrom' ? 'console.insertCd' : 'console.insertFloppy')}
-                </MenuItem>
-                <MenuItem disabled={medium === undefined} onSelect={() => onEject(name)}>
-                  {text(name === 'cdrom' ? 'console.ejectCd' : 'console.ejectFloppy')}
-                </MenuItem>
-              </ContextMenu.Popup>
-            </ContextMenu.Positioner>
-          </ContextMenu.Portal>
-        </ContextMenu.Root>
-      )
-    );
-  };
+  const drives = { status, onInsert, onEject };
   return (
     <footer className="status">
       <h2 className="visually-hidden">{text('status.label')}</h2>
@@ -63,8 +35,8 @@ export function StatusBar({ status, keyboardCaptured, mouseCaptured, onInsert, o
         activity={status?.activity.disk ?? 'none'}
         icon={<HardDrive size={16} aria-hidden="true" />}
       />
-      {drive('cdrom', <Disc3 size={16} aria-hidden="true" />)}
-      {drive('floppy', <Save size={16} aria-hidden="true" />)}
+      <DriveIndicator name="cdrom" icon={<Disc3 size={16} aria-hidden="true" />} {...drives} />
+      <DriveIndicator name="floppy" icon={<Save size={16} aria-hidden="true" />} {...drives} />
       <Indicator
         name={text('status.network')}
         activity={status?.activity.network ?? 'none'}
@@ -98,6 +70,46 @@ export function StatusBar({ status, keyboardCaptured, mouseCaptured, onInsert, o
         <span aria-hidden="true">{host}</span>
       </span>
     </footer>
+  );
+}
+
+interface DriveIndicatorProps extends Pick<StatusBarProps, 'status' | 'onInsert' | 'onEject'> {
+  readonly name: Drive;
+  readonly icon: ReactNode;
+}
+
+/** A drive's icon, whose context menu changes the medium. */
+function DriveIndicator({ name, icon, status, onInsert, onEject }: DriveIndicatorProps) {
+  const text = useText();
+  const [place, landmark] = useLandmark();
+  const activity = status?.activity[name] ?? 'none';
+  const medium = mediumName(status?.media[name]);
+  if (activity === 'none') {
+    return null;
+  }
+  return (
+    <ContextMenu.Root>
+      <ContextMenu.Trigger ref={place} render={<span className="status__drive" />}>
+        <Indicator
+          name={text(`status.${name}`)}
+          activity={activity}
+          fact={medium ?? text('manager.detail.empty')}
+          icon={icon}
+        />
+      </ContextMenu.Trigger>
+      <ContextMenu.Portal container={landmark}>
+        <ContextMenu.Positioner className="popup-layer">
+          <ContextMenu.Popup className="popup">
+            <MenuItem onSelect={() => onInsert(name)}>
+              {text(name === 'cdrom' ? 'console.insertCd' : 'console.insertFloppy')}
+            </MenuItem>
+            <MenuItem disabled={medium === undefined} onSelect={() => onEject(name)}>
+              {text(name === 'cdrom' ? 'console.ejectCd' : 'console.ejectFloppy')}
+            </MenuItem>
+          </ContextMenu.Popup>
+        </ContextMenu.Positioner>
+      </ContextMenu.Portal>
+    </ContextMenu.Root>
   );
 }
 

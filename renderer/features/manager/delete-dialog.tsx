@@ -8,6 +8,7 @@ import { Dialog } from '../../ui/dialog.tsx';
 import { Choices } from '../../ui/field.tsx';
 import { formatBytes } from '../../ui/format.ts';
 import { Notice } from '../../ui/notice.tsx';
+import { PathText } from '../../ui/path-text.tsx';
 
 /** Asks whether a machine leaves the list only, or with all its files, which it names. */
 export function DeleteDialog({ machine, onClose }: { machine: Machine; onClose: () => void }) {
@@ -79,7 +80,7 @@ export function DeleteDialog({ machine, onClose }: { machine: Machine; onClose: 
           <ul aria-labelledby="files-to-delete" tabIndex={0}>
             {files.deleted.map(({ path, sizeBytes }) => (
               <li key={path}>
-                <span className="path">{path}</span>
+                <PathText path={path} />
                 <span className="muted file-list__size">{formatBytes(sizeBytes)}</span>
               </li>
             ))}
@@ -89,7 +90,7 @@ export function DeleteDialog({ machine, onClose }: { machine: Machine; onClose: 
               <ul>
                 {files.kept.map(({ path, reason }) => (
                   <li key={path}>
-                    <span className="path">{path}</span> <span className="muted">{text(`delete.kept.${reason}`)}</span>
+                    <PathText path={path} /> <span className="muted">{text(`delete.kept.${reason}`)}</span>
                   </li>
                 ))}
               </ul>

@@ -9,6 +9,7 @@ import { Button } from '../../ui/button.tsx';
 import { fileName } from '../../ui/format.ts';
 import { Menu, MenuItem } from '../../ui/menu.tsx';
 import { Notice } from '../../ui/notice.tsx';
+import { PathText } from '../../ui/path-text.tsx';
 import { useConfirmation } from './confirm-dialog.tsx';
 import { DeleteDialog } from './delete-dialog.tsx';
 import { GuestIcon, useGuestName } from './guest-icon.tsx';
@@ -208,7 +209,7 @@ function MachineFacts({ machine, settings, guestName }: MachineFactsProps) {
           </Fact>
         )}
         <Fact label={text('manager.detail.folder')}>
-          <span className="path">{machine.folder}</span>
+          <PathText path={machine.folder} />
         </Fact>
       </Card>
     </div>

@@ -34,6 +34,7 @@ export function useMediaInspection(path: string, onFound: (inspection: Inspectio
       if (wanted === '') {
         latest.current.inspection = undefined;
         setInspection(undefined);
+        latest.current.onFound({ path: '', found: undefined, problem: undefined });
         return undefined;
       }
       if (known?.path === wanted) {

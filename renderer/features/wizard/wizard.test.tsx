@@ -52,6 +52,30 @@ test('an image is recognised, and Next, Next, Next, Create makes a machine that 
   expect(screen.getByRole('option', { name: /Debian 12/ }).getAttribute('aria-selected')).toBe('true');
 });
 
+test('a disk to start from needs no second one, an installer does', async () => {
+  const wizard = await openWizard(new FakeLodge([fakeMachine('One', 'powered-off')]));
+  const media = wizard.getByLabelText('Install media');
+  await userEvent.type(wizard.getByLabelText('Name'), 'Disk');
+  const toDisks = async () => {
+    await next();
+    await wizard.findByLabelText('Memory (MB)');
+    await next();
+    await wizard.findByRole('radio', { checked: true });
+  };
+  await userEvent.type(media, '/images/system.img');
+  expect(await wizard.findByText(/^Hard disk, raw, with a boot sector/)).toBeTruthy();
+  await toDisks();
+  expect(wizard.getByRole('radio', { name: 'None', checked: true })).toBeTruthy();
+  await userEvent.click(wizard.getByRole('button', { name: 'Back' }));
+  await userEvent.click(await wizard.findByRole('button', { name: 'Back' }));
+  const again = await wizard.findByLabelText('Install media');
+  await userEvent.clear(again);
+  await userEvent.type(again, '/images/debian.iso');
+  expect(await wizard.findByText(/^Recognised: Debian/)).toBeTruthy();
+  await toDisks();
+  expect(wizard.getByRole('radio', { name: 'New', checked: true })).toBeTruthy();
+});
+
 test('what is wrong is said beside its field, and the step is not left', async () => {
   const wizard = await openWizard(new FakeLodge([fakeMachine('One', 'powered-off')]));
   await next();

@@ -40,6 +40,7 @@ export function Wizard({ onClose, onCreated }: WizardProps) {
   const [failure, setFailure] = useState<string>();
   const [creating, setCreating] = useState(false);
   const taken = useRef(machines);
+  const suggestedDisk = useRef<WizardValues['hardDisk']>('new');
   const schema = useMemo(() => wizardSchema(text, info, taken.current), [text, info]);
   const first = guestSystems.find(({ id }) => id === USUAL_GUEST) ?? guestSystems[0];
   const form = useForm<WizardValues>({
@@ -74,6 +75,12 @@ export function Wizard({ onClose, onCreated }: WizardProps) {
   );
 
   const media = useMediaInspection(values.installMedia, ({ found }) => {
+    // A disk with a system on it needs no second one.
+    const disk = found?.kind === 'disk' ? 'none' : 'new';
+    if (getValues('hardDisk') === suggestedDisk.current) {
+      setValue('hardDisk', disk);
+    }
+    suggestedDisk.current = disk;
     if (found === undefined) {
       return;
     }
@@ -91,9 +98,6 @@ export function Wizard({ onClose, onCreated }: WizardProps) {
         ),
         { shouldValidate: true },
       );
-    }
-    if (found.kind === 'disk' && !getFieldState('hardDisk').isDirty) {
-      setValue('hardDisk', 'none');
     }
   });
 
