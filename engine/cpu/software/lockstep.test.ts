@@ -1,0 +1,103 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { fuzz, type Summary } from './testing/fuzzing.ts';
+import type { Tier } from './testing/guest-machine.ts';
+import { IN_PIECES, INTERPRETER, Lockstep, ONE_BY_ONE } from './testing/lockstep.ts';
+import { randomProgram } from './testing/random-programs.ts';
+import { describeProgram } from './testing/report.ts';
+
+const SEED = Number(process.env['LODGE_SEED'] ?? 1) * 1_000_000;
+
+/** Runs random programs of `blocks` blocks or more on both tiers, which must never differ. */
+function neverDiffer(a: Tier, b: Tier, seed: number, blocks: number): Summary {
+  const summary = fuzz(a, b, { seed, failures: 1, more: (sum) => sum.blocks < blocks });
+  assert.deepEqual(
+    summary.failures.map(({ text }) => text),
+    [],
+  );
+  return summary;
+}
+
+test('the interpreter does the same in blocks and instruction by instruction', (context) => {
+  const summary = neverDiffer(INTERPRETER, ONE_BY_ONE, SEED, 8000);
+  context.diagnostic(`${summary.blocks} blocks in ${summary.programs} programs, ${summary.instructions} instructions`);
+  // All ways a program may go are among them.
+  for (const end of ['user64 done', 'kernel64 done', 'user32 done', 'kernel32 slices', 'compatibility slices']) {
+    assert.ok((summary.ends.get(end) ?? 0) > 0, `no program: ${end}`);
+  }
+});
+
+test('where slices end makes no difference', (context) => {
+  const summary = neverDiffer(INTERPRETER, IN_PIECES, SEED + 100_000, 12_000);
+  context.diagnostic(`${summary.blocks} blocks in ${summary.programs} programs, ${summary.instructions} instructions`);
+});
+
+/** Whether the comparison notices a processor that is broken in one way. */
+function notices(broken: Tier): void {
+  const summary = fuzz(INTERPRETER, broken, { seed: SEED, failures: 1, more: (sum) => sum.programs < 300 });
+  assert.equal(summary.failures.length, 1, 'not noticed');
+}
+
+test('a processor that does not notice overwritten code is found out', () => {
+  notices({
+    name: 'deaf to overwritten code',
+    prepare: ({ cpus }) => {
+      cpus.code.written = () => {};
+    },
+  });
+});
+
+test('a processor that keeps translations too long is found out', () => {
+  notices({
+    name: 'keeps translations',
+    prepare: ({ cpu: { translation } }) => {
+      const flush = translation.flush.bind(translation);
+      translation.flush = (includingGlobal) => includingGlobal && flush(true);
+      translation.invalidatePage = () => {};
+    },
+  });
+});
+
+test('a processor that takes interrupts late is found out', () => {
+  notices({
+    name: 'late',
+    prepare: ({ cpu }) => {
+      cpu.breakSoon = () => {};
+    },
+  });
+});
+
+test('what a failure is reduced to is small and says what differs', () => {
+  const broken: Tier = {
+    name: 'deaf to overwritten code',
+    prepare: ({ cpus }) => {
+      cpus.code.written = () => {};
+    },
+  };
+  const [failure] = fuzz(INTERPRETER, broken, { seed: SEED, failures: 1, more: () => true }).failures;
+  assert.ok(failure !== undefined);
+  const items = failure.text.match(/^ {4}2000.*$/gm) ?? [];
+  assert.ok(items.length >= 1 && items.length <= 6, failure.text);
+  assert.match(failure.text, new RegExp(`seed ${failure.seed}\n`));
+  assert.match(failure.text, /first difference after slice/);
+});
+
+test('the program of a seed is the same every time', () => {
+  assert.equal(describeProgram(randomProgram(SEED + 7)), describeProgram(randomProgram(SEED + 7)));
+  assert.notEqual(describeProgram(randomProgram(SEED + 7)), describeProgram(randomProgram(SEED + 8)));
+});
+
+test('programs reach the end, faults, interrupts and all services', () => {
+  const pair = new Lockstep(INTERPRETER, INTERPRETER);
+  const vectors = new Set<number>();
+  for (let i = 0; i < 150; i++) {
+    const outcome = pair.run(randomProgram(SEED + 200_000 + i));
+    assert.deepEqual(outcome?.differences ?? [], []);
+    for (const vector of pair.a.recordedVectors()) {
+      vectors.add(vector);
+    }
+  }
+  for (const vector of [0, 1, 2, 3, 6, 7, 13, 14, 16, 0x20, 0x80, 0x81, 0x82]) {
+    assert.ok(vectors.has(vector), `vector ${vector} never came`);
+  }
+});
