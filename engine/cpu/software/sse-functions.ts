@@ -5,7 +5,7 @@ import { buildLaneArithmetic, type LaneArithmetic } from './sse-arithmetic.ts';
 import { buildLaneConversions, type LaneConversions } from './sse-conversions.ts';
 import { BINARY32, BINARY64, mxcsr } from './sse-rounding.ts';
 import { buildStringCompare } from './string-compare-functions.ts';
-import { d, q } from './wasm/arithmetic.ts';
+import { any, d, q } from './wasm/arithmetic.ts';
 import {
   type FunctionBuilder,
   type FunctionReference,
@@ -25,7 +25,12 @@ import type { ModuleBuilder } from './wasm/module-builder.ts';
 import { v32, v64, zeroVector } from './wasm/vectors.ts';
 
 function begin(f: FunctionBuilder, cpu: I32): void {
-  f.store('i32.store', cpu, i32(0), M.SSE_RAISED);
+  f.store(
+    'i32.store',
+    cpu,
+    d.and(load('i32.load', cpu, M.SSE_RAISED), load('i32.load', cpu, M.SSE_DEFERRED)),
+    M.SSE_RAISED,
+  );
 }
 
 /**
@@ -37,7 +42,7 @@ function buildCommit(module: ModuleBuilder): FunctionReference {
     const cpu = get(f.parameter(0, 'i32'));
     const raised = f.local('i32');
     f.set(raised, load('i32.load', cpu, M.SSE_RAISED));
-    f.if(d.zero(get(raised)), () => f.return());
+    f.if(any(d.zero(get(raised)), load('i32.load', cpu, M.SSE_DEFERRED)), () => f.return());
     const control = f.keep(mxcsr(cpu));
     const unmasked = f.keep(
       d.and(get(raised), d.xor(d.and(d.shr(control, M.MXCSR_MASK_SHIFT), M.MXCSR_EXCEPTIONS), M.MXCSR_EXCEPTIONS)),
@@ -61,21 +66,15 @@ function buildLane(module: ModuleBuilder, lane: LaneArithmetic): FunctionReferen
     const operation = get(f.parameter(1, 'i32'));
     const a = get(f.parameter(2, 'i64'));
     const b = get(f.parameter(3, 'i64'));
-    f.if(d.geS(operation, M.LANE_ROUND), () => f.return(f.call(lane.roundToIntegral, cpu, b, operation)));
     f.if(d.geS(operation, M.LANE_COMPARE), () => {
-      // LT, LE and their negations find quiet NaNs invalid too: predicates 1, 2, 5, 6.
-      const predicate = f.keep(d.and(operation, 7));
-      const strict = d.and(d.xor(d.shr(predicate, 1), predicate), 1);
+      // LT, LE and their negations find quiet NaNs invalid too: predicates 1, 2, 5, 6; above 15 it is the others.
+      const predicate = f.keep(d.and(operation, 31));
+      const strict = d.and(d.xor(d.xor(d.shr(predicate, 1), predicate), d.shr(predicate, 4)), 1);
       const outcome = f.keep(f.call(lane.compare, cpu, a, b, strict)) as I32;
-      const positive = [M.EQUAL, M.LESS, M.LESS | M.EQUAL, M.UNORDERED];
-      // A nibble of accepted outcomes for each predicate.
-      const accepted = [...positive, ...positive.map((set) => set ^ 15)].reduce(
-        (word, set, i) => (word | (set << (4 * i))) >>> 0,
-        0,
-      );
-      const hit = d.and(d.shr(i32(accepted | 0), d.shl(predicate, 2)), outcome);
-      f.return(select(hit, i64(lane.format.bits === 64 ? -1n : 0xffffffffn), i64(0)));
+      const accepted = d.wrap(q.shr(M.ACCEPTED_OUTCOMES, q.shl(q.fromU32(d.and(predicate, 15)), 2)));
+      f.return(select(d.and(accepted, outcome), i64(lane.format.bits === 64 ? -1n : 0xffffffffn), i64(0)));
     });
+    f.if(d.geS(operation, M.LANE_ROUND), () => f.return(f.call(lane.roundToIntegral, cpu, b, operation)));
     const targets: Readonly<Record<number, FunctionReference>> = {
       [M.LANE_ADD]: lane.add,
       [M.LANE_SUBTRACT]: lane.subtract,
@@ -304,7 +303,7 @@ export function buildSse(module: ModuleBuilder, multiplyHigh: FunctionReference)
   const double = buildLaneArithmetic(module, BINARY64, multiplyHigh);
   const convert = buildLaneConversions(module, single.round, double.round);
   const commit = buildCommit(module);
-  const result: [string, FunctionReference][] = [];
+  const result: [string, FunctionReference][] = [['sse-commit', commit]];
   for (const arithmetic of [single, double]) {
     const { bits } = arithmetic.format;
     const lane = buildLane(module, arithmetic);

@@ -31,6 +31,8 @@ export const MXCSR_COMMON = MXCSR_MASKS | MXCSR_PE;
 
 /** i32: exceptions of the operation under way. */
 export const SSE_RAISED = L.TEMP + 0x200;
+/** i32: −1 while the exceptions of several lanes are collected, to be dealt with at the end; else 0. */
+export const SSE_DEFERRED = L.TEMP + 0x204;
 
 /** Operations on lanes, as the helper functions number them. */
 export const LANE_ADD = 0;
@@ -42,13 +44,35 @@ export const LANE_MINIMUM = 5;
 export const LANE_MAXIMUM = 6;
 /** Subtracts in even lanes, adds in odd ones. Packed only. */
 export const LANE_SUBTRACT_ADD = 7;
-/** Plus the predicate 0–7 of CMPxx: all ones or zero. */
-export const LANE_COMPARE = 8;
 /** Plus the immediate of ROUNDxx: rounding control in bits 1:0, bit 2: MXCSR's instead, bit 3: no inexact exception. */
 export const LANE_ROUND = 16;
+/** Plus the predicate 0–31 of CMPxx: all ones or zero. */
+export const LANE_COMPARE = 32;
 
 /** Outcomes of comparisons, as bits. */
 export const LESS = 1;
 export const EQUAL = 2;
 export const GREATER = 4;
 export const UNORDERED = 8;
+/**
+ * The outcomes for which the predicates 0–15 of CMPxx hold, a nibble each (SDM 2A, table 3-1). Predicates 16–31 are the
+ * same, but find quiet NaNs invalid where those do not, and the other way round.
+ */
+export const ACCEPTED_OUTCOMES = [
+  EQUAL,
+  LESS,
+  LESS | EQUAL,
+  UNORDERED,
+  LESS | GREATER | UNORDERED,
+  EQUAL | GREATER | UNORDERED,
+  GREATER | UNORDERED,
+  LESS | EQUAL | GREATER,
+  EQUAL | UNORDERED,
+  LESS | UNORDERED,
+  LESS | EQUAL | UNORDERED,
+  0,
+  LESS | GREATER,
+  EQUAL | GREATER,
+  GREATER,
+  LESS | EQUAL | GREATER | UNORDERED,
+].reduce((word, set, predicate) => word | (BigInt(set) << BigInt(4 * predicate)), 0n);

@@ -1,4 +1,14 @@
-import { get, type I32, type I64, i32, i64, load, op, type V128 } from '../../software/wasm/function-builder.ts';
+import {
+  type Expression,
+  get,
+  type I32,
+  type I64,
+  i32,
+  i64,
+  load,
+  op,
+  type V128,
+} from '../../software/wasm/function-builder.ts';
 import { v32, v64, zeroVector } from '../../software/wasm/vectors.ts';
 import * as L from '../layout.ts';
 import * as M from '../mxcsr.ts';
@@ -121,10 +131,35 @@ export function exactScalar(b: InstructionBuilder, bits: Bits, operation: I32, a
   return value;
 }
 
-export function exactPacked(b: InstructionBuilder, bits: Bits, operation: I32, a: V128, c: V128): V128 {
-  const value = b.keep(b.f.call(b.helper(`sse-packed${bits}`), get(b.cpu), operation, a, c)) as V128;
+/**
+ * Runs an exact operation, which may leave the instruction, on each lane. The exceptions of all lanes are those of one
+ * operation: they are dealt with together at the end.
+ */
+export function exactLanes(b: InstructionBuilder, count: number, one: (lane: number) => Expression): V128[] {
+  if (count === 1) {
+    const value = b.keep(one(0)) as V128;
+    b.leaveOnFault();
+    return [value];
+  }
+  b.setField32(M.SSE_RAISED, i32(0));
+  b.setField32(M.SSE_DEFERRED, i32(-1));
+  const values = Array.from({ length: count }, (_, lane) => b.keep(one(lane)) as V128);
+  b.setField32(M.SSE_DEFERRED, i32(0));
+  b.f.callVoid(b.helper('sse-commit'), get(b.cpu));
   b.leaveOnFault();
-  return value;
+  return values;
+}
+
+export function exactPacked(
+  b: InstructionBuilder,
+  bits: Bits,
+  operation: I32,
+  a: readonly V128[],
+  c: readonly V128[],
+): V128[] {
+  const helper = b.helper(`sse-packed${bits}`);
+  const code = b.keep(operation);
+  return exactLanes(b, c.length, (i) => b.f.call(helper, get(b.cpu), code, a[i] as V128, c[i] as V128));
 }
 
 /** Like `exactPacked`, for ADD, SUB, MUL and DIV: vectors with zeros in them are settled at once. */
@@ -132,10 +167,26 @@ export function exactCommon(
   b: InstructionBuilder,
   bits: Bits,
   name: 'add' | 'sub' | 'mul' | 'div',
-  a: V128,
-  c: V128,
-): V128 {
-  const value = b.keep(b.f.call(b.helper(`sse-packed-${name}${bits}`), get(b.cpu), a, c)) as V128;
-  b.leaveOnFault();
-  return value;
+  a: readonly V128[],
+  c: readonly V128[],
+): V128[] {
+  const helper = b.helper(`sse-packed-${name}${bits}`);
+  return exactLanes(b, c.length, (i) => b.f.call(helper, get(b.cpu), a[i] as V128, c[i] as V128));
+}
+
+/** The four forms of an instruction: suffix, mandatory prefix, format, packed. */
+export const FORMS = [
+  ['ps', 'NP', 32, true],
+  ['pd', '66', 64, true],
+  ['ss', 'F3', 32, false],
+  ['sd', 'F2', 64, false],
+] as const;
+
+/** A scalar as WebAssembly's number, and back. */
+export function toFloat(bits: Bits, value: Integer): Expression<'f32' | 'f64'> {
+  return bits === 64 ? op('f64.reinterpret_i64', value) : op('f32.reinterpret_i32', value);
+}
+
+export function fromFloat(bits: Bits, value: Expression): Integer {
+  return bits === 64 ? op('i64.reinterpret_f64', value) : op('i32.reinterpret_f32', value);
 }

@@ -1,5 +1,6 @@
 import type { InstructionTable } from './definition.ts';
 import { defineSseCiphers } from './sse-ciphers.ts';
+import { defineSseCompare } from './sse-compare.ts';
 import { defineSseConversions } from './sse-conversions.ts';
 import { defineSseFloat } from './sse-float.ts';
 import { defineSseInteger } from './sse-integer.ts';
@@ -13,6 +14,7 @@ export function defineSseInstructions(table: InstructionTable): void {
   defineSseInteger(table);
   defineSseShuffles(table);
   defineSseFloat(table);
+  defineSseCompare(table);
   defineSseConversions(table);
   defineSseStrings(table);
   defineSseCiphers(table);
