@@ -161,6 +161,23 @@ test('instructions across pages that are apart in memory', () => {
   assert.equal(machine.state.gpr(RAX), 0x1122334455117788n);
 });
 
+test('instructions in front of one whose second page is missing do not fault', () => {
+  const machine = long();
+  const map = smallPages(machine, CODE, 0x10000);
+  map(CODE + 0x1000, 0);
+  machine.cpu.translation.flush(true);
+  const faults = recordFaults(machine);
+  // A load that is not in the TLB yet, and then 2 bytes of an instruction of 10.
+  const at = CODE + 0xff6;
+  machine.memory.writeU32(DATA, 77);
+  machine.write(at, code64('mov rax, [0x100000]\nmov rcx, 0x1122334455667788', at).slice(0, 10));
+  machine.state.rip = BigInt(at);
+  machine.run(10);
+  assert.equal(faults[0]?.address, BigInt(CODE + 0x1000));
+  assert.equal(machine.state.rip, BigInt(at + 8));
+  assert.equal(machine.state.gpr(RAX), 77n);
+});
+
 test('an instruction whose second page is missing faults there', () => {
   const machine = long();
   const map = smallPages(machine, CODE, 0x10000);

@@ -429,6 +429,8 @@ export class Processor implements OperationHost {
       this.#deliver(this.memory.takeFault());
       return false;
     }
+    // The page behind may be missing without mattering yet: that is not the fault of what runs before.
+    state.setI32(L.FAULT, 0);
     return true;
   }
 
