@@ -299,6 +299,8 @@ export const messages = {
   'key.ShiftLeft': { en: 'Left Shift', ko: '왼쪽 Shift' },
   'key.MetaLeft': { en: 'Left Command', ko: '왼쪽 Command' },
   'key.MetaRight': { en: 'Right Command', ko: '오른쪽 Command' },
+  'key.Lang1': { en: 'Hangul', ko: '한/영' },
+  'key.Lang2': { en: 'Hanja', ko: '한자' },
   'key.ContextMenu': { en: 'Menu', ko: '메뉴' },
 
   'console.title': { en: '{{name}} – {{state}}', ko: '{{name}} – {{state}}' },

@@ -99,6 +99,15 @@ test('macOS: Command releases what was held with it, CapsLock is a whole press',
   expect(sent).toEqual(['+MetaLeft', '+KeyC', '-KeyC', '-MetaLeft', '+CapsLock', '-CapsLock']);
 });
 
+test('Hangul and Hanja are whole presses', () => {
+  const keys = capture();
+  down(keys, 'Lang1');
+  down(keys, 'Lang1', true);
+  up(keys, 'Lang1');
+  down(keys, 'Lang2');
+  expect(sent).toEqual(['+Lang1', '-Lang1', '+Lang2', '-Lang2']);
+});
+
 test('a chord is released in reverse order', () => {
   expect(chord('ControlLeft', 'AltLeft', 'Delete').map(({ code, down }) => (down ? code : `-${code}`))).toEqual([
     'ControlLeft',

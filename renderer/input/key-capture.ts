@@ -24,6 +24,9 @@ export interface KeyCaptureOptions {
   hostCommand(code: string): void;
 }
 
+/** Hangul and Hanja: PC keyboards report no release of them, and neither do all browsers. */
+const WITHOUT_RELEASE = new Set(['Lang1', 'Lang2']);
+
 /** How long a left Ctrl waits on Windows for the right Alt that it may belong to, in milliseconds. */
 const ALT_GR_WAIT_MILLIS = 40;
 
@@ -83,7 +86,7 @@ export class KeyCapture {
     } else {
       this.#flushControl();
     }
-    if (platform === 'mac' && code === 'CapsLock') {
+    if (WITHOUT_RELEASE.has(code) || (platform === 'mac' && code === 'CapsLock')) {
       this.#click(code);
       return;
     }

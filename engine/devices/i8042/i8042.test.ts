@@ -242,6 +242,12 @@ test('scan codes in all sets and through translation', () => {
   assert.deepEqual(both('PrintScreen', 2), [0xe0, 0x12, 0xe0, 0x7c, 0xe0, 0xf0, 0x7c, 0xe0, 0xf0, 0x12]);
   assert.deepEqual(scanSequence('PrintScreen', 1, true, { ...none, alt: true }), [0x54]);
   assert.deepEqual(scanSequence('Pause', 1, true, { ...none, control: true }), [0xe0, 0x46, 0xe0, 0xc6]);
+  // Korean and Japanese keys.
+  assert.deepEqual([both('Lang1', 1), both('Lang1', 2)], [[0xf2], [0xf2]]);
+  assert.deepEqual([both('Lang2', 1), both('Lang2', 2)], [[0xf1], [0xf1]]);
+  assert.deepEqual(both('Lang3', 1), [0x78, 0xf8]);
+  assert.deepEqual(both('Lang4', 1), [0x77, 0xf7]);
+  assert.deepEqual(both('Lang5', 2), [0x5f, 0xf0, 0x5f]);
   // What a PC keyboard sends in set 1, for one key of each corner.
   const set1: Record<string, number> = {
     Backquote: 0x29,

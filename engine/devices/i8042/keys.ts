@@ -1,5 +1,5 @@
 /**
- * The keys of a 105-key PS/2 keyboard by their physical names (W3C UI Events KeyboardEvent code values) and the
+ * The keys of PS/2 keyboards with 101 to 109 keys by their physical names (W3C UI Events KeyboardEvent code values) and the
  * bytes they send in scan code sets 1, 2 and 3 (IBM PS/2 Hardware Interface Technical Reference, keyboards).
  */
 
@@ -109,7 +109,16 @@ const PLAIN: Readonly<Record<string, readonly [set2: number, set3: number]>> = {
   Convert: [0x64, 0x86],
   NonConvert: [0x67, 0x85],
   KanaMode: [0x13, 0x87],
+  Lang3: [0x63, 0],
+  Lang4: [0x62, 0],
+  Lang5: [0x5f, 0],
 };
+
+/**
+ * Hangul and Hanja of Korean keyboards: one byte when they are pressed, the same in sets 1 and 2, none when they are
+ * released, and no repetition (Microsoft, Keyboard Scan Code Specification).
+ */
+const MAKE_ONLY: Readonly<Record<string, number>> = { Lang1: 0xf2, Lang2: 0xf1 };
 
 /** Keys whose code in set 2 is preceded by E0. */
 const EXTENDED: Readonly<Record<string, readonly [set2: number, set3: number]>> = {
@@ -163,10 +172,15 @@ const KEYS: ReadonlyMap<string, KeyCodes> = new Map<string, KeyCodes>([
 ]);
 
 /** Names of all keys, for state validation and for tests. */
-export const KEY_NAMES: readonly string[] = [...KEYS.keys(), 'PrintScreen', 'Pause'];
+export const KEY_NAMES: readonly string[] = [...KEYS.keys(), ...Object.keys(MAKE_ONLY), 'PrintScreen', 'Pause'];
 
 export function isKeyName(name: string): boolean {
-  return KEYS.has(name) || name === 'PrintScreen' || name === 'Pause';
+  return KEYS.has(name) || Object.hasOwn(MAKE_ONLY, name) || name === 'PrintScreen' || name === 'Pause';
+}
+
+/** Whether a key that stays down is sent again and again in sets 1 and 2. */
+export function isTypematic(name: string): boolean {
+  return name !== 'Pause' && !Object.hasOwn(MAKE_ONLY, name);
 }
 
 /**
@@ -217,6 +231,10 @@ function set2Sequence(name: string, down: boolean, held: HeldModifiers): readonl
       return NOTHING;
     }
     return held.control ? [0xe0, 0x7e, 0xe0, 0xf0, 0x7e] : [0xe1, 0x14, 0x77, 0xe1, 0xf0, 0x14, 0xf0, 0x77];
+  }
+  const single = Object.hasOwn(MAKE_ONLY, name) ? MAKE_ONLY[name] : undefined;
+  if (single !== undefined) {
+    return down ? [single] : NOTHING;
   }
   const key = KEYS.get(name);
   if (key === undefined) {

@@ -1,7 +1,7 @@
 import type { Alarm, Clock, Nanos } from '../../clock/clock.ts';
 import type { StateValue } from '../device.ts';
 import type { StateReader } from '../state.ts';
-import { type HeldModifiers, isKeyName, KEY_NAMES, type ScanSet, scanSequence, set3Code } from './keys.ts';
+import { type HeldModifiers, isKeyName, isTypematic, KEY_NAMES, type ScanSet, scanSequence, set3Code } from './keys.ts';
 import {
   PS2_ACK,
   PS2_BAT_PASSED,
@@ -300,7 +300,7 @@ export class Ps2Keyboard implements Ps2Device {
       return;
     }
     this.#reported.add(name);
-    if (name !== 'Pause' && (this.#scanSet !== 3 || (this.#typeInSet3(name) & KEY_TYPEMATIC) !== 0)) {
+    if (isTypematic(name) && (this.#scanSet !== 3 || (this.#typeInSet3(name) & KEY_TYPEMATIC) !== 0)) {
       this.#repeating = name;
       // Bits 5 and 6: a quarter of a second each.
       this.#repeatAlarm.set(this.#wiring.clock.now() + (((this.#typematic >>> 5) & 3) + 1) * 250_000_000);

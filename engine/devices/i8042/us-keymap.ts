@@ -72,6 +72,8 @@ const ALIASES: ReadonlyMap<string, string> = new Map(
     ins: 'Insert',
     sysrq: 'PrintScreen',
     break: 'Pause',
+    hangul: 'Lang1',
+    hanja: 'Lang2',
   }),
 );
 
