@@ -10,6 +10,8 @@ export default defineConfig<ShellOptions>({
   outputDir: '../.cache/e2e',
   // Guests want a processor each.
   workers: 1,
+  // On a machine that nobody watches, what hangs everywhere ends early.
+  ...(process.env['CI'] === undefined ? {} : { globalTimeout: 20 * 60_000, maxFailures: 3 }),
   timeout: 120_000,
   expect: { timeout: 15_000 },
   reporter: [['list'], ['./fixtures/skip-reporter.ts']],
