@@ -40,7 +40,7 @@ async function run(...argv: string[]): Promise<Result> {
 
 test('a machine is made with the defaults of its guest system, listed, shown and deleted', async () => {
   assert.match((await run('list')).out, /no machines yet/);
-  const made = await run('create', '--name', 'First', '--guest', 'alpine', '--memory', '96', '--disk-size', '2');
+  const made = await run('create', '--name', 'First', '--guest', 'alpine', '--memory', '96', '--disk-size', '0.5');
   assert.deepEqual([made.code, made.out], [0, 'First\n']);
   const [machine] = JSON.parse((await run('list', '--json')).out);
   assert.equal(machine.settings.memoryMegabytes, 96);
@@ -54,10 +54,16 @@ test('a machine is made with the defaults of its guest system, listed, shown and
 
 test('mistakes are told in one line with exit code 2', async () => {
   writeFileSync(join(folder, 'empty.iso'), '');
+  writeFileSync(join(folder, 'text.img'), 'no disk');
   const cases: [string[], RegExp][] = [
     [['create'], /a machine needs a name; give --name/],
     [['create', '--name', 'x', '--guest', 'beos'], /--guest beos: is not a known guest system; give one of debian/],
-    [['create', '--name', 'x', '--memory', '1'], /memoryMegabytes/],
+    [['create', '--name', 'x', '--memory', '1'], /--memory 1: is out of range; give 16 to \d+ megabytes/],
+    [['create', '--name', 'x', '--cpus', '99'], /--cpus 99: is out of range; give 1 to 8 processors/],
+    [['create', '--name', 'x', '--disk-size', 'big'], /--disk-size big: is not a size; give a number of gigabytes/],
+    [['create', '--name', 'x', '--media', join(folder, 'none.iso')], /none\.iso: there is no such file; choose an ISO/],
+    [['create', '--name', 'x', '--media', join(folder, 'text.img')], /text\.img: is no disk image/],
+    [['keys', 'x', 'Nonsense'], /'Nonsense' is not a key; give names such as KeyA/],
     [['create', '--name', 'x', '--memory', 'lots'], /--memory lots: is not a whole number/],
     [['show', 'nobody'], /nobody: there is no such machine; lodge list names them/],
     [['serve', '--port', '99999'], /--port 99999: is not a port/],

@@ -4,8 +4,10 @@ import type { Writable } from 'node:stream';
 import type { Command } from 'commander';
 import { HostError } from '../../engine/base/host-error.ts';
 import { usageError } from '../../engine/config/machine-config.ts';
+import { isKeyName } from '../../engine/process/key-names.ts';
 import type { ApiClient } from '../contract/client.ts';
 import { ApiError } from '../contract/errors.ts';
+import type { AppInfo } from '../contract/host.ts';
 import type { Machine, NewMachine } from '../contract/machines.ts';
 import { dataFolder } from '../services/data-folder.ts';
 import { OwnedElsewhere } from '../services/lodge-services.ts';
@@ -33,7 +35,7 @@ export function addMachineCommands(program: Command, io: MachineCommandsIo, setE
     } catch (error) {
       if (error instanceof ApiError) {
         io.complain(oneLine(new HostError(error.code, error.message, error.remedy ? { remedy: error.remedy } : {})));
-        setExit(USAGE_CODES.has(error.code) ? EXIT_USAGE : EXIT_FAILURE);
+        setExit(isUsage(error) ? EXIT_USAGE : EXIT_FAILURE);
         return;
       }
       throw error;
@@ -193,9 +195,17 @@ export function addMachineCommands(program: Command, io: MachineCommandsIo, setE
     .description('press keys by their names (KeyboardEvent.code), together with +: ControlLeft+AltLeft+Delete')
     .action((wanted: string, chords: string[]) =>
       withClient('keys', async (client) => {
+        const pressed = chords.map((chord) => chord.split('+'));
+        const unknown = pressed.flat().find((key) => !isKeyName(key));
+        if (unknown !== undefined) {
+          throw usageError(
+            `'${unknown}' is not a key`,
+            'give names such as KeyA, Enter, F12 or ControlLeft+AltLeft+Delete',
+          );
+        }
         const machine = await findMachine(client, wanted);
-        for (const chord of chords) {
-          await client.call('console.sendKeys', { machine: machine.id, codes: chord.split('+') });
+        for (const codes of pressed) {
+          await client.call('console.sendKeys', { machine: machine.id, codes });
         }
         return 0;
       }),
@@ -205,7 +215,7 @@ export function addMachineCommands(program: Command, io: MachineCommandsIo, setE
     .command('serve')
     .description('serve the user interface to a browser')
     .option('--port <N>', `port to listen on, ${DEFAULT_PORT} unless given; 0 takes a free one`, (text) =>
-      wholeNumber('--port', text, 'a port'),
+      wholeNumber('--port', text, 'the port'),
     )
     .option('--host <ADDRESS>', 'address to listen on, 127.0.0.1 unless given')
     .action((flags: { port?: number; host?: string }) => guarded(() => serve(flags, io, print)));
@@ -221,7 +231,13 @@ export function addMachineCommands(program: Command, io: MachineCommandsIo, setE
     );
 }
 
-const USAGE_CODES = new Set(['not-found', 'bad-arguments', 'wrong-state', 'name-taken', 'usage', 'ambiguous']);
+const USAGE_CODES = new Set(['not-found', 'bad-arguments', 'wrong-state', 'usage', 'ambiguous']);
+
+/** Whether the user gave something wrong, rather than that something failed: then it is about an argument. */
+function isUsage(error: ApiError): boolean {
+  return USAGE_CODES.has(error.code) || (error.field !== undefined && error.code !== 'write-failed');
+}
+
 const ESCAPES: Readonly<Record<string, string>> = { n: '\n', r: '\r', t: '\t', e: '\x1b', b: '\b', '\\': '\\' };
 
 /** Settles at the first signal that asks this process to end. */
@@ -362,7 +378,7 @@ function addCreate(
     .option('--memory <MB>', 'megabytes of memory', (text) => wholeNumber('--memory', text, 'megabytes'))
     .option('--cpus <N>', 'processors', (text) => wholeNumber('--cpus', text, 'processors'))
     .option('--media <FILE>', 'ISO, disk or floppy image to install from')
-    .option('--disk-size <GB>', 'size of a new hard disk', (text) => wholeNumber('--disk-size', text, 'gigabytes'))
+    .option('--disk-size <GB>', 'size of a new hard disk', gigabytes)
     .option('--disk <FILE>', 'an existing hard disk image')
     .option('--no-disk', 'no hard disk')
     .option('--folder <FOLDER>', "folder in which the machine's own folder is made")
@@ -378,7 +394,29 @@ function addCreate(
     );
 }
 
+function gigabytes(text: string): number {
+  if (!/^\d{1,9}(\.\d+)?$/.test(text)) {
+    throw usageError(`--disk-size ${text}: is not a size`, 'give a number of gigabytes');
+  }
+  return Number(text);
+}
+
+/** Refuses numbers that no machine has, by the names of the options. */
+function checkLimits({ memory, cpus, diskSize }: CreateFlags, limits: AppInfo['limits']): void {
+  const checks = [
+    ['--memory', memory, limits.memoryMegabytes, 'megabytes'],
+    ['--cpus', cpus, limits.processors, 'processors'],
+    ['--disk-size', diskSize, limits.diskGigabytes, 'gigabytes'],
+  ] as const;
+  for (const [option, value, { minimum, maximum }, unit] of checks) {
+    if (value !== undefined && (value < minimum || value > maximum)) {
+      throw usageError(`${option} ${value}: is out of range`, `give ${minimum} to ${maximum} ${unit}`);
+    }
+  }
+}
+
 async function newMachine(client: ApiClient, flags: CreateFlags): Promise<NewMachine> {
+  checkLimits(flags, (await client.call('app.info')).limits);
   const media =
     flags.media === undefined ? undefined : await client.call('media.inspect', { path: resolve(flags.media) });
   const catalogue = await client.call('osCatalogue.list');

@@ -1,0 +1,1 @@
+export { isKeyName } from '../devices/i8042/keys.ts';
