@@ -84,6 +84,8 @@ export interface Program {
   readonly dataSeed: number;
   /** DS, ES, FS and GS have a base in 32-bit modes; FS and GS in 64-bit ones. */
   readonly based: boolean;
+  /** AVX is enabled: CR4.OSXSAVE and XCR0. */
+  readonly avx: boolean;
   /** For each linear page of code: its physical page, as an index, and attributes. */
   readonly codePages: readonly PageEntry[];
   /** The entries that SWAP_CODE_PAGE exchanges those with; their physical pages hold a patched copy. */

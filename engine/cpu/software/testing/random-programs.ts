@@ -133,6 +133,7 @@ class ProgramMaker {
       fpuControl: random.chance(3, 4) ? 0x37f : random.pick([0x27f, 0x77f, 0x37e, 0x360]),
       dataSeed: random.u32(),
       based: shape.based,
+      avx: random.chance(3, 4),
       codePages,
       otherCode,
       codePatches,

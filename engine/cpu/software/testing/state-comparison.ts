@@ -32,6 +32,7 @@ function fields(): Field[] {
     cr3: L.CR3,
     cr4: L.CR4,
     efer: L.EFER,
+    xcr0: L.XCR0,
     dr6: L.DR6,
     dr7: L.DR7,
     'kernel gs base': L.MSR_KERNEL_GS_BASE,
