@@ -1,5 +1,5 @@
 /**
- * `npm run fuzz:cpu [-- --seed N --minutes M --programs K --tiers NAME --mode MODE --failures F]`: random programs on two
+ * `npm run fuzz:cpu [-- --seed N --minutes M --programs K --tiers NAME --mode MODE --failures F --rounds R]`: random programs on two
  * tiers of the software processor in lock step, until a limit is reached or for ever. Prints the seed and the smallest
  * program of every failure; exits with 1 when there was one.
  */
@@ -16,6 +16,7 @@ const { values } = parseArgs({
     tiers: { type: 'string' },
     mode: { type: 'string' },
     failures: { type: 'string' },
+    rounds: { type: 'string' },
   },
 });
 
@@ -36,12 +37,14 @@ if (pair === undefined) {
 }
 const seed = amount('seed', values.seed, Math.floor(Math.random() * 2 ** 30));
 const end = performance.now() + amount('minutes', values.minutes, Number.POSITIVE_INFINITY) * 60_000;
+const rounds = amount('rounds', values.rounds, pair[2] ?? 1);
 const programs = amount('programs', values.programs, Number.POSITIVE_INFINITY);
 console.log(`${pair[0].name} and ${pair[1].name}, from seed ${seed}`);
 
 let told = performance.now();
 const summary = fuzz(pair[0], pair[1], {
   seed,
+  rounds,
   failures: amount('failures', values.failures, 1),
   ...(values.mode === undefined ? {} : { mode: values.mode as ProgramMode }),
   more: (sum) => {
@@ -54,8 +57,9 @@ const summary = fuzz(pair[0], pair[1], {
   },
   onFailure: (failure) => {
     const mode = values.mode === undefined ? '' : ` --mode ${values.mode}`;
+    const often = ` --rounds ${rounds}`;
     console.log(
-      `\n${failure.text}\n\nagain: npm run fuzz:cpu -- --seed ${failure.seed} --programs 1 --tiers ${name}${mode}\n`,
+      `\n${failure.text}\n\nagain: npm run fuzz:cpu -- --seed ${failure.seed} --programs 1 --tiers ${name}${mode}${often}\n`,
     );
   },
 });

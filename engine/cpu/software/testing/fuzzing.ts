@@ -27,6 +27,8 @@ export interface FuzzOptions {
   /** Seed of the first program; each next one is the next number. */
   readonly seed: number;
   readonly mode?: ProgramMode;
+  /** Run each program up to so many times, so that what is compiled late is run too. */
+  readonly rounds?: number;
   /** Asked before each program. */
   readonly more: (summary: Summary) => boolean;
   /** Stop after so many failures. */
@@ -36,15 +38,21 @@ export interface FuzzOptions {
 
 const differs = (outcome: Outcome | undefined) => outcome !== undefined && outcome.differences.length > 0;
 
+/** How often the program of a seed is run. */
+function roundsOf(seed: number, { rounds = 1 }: FuzzOptions): number {
+  return 1 + (seed % rounds);
+}
+
 /** How many of the programs in front of `seed` are needed for it to fail, if a machine starts afresh. */
-function predecessors(pair: Lockstep, seed: number, first: number, mode: ProgramMode | undefined): number | undefined {
+function predecessors(pair: Lockstep, seed: number, options: FuzzOptions): number | undefined {
+  const { seed: first, mode } = options;
   for (let count = 0; ; count = count === 0 ? 1 : count * 2) {
     const from = Math.max(first, seed - count);
     pair.reset();
     for (let before = from; before < seed; before++) {
-      pair.run(randomProgram(before, mode));
+      pair.run(randomProgram(before, mode), roundsOf(before, options));
     }
-    if (differs(pair.run(randomProgram(seed, mode)))) {
+    if (differs(pair.run(randomProgram(seed, mode), roundsOf(seed, options)))) {
       return seed - from;
     }
     if (from === first) {
@@ -56,23 +64,23 @@ function predecessors(pair: Lockstep, seed: number, first: number, mode: Program
 function investigate(a: Tier, b: Tier, outcome: Outcome, seed: number, options: FuzzOptions): Failure {
   const pair = new Lockstep(a, b);
   const { mode } = options;
-  const needed = predecessors(pair, seed, options.seed, mode);
+  const needed = predecessors(pair, seed, options);
   const program = randomProgram(seed, mode);
   const header = `${a.name} and ${b.name} differ: seed ${seed}`;
   if (needed === undefined) {
     const text = [header, 'only after what ran before', describeOutcome(outcome), describeProgram(program)].join('\n');
     return { seed, outcome, text };
   }
-  const before: Program[] = [];
+  const before: [Program, number][] = [];
   for (let i = seed - needed; i < seed; i++) {
-    before.push(randomProgram(i, mode));
+    before.push([randomProgram(i, mode), roundsOf(i, options)]);
   }
   const run = (candidate: Program) => {
     pair.reset();
-    for (const earlier of before) {
-      pair.run(earlier);
+    for (const [earlier, rounds] of before) {
+      pair.run(earlier, rounds);
     }
-    return pair.run(candidate);
+    return pair.run(candidate, roundsOf(seed, options));
   };
   const smallest = minimize(program, (candidate) => differs(run(candidate)));
   const last = run(smallest) ?? outcome;
@@ -87,7 +95,7 @@ export function fuzz(a: Tier, b: Tier, options: FuzzOptions): Summary {
   for (let seed = options.seed; options.more(summary); seed++) {
     const before = pair.blocks;
     const program = randomProgram(seed, options.mode);
-    const outcome = pair.run(program);
+    const outcome = pair.run(program, roundsOf(seed, options));
     if (outcome === undefined) {
       continue;
     }

@@ -1,7 +1,7 @@
 import { MODE_SINGLE } from '../../x86/layout.ts';
 import { CODE_PHYSICAL } from './guest-layout.ts';
 import { GuestMachine, type Tier } from './guest-machine.ts';
-import { assembleProgram, type Program } from './program.ts';
+import { type Assembled, assembleProgram, type Program } from './program.ts';
 import { StateComparison } from './state-comparison.ts';
 
 /** The interpreter as it is. */
@@ -15,6 +15,8 @@ export const IN_PIECES: Tier = { name: 'interpreter in pieces of 7', piece: 7 };
 export interface Outcome {
   /** What differed first; empty when nothing did. */
   readonly differences: readonly string[];
+  /** How often the program had run before without a difference. */
+  readonly round: number;
   /** Index of the slice at whose end it did. */
   readonly slice: number;
   /** Instructions carried out by the first tier. */
@@ -51,12 +53,22 @@ export class Lockstep {
     this.b.cpus.code.flush();
   }
 
-  /** Runs a program on both. Undefined when it does not fit into its memory. */
-  run(program: Program): Outcome | undefined {
+  /** Runs a program on both, as often as asked. Undefined when it does not fit into its memory. */
+  run(program: Program, rounds = 1): Outcome | undefined {
     const assembled = assembleProgram(program);
     if (assembled === undefined) {
       return undefined;
     }
+    let outcome = this.#runOnce(program, assembled);
+    for (let round = 1; round < rounds && outcome.end !== 'differs'; round++) {
+      const { executed } = outcome;
+      outcome = { ...this.#runOnce(program, assembled), round };
+      outcome = { ...outcome, executed: outcome.executed + executed };
+    }
+    return outcome;
+  }
+
+  #runOnce(program: Program, assembled: Assembled): Outcome {
     const { a, b } = this;
     a.load(program, assembled);
     b.load(program, assembled);
@@ -90,6 +102,7 @@ export class Lockstep {
       }
       index++;
     }
-    return { differences: same ? [] : this.#comparison.differences(), slice: index, executed: a.executed, end };
+    const differences = same ? [] : this.#comparison.differences();
+    return { differences, round: 0, slice: index, executed: a.executed, end };
   }
 }

@@ -68,7 +68,8 @@ export function describeProgram(program: Program): string {
 
 /** What went wrong in a program. */
 export function describeOutcome(outcome: Outcome): string {
-  return [`  first difference after slice ${outcome.slice}:`, ...outcome.differences.map((line) => `    ${line}`)].join(
-    '\n',
-  );
+  return [
+    `  first difference after slice ${outcome.slice}${outcome.round > 0 ? ` of run ${outcome.round + 1}` : ''}:`,
+    ...outcome.differences.map((line) => `    ${line}`),
+  ].join('\n');
 }
