@@ -8,9 +8,11 @@ import { decodePng, type Picture } from './png.ts';
 import { QemuRun } from './qemu-run.ts';
 import { screenText } from './screen-text.ts';
 
-/** A disk of a guest: the image of a hard disk on IDE. */
+/** A disk of a guest: the image of a hard disk, on IDE unless said otherwise. */
 export interface GuestDisk {
   readonly path: string;
+  readonly bus?: 'ide' | 'virtio' | 'scsi';
+  readonly serial?: string;
   readonly readOnly?: boolean;
 }
 
@@ -52,7 +54,7 @@ export function lodgeArguments(options: GuestOptions, shot: (seconds: number) =>
     ...given('--kernel', options.kernel),
     ...given('--initrd', options.initrd),
     ...given('--append', options.append),
-    ...(options.disks ?? []).flatMap(({ path, readOnly }) => ['--disk', readOnly === true ? `${path},readonly` : path]),
+    ...(options.disks ?? []).flatMap((disk) => ['--disk', diskArgument(disk)]),
     ...given('--cdrom', options.cdrom),
     ...given('--floppy', options.floppy),
     ...given('--boot', options.boot),
@@ -64,6 +66,11 @@ export function lodgeArguments(options: GuestOptions, shot: (seconds: number) =>
     ...(options.screenshots ?? []).flatMap((seconds) => ['--screenshot', `${shot(seconds)}@${seconds}`]),
     ...(options.type ?? []).flatMap(({ text, at }) => ['--type', `${text}@${at}`]),
   ];
+}
+
+function diskArgument({ path, bus, serial, readOnly }: GuestDisk): string {
+  const parts = [bus && `bus=${bus}`, serial && `serial=${serial}`, readOnly === true && 'readonly'];
+  return [path, ...parts.filter(Boolean)].join(',');
 }
 
 /** The second opinion: LODGE_GUESTS_ON=qemu runs the same tests on QEMU, to tell a wrong test from a wrong machine. */

@@ -47,6 +47,7 @@ test('an empty configuration is a machine with defaults', () => {
     boot: { order: ['floppy', 'cdrom', 'disk'], initrd: [], append: '' },
     disks: [],
     serial: { kind: 'none' },
+    entropy: false,
     debugExit: false,
     headless: false,
     noReboot: false,
@@ -127,7 +128,33 @@ test('two drives in one place, and too many drives', () => {
   assert.match(refusal({ disks: [disk('a', 4)] }), /^--disk a: port 4 does not exist; .*0 to 3/);
   assert.match(refusal({ disks: 'abcde'.split('').map((path) => disk(path)) }), /^--disk e: 5 drives/);
   assert.match(refusal({ disks: 'abcd'.split('').map((path) => disk(path)), cdrom: {} }), /: 5 drives/);
-  assert.match(refusal({ disks: [{ path: 'a', bus: 'scsi' }] }), /^--disk a: there is no bus 'scsi'; .*ide/);
+  assert.match(refusal({ disks: [{ path: 'a', bus: 'sata' }] }), /^--disk a: there is no bus 'sata'; .*ide/);
+});
+
+test('disks on several buses get places of their own, and serial numbers that can be told', () => {
+  const { disks, entropy } = validateMachineConfig({
+    disks: [
+      { path: 'a', bus: 'virtio', serial: 'SN-1' },
+      { path: 'b' },
+      { path: 'c', bus: 'scsi' },
+      { path: 'd', bus: 'virtio', port: 0 },
+    ],
+  });
+  assert.deepEqual(
+    disks.map(({ bus, port, serial }) => [bus, port, serial]),
+    [
+      ['virtio', 1, 'SN-1'],
+      ['ide', 0, undefined],
+      ['scsi', 0, undefined],
+      ['virtio', 0, undefined],
+    ],
+  );
+  assert.equal(entropy, true, 'comes with other virtio devices');
+  const many = Array.from({ length: 17 }, (_, i) => ({ path: `d${i}`, bus: 'virtio' }));
+  assert.match(refusal({ disks: many }), /^--disk d16: virtio has room for 16 drives; /);
+  for (const serial of ['', 'with space', 'x'.repeat(21)]) {
+    assert.match(refusal({ disks: [{ path: 'a', bus: 'virtio', serial }] }), /is not a serial number; give 1 to 20/);
+  }
 });
 
 test('input files that are missing, empty, no files, unreadable or of an impossible size', () => {

@@ -20,13 +20,24 @@ export const IDE_PORTS = 4;
 /** Where the CD-ROM drive goes unless a disk was put there: secondary master, as on most PCs. */
 export const DEFAULT_CDROM_PORT = 2;
 
+/** What a hard disk is attached to. */
+export const DISK_BUSES = ['ide', 'virtio', 'scsi'] as const;
+export type DiskBus = (typeof DISK_BUSES)[number];
+/** Virtio disks are PCI functions of their own; SCSI disks are targets of one virtio SCSI controller. */
+export const MAX_VIRTIO_DISKS = 16;
+export const SCSI_TARGETS = 32;
+/** The longest serial number that every bus can tell. */
+export const MAX_DISK_SERIAL = 20;
+
 export interface DiskConfig {
   /** A raw image, or on Linux a host block device. */
   readonly path: string;
-  readonly bus: 'ide';
+  readonly bus: DiskBus;
   readonly readOnly: boolean;
-  /** Place on the IDE channels, see {@link IDE_PORTS}. */
+  /** Place on its bus: on IDE see {@link IDE_PORTS}; number of the virtio disk; SCSI target. */
   readonly port: number;
+  /** What the guest reads as the disk's serial number; undefined: one made from its place. */
+  readonly serial?: string;
 }
 
 export interface CdromConfig {
@@ -83,6 +94,8 @@ export interface MachineConfig {
   readonly cdrom?: CdromConfig;
   readonly floppy?: FloppyConfig;
   readonly serial: SerialTarget;
+  /** The guest can fetch the host's random numbers from a virtio entropy device. */
+  readonly entropy: boolean;
   /** Port 0xF4 ends the run: the exit code is the byte written × 2 + 1. */
   readonly debugExit: boolean;
   /** No window, even where there could be one. */
@@ -118,11 +131,14 @@ export interface MachineConfigInput {
         readonly bus?: string | undefined;
         readonly readOnly?: boolean | undefined;
         readonly port?: number | undefined;
+        readonly serial?: string | undefined;
       }[]
     | undefined;
   readonly cdrom?: { readonly path?: string | undefined; readonly port?: number | undefined } | undefined;
   readonly floppy?: { readonly path?: string | undefined; readonly readOnly?: boolean | undefined } | undefined;
   readonly serial?: SerialTarget | undefined;
+  /** Undefined: if the machine has another virtio device. */
+  readonly entropy?: boolean | undefined;
   readonly debugExit?: boolean | undefined;
   readonly headless?: boolean | undefined;
   readonly timeoutSeconds?: number | undefined;

@@ -4,9 +4,6 @@ import {
   BOOT_DEVICES,
   type BootDevice,
   COMMAND_LINE_NAMES,
-  DEFAULT_CDROM_PORT,
-  type DiskConfig,
-  IDE_PORTS,
   MAX_CPUS,
   MAX_MEMORY_MEGABYTES,
   type MachineConfig,
@@ -16,14 +13,15 @@ import {
   type OptionNames,
   usageError,
 } from './machine-config.ts';
+import { drivesOf } from './validate-drives.ts';
 import { checkFiles } from './validate-files.ts';
+import { checkPath, optionalPath } from './validate-paths.ts';
 
 const DEFAULT_MEMORY_MEGABYTES = 512;
 const MAX_NAME_LENGTH = 80;
 /** The longest kernel command line that any loader takes (Linux on x86: 2047 bytes and a zero). */
 const MAX_APPEND_BYTES = 2047;
 const MAX_SECONDS = 1e7;
-const PORT_NAMES = ['primary master', 'primary slave', 'secondary master', 'secondary slave'] as const;
 
 export interface ValidationOptions {
   /** Looks at the files as well; without it only the values are checked. */
@@ -40,7 +38,7 @@ export function validateMachineConfig(input: MachineConfigInput, options: Valida
   const kernel = optionalPath(input.boot?.kernel, names.kernel);
   const initrd = initrdOf(input, kernel, names);
   const append = appendOf(input, kernel, names);
-  const { disks, cdrom } = ideOf(input, names);
+  const { disks, cdrom } = drivesOf(input, names);
   const floppyPath = optionalPath(input.floppy?.path, names.floppy);
   const bios = optionalPath(input.firmware?.bios, names.bios);
   const timeoutSeconds = input.timeoutSeconds;
@@ -74,6 +72,7 @@ export function validateMachineConfig(input: MachineConfigInput, options: Valida
           },
         }),
     serial: serialOf(input, names),
+    entropy: input.entropy ?? disks.some(({ bus }) => bus !== 'ide'),
     debugExit: input.debugExit ?? false,
     headless: input.headless ?? false,
     ...(timeoutSeconds === undefined ? {} : { timeoutSeconds }),
@@ -128,25 +127,6 @@ function moment(seconds: number, option: string, what: string): number {
   return seconds;
 }
 
-function checkPath(path: string, option: string): void {
-  if (path === '') {
-    throw usageError(`${option} "": the path is empty`, 'give the path of a file');
-  }
-  if (path.includes('\0')) {
-    throw usageError(
-      `${option} ${JSON.stringify(path)}: a path cannot hold a zero character`,
-      'give the path of a file',
-    );
-  }
-}
-
-function optionalPath(path: string | undefined, option: string): string | undefined {
-  if (path !== undefined) {
-    checkPath(path, option);
-  }
-  return path;
-}
-
 function orderOf(input: MachineConfigInput, names: OptionNames): readonly BootDevice[] {
   const given = input.boot?.order;
   if (given === undefined) {
@@ -195,60 +175,4 @@ function serialOf(input: MachineConfigInput, names: OptionNames): MachineConfig[
     checkPath(serial.path, names.serial);
   }
   return serial;
-}
-
-/** Gives every disk and the CD-ROM drive its place on the IDE channels. */
-function ideOf(input: MachineConfigInput, names: OptionNames): Pick<MachineConfig, 'disks' | 'cdrom'> {
-  const wanted = input.disks ?? [];
-  const count = wanted.length + (input.cdrom === undefined ? 0 : 1);
-  if (count > IDE_PORTS) {
-    const last = wanted.at(-1)?.path ?? '';
-    throw usageError(
-      `${names.disk} ${last}: ${count} drives are more than the ${IDE_PORTS} that IDE has room for`,
-      `attach at most ${IDE_PORTS} disks, or ${IDE_PORTS - 1} beside a CD-ROM drive`,
-    );
-  }
-  const taken: (string | undefined)[] = new Array(IDE_PORTS).fill(undefined);
-  const claim = (port: number, owner: string) => {
-    if (!Number.isSafeInteger(port) || port < 0 || port >= IDE_PORTS) {
-      throw usageError(`${owner}: port ${port} does not exist`, `give a port from 0 to ${IDE_PORTS - 1}`);
-    }
-    const holder = taken[port];
-    if (holder !== undefined) {
-      throw usageError(
-        `${owner}: port ${port} (IDE ${PORT_NAMES[port] ?? ''}) is taken by ${holder}`,
-        'give each drive a port of its own',
-      );
-    }
-    taken[port] = owner;
-  };
-  for (const disk of wanted) {
-    checkPath(disk.path, names.disk);
-    if (disk.bus !== undefined && disk.bus !== 'ide') {
-      throw usageError(`${names.disk} ${disk.path}: there is no bus '${disk.bus}'`, 'give bus=ide');
-    }
-    if (disk.port !== undefined) {
-      claim(disk.port, `${names.disk} ${disk.path}`);
-    }
-  }
-  const cdromPath = optionalPath(input.cdrom?.path, names.cdrom);
-  const cdromOwner = `${names.cdrom} ${cdromPath ?? '(empty)'}`;
-  let cdromPort = input.cdrom?.port;
-  if (input.cdrom !== undefined) {
-    // Without a wish it takes its usual place, or what is left when a disk was put there.
-    cdromPort ??= taken[DEFAULT_CDROM_PORT] === undefined ? DEFAULT_CDROM_PORT : taken.lastIndexOf(undefined);
-    claim(cdromPort, cdromOwner);
-  }
-  const disks: DiskConfig[] = wanted.map((disk) => {
-    let port = disk.port;
-    if (port === undefined) {
-      port = taken.indexOf(undefined);
-      claim(port, `${names.disk} ${disk.path}`);
-    }
-    return { path: disk.path, bus: 'ide', readOnly: disk.readOnly ?? false, port };
-  });
-  if (input.cdrom === undefined || cdromPort === undefined) {
-    return { disks };
-  }
-  return { disks, cdrom: { ...(cdromPath === undefined ? {} : { path: cdromPath }), port: cdromPort } };
 }

@@ -1,3 +1,4 @@
+import { createHash, randomFillSync } from 'node:crypto';
 import type { BlockBackend } from '../backends/block/block-backend.ts';
 import type { CharBackend } from '../backends/char.ts';
 import type { DisplaySink } from '../backends/display.ts';
@@ -7,12 +8,12 @@ import { HostError } from '../base/host-error.ts';
 import type { Log } from '../base/log.ts';
 import type { Alarm, Nanos } from '../clock/clock.ts';
 import { HostMachineClock, type MachineClock, VirtualMachineClock } from '../clock/machine-clock.ts';
-import type { MachineConfig } from '../config/machine-config.ts';
+import type { DiskBus, DiskConfig, MachineConfig } from '../config/machine-config.ts';
 import { SoftwareCpus } from '../cpu/software/software-cpus.ts';
 import { KeyTyper } from '../devices/i8042/key-typer.ts';
 import type { IdeDriveConfig } from '../devices/ide/piix-ide.ts';
 import { type AcpiConfig, pcAcpiConfig } from '../firmware/acpi/pc-config.ts';
-import { floppyPath, idePath } from '../firmware/boot-order.ts';
+import { floppyPath, idePath, scsiPath, virtioDiskPath } from '../firmware/boot-order.ts';
 import type { Firmware } from '../firmware/find-firmware.ts';
 import { createArena } from '../memory/arena.ts';
 import { MachineMemory } from '../memory/machine-memory.ts';
@@ -21,13 +22,15 @@ import { loadKernel } from './boot/load-kernel.ts';
 import { BOOT_CODE_SELECTOR, BOOT_DATA_SELECTOR } from './boot/start-state.ts';
 import { prepareWithoutFirmware } from './boot/without-firmware.ts';
 import { PcBoard } from './pc-board.ts';
-import { TSC_FREQUENCY_HZ, VIRTUAL_NANOS_PER_INSTRUCTION } from './pc-layout.ts';
+import { PCI_SLOTS, TSC_FREQUENCY_HZ, VIRTUAL_NANOS_PER_INSTRUCTION } from './pc-layout.ts';
 
 /** A disk of a machine, opened. */
 export interface MachineDisk {
   readonly backend: BlockBackend;
-  /** Place on the IDE channels, 0–3. */
+  readonly bus: DiskBus;
+  /** Place on its bus. */
   readonly port: number;
+  readonly serial?: string;
 }
 
 /** What a machine is given by the process that runs it: everything that touches the host. */
@@ -112,7 +115,10 @@ export class Machine implements Disposable {
     const drives: (IdeDriveConfig | undefined)[] = [undefined, undefined, undefined, undefined];
     for (const disk of media.disks) {
       this.#store.add(disk.backend);
-      drives[disk.port] = { kind: 'disk', backend: disk.backend };
+      if (disk.bus === 'ide') {
+        const { backend, serial } = disk;
+        drives[disk.port] = { kind: 'disk', backend, ...(serial === undefined ? {} : { serial }) };
+      }
     }
     if (media.cdrom !== undefined) {
       const { backend } = media.cdrom;
@@ -144,6 +150,12 @@ export class Machine implements Disposable {
       acpi,
       bootOrder: bootOrder(config),
       ideDrives: drives,
+      virtio: {
+        disks: media.disks
+          .filter(({ bus }) => bus === 'virtio')
+          .map(({ backend, port, serial }) => ({ backend, port, serial: serial ?? `lodge-disk-${port}` })),
+        entropy: config.entropy ? randomSource(config.virtualTime) : undefined,
+      },
       floppy: media.floppy,
       serialOutputs: [parts.serialOutput, { write() {} }],
       ...(parts.display === undefined ? {} : { display: parts.display }),
@@ -330,10 +342,33 @@ function bootOrder(config: MachineConfig): string[] {
     } else if (device === 'cdrom' && config.cdrom !== undefined) {
       paths.push(idePath(config.cdrom.port >> 1, config.cdrom.port & 1));
     } else if (device === 'disk') {
-      for (const disk of config.disks) {
-        paths.push(idePath(disk.port >> 1, disk.port & 1));
-      }
+      paths.push(...config.disks.map(diskPath));
     }
   }
   return paths;
+}
+
+function diskPath({ bus, port }: DiskConfig): string {
+  switch (bus) {
+    case 'ide':
+      return idePath(port >> 1, port & 1);
+    case 'virtio':
+      return virtioDiskPath(PCI_SLOTS.virtioDisks[0] + port);
+    case 'scsi':
+      return scsiPath(PCI_SLOTS.scsi[0], port, 0);
+  }
+}
+
+/** The host's random numbers, or in virtual time the same ones in every run. */
+function randomSource(virtualTime: boolean): (bytes: Uint8Array) => void {
+  if (!virtualTime) {
+    return (bytes) => randomFillSync(bytes);
+  }
+  let block = 0;
+  return (bytes) => {
+    for (let at = 0; at < bytes.length; at += 32) {
+      const digest = createHash('sha256').update(`random block ${block++}`).digest();
+      bytes.set(digest.subarray(0, Math.min(32, bytes.length - at)), at);
+    }
+  };
 }

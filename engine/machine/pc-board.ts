@@ -39,6 +39,7 @@ import type { MachineMemory } from '../memory/machine-memory.ts';
 import { HostBridge, type PamMode } from '../pci/host-bridge.ts';
 import { PciBus } from '../pci/pci-bus.ts';
 import * as layout from './pc-layout.ts';
+import { addVirtioDevices, type VirtioParts } from './virtio-devices.ts';
 
 /** What a board is made of, besides its own chips. */
 export interface PcBoardParts {
@@ -54,6 +55,7 @@ export interface PcBoardParts {
   readonly bootOrder: readonly string[];
   /** Primary master, primary slave, secondary master, secondary slave. */
   readonly ideDrives: readonly (IdeDriveConfig | undefined)[];
+  readonly virtio: VirtioParts;
   /** Undefined: a drive without a disk. */
   readonly floppy: BlockBackend | undefined;
   readonly serialOutputs: readonly [CharBackend, CharBackend];
@@ -249,6 +251,17 @@ export class PcBoard {
     );
     port(layout.PORTS.floppy, this.floppy.ports, 'floppy');
     port(layout.PORTS.floppyInput, this.floppy.inputPort, 'floppy');
+    addVirtioDevices(parts.virtio, {
+      buses,
+      memory,
+      clock,
+      msi: this.apics,
+      log,
+      pci,
+      cpuCount: parts.cpuCount,
+      interruptLine: (slot, pin) => isaBridge.pciInterruptLine(slot, pin),
+      add,
+    });
 
     // People.
     this.vga = add(

@@ -61,6 +61,10 @@ export const PCI_SLOTS = {
   ide: [1, 1],
   powerManagement: [1, 3],
   vga: [2, 0],
+  scsi: [4, 0],
+  entropy: [5, 0],
+  /** The first of the virtio disks; the others follow. */
+  virtioDisks: [16, 0],
 } as const;
 
 /** The time-stamp counter, the local APIC timers' input and virtual time all tick at 1 GHz. */

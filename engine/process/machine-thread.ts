@@ -111,9 +111,11 @@ class MachineThread {
       lights.equip('floppy');
     }
     return {
-      disks: disks.map(({ path, readOnly, port: place }) => ({
+      disks: disks.map(({ path, bus, readOnly, port: place, serial }) => ({
         backend: lights.watch('disk', openRawImage(path, { readOnly, defer })),
+        bus,
         port: place,
+        ...(serial === undefined ? {} : { serial }),
       })),
       ...(cdrom === undefined
         ? {}

@@ -20,7 +20,9 @@ const configSchema = z.object({
   memoryMegabytes: z.number(),
   firmware: z.object({ bios: path.optional() }),
   boot: z.object({ order: z.array(z.string()) }),
-  disks: z.array(z.object({ path, bus: z.string(), readOnly: z.boolean(), port: z.number() })),
+  disks: z.array(
+    z.object({ path, bus: z.string(), readOnly: z.boolean(), port: z.number(), serial: z.string().optional() }),
+  ),
   cdrom: z.object({ path: path.optional(), port: z.number() }).optional(),
   floppy: z.object({ path: path.optional(), readOnly: z.boolean() }).optional(),
 });

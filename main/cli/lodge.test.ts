@@ -224,6 +224,7 @@ test('the options reach the machine', async () => {
     cdrom: { path: cdPath, port: 2 },
     floppy: { path: oddPath, readOnly: true },
     serial: { kind: 'none' },
+    entropy: false,
     debugExit: true,
     headless: true,
     timeoutSeconds: 2.5,

@@ -1,0 +1,96 @@
+import assert from 'node:assert/strict';
+import { closeSync, ftruncateSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { GuestRun } from './guest-run.ts';
+import { initramfsWithModules, LOAD_MODULES } from './kernel-modules.ts';
+import { linuxKernel, READY } from './linux.ts';
+import { needs } from './needs.ts';
+
+const SECONDS = 120;
+const PROMPT = /guest# /;
+
+/** A cloud kernel with the given modules, its shell ready and the modules loaded. */
+async function withModules(
+  t: Parameters<typeof needs>[0],
+  modules: readonly string[],
+  options: Partial<ConstructorParameters<typeof GuestRun>[0]>,
+  use: (guest: GuestRun, run: (command: string, answer: RegExp) => Promise<RegExpExecArray>) => Promise<void>,
+): Promise<void> {
+  const kernel = needs(t, () => linuxKernel('cloud'));
+  const initrd = kernel && needs(t, () => initramfsWithModules('cloud', modules));
+  if (kernel === undefined || initrd === undefined) {
+    return;
+  }
+  const append = 'console=ttyS0 panic=-1';
+  await GuestRun.with(
+    { memory: 256, kernel, initrd, append, noReboot: true, timeout: SECONDS * 4, ...options },
+    async (guest) => {
+      await guest.waitFor(new RegExp(READY), SECONDS);
+      await guest.waitFor(PROMPT, SECONDS);
+      const run = async (command: string, answer: RegExp) => {
+        guest.send(`${command}\n`);
+        const match = await guest.waitFor(answer, SECONDS);
+        await guest.waitFor(PROMPT, SECONDS);
+        return match;
+      };
+      await run(`${LOAD_MODULES}; echo loaded-$((6*7))`, /loaded-42/);
+      await use(guest, run);
+      guest.send('poweroff -f\n');
+      assert.equal(await guest.exitCode(SECONDS), 0);
+    },
+  );
+}
+
+for (const cpus of [1, 2]) {
+  test(`Linux on a virtio disk with ${cpus} processor(s): serial, random write and verify, flush, discard`, async (t) => {
+    const folder = mkdtempSync(join(tmpdir(), 'lodge-virtio-'));
+    const path = join(folder, 'disk.img');
+    const disk = openSync(path, 'w');
+    ftruncateSync(disk, 64 << 20);
+    closeSync(disk);
+    try {
+      const disks = [{ path, bus: 'virtio', serial: 'LODGE-TEST-1' }] as const;
+      await withModules(t, ['virtio_pci', 'virtio_blk', 'virtio_rng'], { cpus, disks }, async (_guest, run) => {
+        await run('cat /sys/block/vda/serial', /LODGE-TEST-1/);
+        await run('cat /sys/block/vda/size', /131072/);
+        await run('ls /sys/block/vda/mq | wc -l', new RegExp(`\\n${cpus}\\r`));
+        await run(
+          'head -c 33554432 /dev/urandom > /tmp/data; dd if=/tmp/data of=/dev/vda bs=64k seek=16 conv=fsync',
+          /512\+0/,
+        );
+        await run('echo 3 > /proc/sys/vm/drop_caches; echo dropped-$((1+1))', /dropped-2/);
+        await run(
+          'dd if=/dev/vda bs=4k skip=256 count=8192 2>/dev/null | cmp - /tmp/data && echo same-$((1+1))',
+          /same-2/,
+        );
+        await run('blkdiscard -o 4194304 -l 1048576 /dev/vda && echo trimmed-$((1+1))', /trimmed-2/);
+        await run('cat /sys/block/vda/queue/write_cache', /write back/);
+        await run('cat /sys/class/misc/hw_random/rng_current', /virtio_rng/);
+        await run('head -c 64 /dev/hwrng | md5sum', /[0-9a-f]{32}/);
+      });
+      const { length } = readFileSync(path);
+      assert.equal(length, 64 << 20, 'the image keeps its size');
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
+  });
+}
+
+test('Linux reads a read-only virtio disk and cannot write it', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'lodge-virtio-'));
+  const path = join(folder, 'disk.img');
+  writeFileSync(path, Buffer.alloc(1 << 20, 'lodge'));
+  try {
+    const disks = [{ path, bus: 'virtio', readOnly: true }] as const;
+    await withModules(t, ['virtio_pci', 'virtio_blk'], { disks }, async (_guest, run) => {
+      await run('cat /sys/block/vda/ro', /\n1\r/);
+      await run('head -c 10 /dev/vda; echo', /lodgelodge/);
+      await run('echo x > /dev/vda', /not permitted|Read-only/);
+    });
+    assert.deepEqual(readFileSync(path), Buffer.alloc(1 << 20, 'lodge'));
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+});

@@ -1,0 +1,63 @@
+import type { BlockBackend } from '../backends/block/block-backend.ts';
+import type { Log } from '../base/log.ts';
+import type { Clock } from '../clock/clock.ts';
+import type { Device } from '../devices/device.ts';
+import type { InterruptLine, MsiSink } from '../irq/line.ts';
+import type { GuestMemory } from '../memory/guest-memory.ts';
+import type { PciBus } from '../pci/pci-bus.ts';
+import type { PciBuses } from '../pci/pci-function.ts';
+import { VirtioBlk } from '../virtio/blk/virtio-blk.ts';
+import { VirtioPci } from '../virtio/pci/virtio-pci.ts';
+import { VirtioRng } from '../virtio/rng/virtio-rng.ts';
+import type { VirtioDevice } from '../virtio/virtio-device.ts';
+import { PCI_SLOTS } from './pc-layout.ts';
+
+/** A virtio disk. */
+export interface VirtioDisk {
+  readonly backend: BlockBackend;
+  /** Its number, from 0 on; decides its slot. */
+  readonly port: number;
+  readonly serial: string;
+}
+
+/** Which virtio devices a machine has. */
+export interface VirtioParts {
+  readonly disks: readonly VirtioDisk[];
+  /** Fills `bytes` with random numbers; undefined: no entropy device. */
+  readonly entropy: ((bytes: Uint8Array) => void) | undefined;
+}
+
+/** What the board offers them. */
+export interface VirtioBoard {
+  readonly buses: PciBuses;
+  readonly memory: GuestMemory;
+  readonly clock: Clock;
+  readonly msi: MsiSink;
+  readonly log: Log;
+  readonly pci: PciBus;
+  readonly cpuCount: number;
+  interruptLine(slot: number, pin: number): InterruptLine;
+  /** Makes the board the device's owner. */
+  add<T extends Device>(device: T): T;
+}
+
+/** More queues than this serve nobody: requests all end in one machine thread. */
+const MAX_DISK_QUEUES = 4;
+
+/** Makes the virtio devices of a machine and puts them into their slots. */
+export function addVirtioDevices(parts: VirtioParts, board: VirtioBoard): void {
+  const { buses, memory, clock, msi, log } = board;
+  const plug = (id: string, slot: number, device: VirtioDevice): VirtioPci => {
+    const line = board.interruptLine(slot, 1);
+    const transport = board.add(new VirtioPci(id, device, { buses, memory, msi, line, log }));
+    board.pci.add(slot, 0, transport.pci);
+    return transport;
+  };
+  if (parts.entropy !== undefined) {
+    plug('entropy', PCI_SLOTS.entropy[0], new VirtioRng({ fill: parts.entropy }));
+  }
+  for (const { backend, port, serial } of parts.disks) {
+    const queues = Math.min(board.cpuCount, MAX_DISK_QUEUES);
+    plug(`virtio-disk${port}`, PCI_SLOTS.virtioDisks[0] + port, new VirtioBlk({ backend, clock }, { serial, queues }));
+  }
+}
