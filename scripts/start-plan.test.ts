@@ -25,6 +25,7 @@ test('otherwise the web shell opens in a browser, with one line that says why', 
   assert.equal(missing.shell, 'web');
   assert.equal(missing.browser, '/usr/bin/chromium');
   assert.match(missing.why ?? '', /^Electron's program [^\n]*$/);
+  assert.match(planStart({ ...desktop, electron: 'broken' }).why ?? '', /^Electron's program does not come up[^\n]*$/);
   assert.equal(planStart({ ...desktop, wantsWeb: true }).why, undefined);
 });
 

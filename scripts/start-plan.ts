@@ -4,8 +4,8 @@ export interface Surroundings {
   readonly display: boolean;
   /** Chromium's sandbox, which neither shell does without, refuses to work for the superuser. */
   readonly superuser: boolean;
-  /** Electron's program: there, to be fetched, or neither. */
-  readonly electron: 'installed' | 'fetchable' | 'missing';
+  /** Electron's program: there, to be fetched, neither, or there but it does not come up. */
+  readonly electron: 'installed' | 'fetchable' | 'missing' | 'broken';
   /** The path of an installed browser that can show a page as an app. */
   readonly browser: string | undefined;
   /** `--web`: the web shell is wanted. */
@@ -29,6 +29,9 @@ export function planStart({ display, superuser, electron, browser, wantsWeb }: S
   });
   if (wantsWeb) {
     return web(undefined);
+  }
+  if (electron === 'broken') {
+    return web("Electron's program does not come up here, as it said above, so this is the web shell.");
   }
   if (electron === 'missing') {
     return web("Electron's program is not installed and cannot be had here, so this is the web shell.");

@@ -19,15 +19,23 @@ const FETCH_MILLIS = 180_000;
 /** A desktop shell that fails so soon never came up. */
 const COMES_UP_MILLIS = 5000;
 
-/** Electron's program, where it is installed. */
+const ELECTRON_NAMES: Readonly<Partial<Record<NodeJS.Platform, string>>> = {
+  win32: 'electron.exe',
+  darwin: 'Electron.app/Contents/MacOS/Electron',
+};
+
+/** Electron's program, where it is installed. Its folder can be named in ELECTRON_OVERRIDE_DIST_PATH. */
 function electronProgram(): string | undefined {
-  const folder = process.env['ELECTRON_OVERRIDE_DIST_PATH'] ?? join(electronFolder, 'dist');
-  try {
-    const path = join(folder, readFileSync(join(electronFolder, 'path.txt'), 'utf8').trim());
-    return existsSync(path) ? path : undefined;
-  } catch {
+  const named = join(electronFolder, 'path.txt');
+  const folder = process.env['ELECTRON_OVERRIDE_DIST_PATH'];
+  if (folder === undefined && !existsSync(named)) {
     return undefined;
   }
+  const name = existsSync(named)
+    ? readFileSync(named, 'utf8').trim()
+    : (ELECTRON_NAMES[process.platform] ?? 'electron');
+  const path = join(folder ?? join(electronFolder, 'dist'), name);
+  return existsSync(path) ? path : undefined;
 }
 
 function isFetchable(): boolean {
@@ -78,7 +86,9 @@ function finished(child: ChildProcess): Promise<number> {
 async function openDesktop(program: string): Promise<number | undefined> {
   buildStale(['desktop']);
   const started = Date.now();
-  const code = await finished(spawn(program, [projectRoot], { stdio: 'inherit' }));
+  // With this variable, which terminals inside of Electron apps set, it would be a mere Node.
+  const { ELECTRON_RUN_AS_NODE: _, ...environment } = process.env;
+  const code = await finished(spawn(program, [projectRoot], { stdio: 'inherit', env: environment }));
   return code !== 0 && Date.now() - started < COMES_UP_MILLIS ? undefined : code;
 }
 
@@ -134,7 +144,7 @@ try {
     program ??= fetchElectron();
     const code = program === undefined ? undefined : await openDesktop(program);
     if (code === undefined) {
-      plan = planStart({ ...surroundings, electron: 'missing' });
+      plan = planStart({ ...surroundings, electron: program === undefined ? 'missing' : 'broken' });
     } else {
       process.exitCode = code;
     }

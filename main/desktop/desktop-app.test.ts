@@ -6,11 +6,13 @@ import { after, test } from 'node:test';
 import type { MenuItemConstructorOptions } from 'electron';
 import { createApiClient } from '../contract/client.ts';
 import { ApiError } from '../contract/errors.ts';
+import { failureData } from '../contract/failures.ts';
 import { FakeProcessHost } from '../vms/testing/fake-process-host.ts';
 import { type Backend, openBackend } from './backend.ts';
 import { DesktopApp, rendererFolder, unpacked } from './desktop-app.ts';
 import { createBridge } from './page-bridge.ts';
 import { FakeElectron, pageIpc } from './testing/fake-electron.ts';
+import { failureText } from './texts.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'lodge-app-'));
 const renderer = join(root, 'renderer');
@@ -105,6 +107,13 @@ test('what prevents the start is said, with what to do', async () => {
   assert.deepEqual(electron.errorBoxes, ['/x: cannot be used\n\nmend it']);
   assert.equal(electron.app.exitCode, 1);
   assert.equal(electron.windows.length, 0);
+});
+
+test('failures are told in the language of the system', () => {
+  const failed = failureData('data-folder', { folder: '/x', cause: 'EACCES' });
+  assert.equal(failureText(failed, ['ko-KR']).split('\n')[0], '/x: 사용할 수 없습니다(권한이 없습니다)');
+  assert.equal(failureText(failed, ['fr']).split('\n')[0], '/x: cannot be used (no permission)');
+  assert.equal(failureText({ code: 'new', message: 'something else' }, ['ko']), 'something else');
 });
 
 test('consoles open for machines that there are; their logs are shown in the file manager', async () => {
@@ -246,8 +255,15 @@ test('menus follow the language and the system', async () => {
   const { electron, page } = await start();
   const labels = () => electron.menu?.map(({ label }) => label);
   assert.deepEqual(labels(), ['File', 'Edit', 'View', 'Window']);
-  await page().client.call('settings.set', { language: 'ko' });
+  const { bridge, client } = page();
+  bridge.openConsole((await client.call('machines.createDemo')).id);
+  await client.call('settings.set', { language: 'ko' });
   assert.deepEqual(labels(), ['파일', '편집', '보기', '창']);
+  assert.deepEqual(
+    electron.windows.map(({ menu }) => menu),
+    [true, false],
+    'consoles stay without a menu',
+  );
   const window = electron.menu?.[3]?.submenu as MenuItemConstructorOptions[];
   electron.windows[0]?.emit('ready-to-show');
   window[0]?.click?.(...([] as unknown as Parameters<NonNullable<MenuItemConstructorOptions['click']>>));

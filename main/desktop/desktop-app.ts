@@ -8,7 +8,7 @@ import type { ElectronParts, Preventable } from './electron-api.ts';
 import { IpcHost } from './ipc-host.ts';
 import { appMenu } from './menu.ts';
 import { hardenContents, hardenSession, isTrusted } from './security.ts';
-import { type Text, textsFor } from './texts.ts';
+import { failureText, type Text, textsFor } from './texts.ts';
 import { WindowPlacements } from './window-placement.ts';
 import { Windows } from './windows.ts';
 
@@ -66,10 +66,9 @@ export class DesktopApp {
     try {
       this.#backend = await this.#options.openBackend();
     } catch (error) {
-      const { message, remedy } = toErrorData(error);
       this.#electron.dialog.showErrorBox(
         this.#text('desktop.cannotStart'),
-        remedy === undefined ? message : `${message}\n\n${remedy}`,
+        failureText(toErrorData(error), app.getPreferredSystemLanguages()),
       );
       app.exit(1);
       return;
@@ -182,6 +181,7 @@ export class DesktopApp {
         },
       }),
     );
+    this.#windows?.removeConsoleMenus();
   }
 
   #showManager(): void {

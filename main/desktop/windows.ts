@@ -81,6 +81,15 @@ export class Windows {
     }
   }
 
+  /** Takes the menu from consoles again: a new menu of the app goes to every window that there is. */
+  removeConsoleMenus(): void {
+    for (const { subject, window } of this.#windows.values()) {
+      if (subject.kind === 'console') {
+        window.removeMenu();
+      }
+    }
+  }
+
   closeAll(): void {
     for (const { contents } of [...this.#windows.values()]) {
       this.close(contents.id);

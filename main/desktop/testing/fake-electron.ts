@@ -388,6 +388,10 @@ export class FakeElectron implements ElectronParts {
   });
   readonly setApplicationMenu = (template: MenuItemConstructorOptions[] | null) => {
     this.menu = template;
+    // As on Windows and Linux: it becomes the menu of every window.
+    for (const window of this.windows) {
+      window.menu = template !== null;
+    }
   };
   readonly isDark = () => true;
   readonly placements = () => ({
