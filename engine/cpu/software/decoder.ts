@@ -13,7 +13,6 @@ import {
   UOP_HANDLER,
   UOP_IMMEDIATE,
   UOP_REMAINING,
-  UOP_SCALE,
   UOP_SEGMENT,
   UOP_SIZE,
 } from './micro-op.ts';
@@ -246,7 +245,12 @@ export class Decoder {
       }
     }
     if (options.vsib) {
-      view.setUint8(uop + UOP_SCALE, this.#address.vectorScale);
+      view.setInt32(uop + UOP_IMMEDIATE, this.#address.vectorScale, true);
+      const [a, b, c] = OPERAND_SLOTS.map((slot) => view.getUint16(uop + slot, true));
+      // Destination, indices and mask must be three registers.
+      if (a === b || b === c || a === c) {
+        return UNDEFINED;
+      }
     }
     if (
       prefixes.lock &&

@@ -7,6 +7,7 @@ import {
   isDenormal,
   isNan,
   isSignaling,
+  type LaneFormat,
   magnitude,
   mxcsr,
   quietBit,
@@ -36,7 +37,7 @@ const UNARY = { params: ['i32', 'i64'], results: ['i64'] } as const;
 
 /** Arithmetic on one lane of a format, exact in every mode. */
 export interface LaneArithmetic {
-  readonly format: Format;
+  readonly format: LaneFormat;
   readonly round: FunctionReference;
   readonly add: FunctionReference;
   readonly subtract: FunctionReference;
@@ -51,20 +52,21 @@ export interface LaneArithmetic {
   readonly roundToIntegral: FunctionReference;
 }
 
-interface Context {
+/** A lane function being built. */
+export interface Context {
   readonly f: FunctionBuilder;
   readonly cpu: I32;
   readonly format: Format;
 }
 
 /** With DAZ, denormals become zeros of their sign. */
-function flushDenormal({ f, cpu, format }: Context, value: Local<'i64'>): void {
+export function flushDenormal({ f, cpu, format }: Context, value: Local<'i64'>): void {
   f.if(all(isDenormal(format, get(value)), d.ne(d.and(mxcsr(cpu), M.MXCSR_DAZ), 0)), () =>
     f.set(value, q.and(get(value), signBit(format))),
   );
 }
 
-function raiseDenormal({ f, cpu, format }: Context, ...values: I64[]): void {
+export function raiseDenormal({ f, cpu, format }: Context, ...values: I64[]): void {
   f.if(any(...values.map((value) => isDenormal(format, value))), () => raise(f, cpu, M.MXCSR_DE));
 }
 
@@ -76,16 +78,17 @@ function propagateNan({ f, cpu, format }: Context, a: I64, b: I64): void {
   });
 }
 
-function invalid({ f, cpu, format }: Context): void {
+/** Returns the default NaN with an invalid-operation exception. */
+export function invalid({ f, cpu, format }: Context): void {
   raise(f, cpu, M.MXCSR_IE);
   f.return(i64(indefinite(format)));
 }
 
-function isInfinite(format: Format, value: I64): I32 {
+export function isInfinite(format: Format, value: I64): I32 {
   return q.eq(magnitude(format, value), infinity(format));
 }
 
-function isZero(format: Format, value: I64): I32 {
+export function isZero(format: Format, value: I64): I32 {
   return q.zero(magnitude(format, value));
 }
 
@@ -458,7 +461,7 @@ function buildRoundToIntegral(module: ModuleBuilder, format: Format): FunctionRe
 
 export function buildLaneArithmetic(
   module: ModuleBuilder,
-  format: Format,
+  format: LaneFormat,
   multiplyHigh: FunctionReference,
 ): LaneArithmetic {
   const round = buildRound(module, format);

@@ -1,6 +1,9 @@
 import * as L from '../x86/layout.ts';
 import * as M from '../x86/mxcsr.ts';
+import { buildBitFunctions } from './bit-functions.ts';
 import { buildCipher } from './cipher-functions.ts';
+import { buildFused } from './fused-functions.ts';
+import { buildHalf } from './half-functions.ts';
 import { buildLaneArithmetic, type LaneArithmetic } from './sse-arithmetic.ts';
 import { buildLaneConversions, type LaneConversions } from './sse-conversions.ts';
 import { BINARY32, BINARY64, mxcsr } from './sse-rounding.ts';
@@ -297,7 +300,7 @@ function buildPackedConversions(
   ];
 }
 
-/** Functions behind SSE instructions: what they need beyond the plain vector operations, by name. */
+/** Functions behind vector and bit-field instructions: what they need beyond the plain vector operations, by name. */
 export function buildSse(module: ModuleBuilder, multiplyHigh: FunctionReference): [string, FunctionReference][] {
   const single = buildLaneArithmetic(module, BINARY32, multiplyHigh);
   const double = buildLaneArithmetic(module, BINARY64, multiplyHigh);
@@ -343,6 +346,7 @@ export function buildSse(module: ModuleBuilder, multiplyHigh: FunctionReference)
       [`sse-compare${bits}`, compare],
       [`sse-packed${bits}`, packed],
       [`sse-dot-product${bits}`, buildDotProduct(module, bits, arithmetic, commit)],
+      ...buildFused(module, arithmetic, multiplyHigh, begin, commit),
     );
   }
   /** (cpu, value) → converted value. */
@@ -383,6 +387,8 @@ export function buildSse(module: ModuleBuilder, multiplyHigh: FunctionReference)
   }
   result.push(
     ...buildPackedConversions(module, convert, commit),
+    ...buildHalf(module, begin, commit),
+    ...buildBitFunctions(module),
     ...buildStringCompare(module),
     ...buildCipher(module),
   );

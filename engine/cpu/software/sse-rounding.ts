@@ -22,16 +22,22 @@ import type { ModuleBuilder } from './wasm/module-builder.ts';
  * is bit 62; the bits below the format's precision are for rounding, and the lowest of them is sticky.
  */
 export interface Format {
-  readonly bits: 32 | 64;
+  readonly bits: 16 | 32 | 64;
   /** Bits of the fraction field. */
-  readonly fraction: 23 | 52;
+  readonly fraction: 10 | 23 | 52;
   /** The exponent field of infinities and NaNs. */
-  readonly special: 255 | 2047;
-  readonly bias: 127 | 1023;
+  readonly special: 31 | 255 | 2047;
+  readonly bias: 15 | 127 | 1023;
 }
 
-export const BINARY32: Format = { bits: 32, fraction: 23, special: 255, bias: 127 };
-export const BINARY64: Format = { bits: 64, fraction: 52, special: 2047, bias: 1023 };
+/** A format that SSE computes in. */
+export interface LaneFormat extends Format {
+  readonly bits: 32 | 64;
+}
+
+export const BINARY16: Format = { bits: 16, fraction: 10, special: 31, bias: 15 };
+export const BINARY32: LaneFormat = { bits: 32, fraction: 23, special: 255, bias: 127 };
+export const BINARY64: LaneFormat = { bits: 64, fraction: 52, special: 2047, bias: 1023 };
 
 export const signBit = (format: Format) => 1n << BigInt(format.bits - 1);
 export const infinity = (format: Format) => BigInt(format.special) << BigInt(format.fraction);
@@ -104,19 +110,22 @@ export function unpack(f: FunctionBuilder, format: Format, value: I64): Unpacked
   return { sign, exponent, significand };
 }
 
-/** (cpu, sign, exponent, significand) → the number in the format, rounded as MXCSR says; raises OE, UE, PE. */
-export function buildRound(module: ModuleBuilder, format: Format): FunctionReference {
+/**
+ * (cpu, sign, exponent, significand) → the number in the format, rounded as MXCSR says; raises OE, UE, PE. `explicit`: a
+ * fifth parameter is to be heeded in place of MXCSR.
+ */
+export function buildRound(module: ModuleBuilder, format: Format, explicit = false): FunctionReference {
   const { fraction, special } = format;
   const bits = roundBits(format);
   const mask = (1n << BigInt(bits)) - 1n;
   const half = 1n << BigInt(bits - 1);
-  const type = { params: ['i32', 'i32', 'i32', 'i64'], results: ['i64'] } as const;
-  return module.function(`sse-round${format.bits}`, type, (f) => {
+  const params = ['i32', 'i32', 'i32', 'i64', ...(explicit ? (['i32'] as const) : [])] as const;
+  return module.function(`sse-round${format.bits}`, { params, results: ['i64'] }, (f) => {
     const cpu = get(f.parameter(0, 'i32'));
     const sign = get(f.parameter(1, 'i32'));
     const exponent = f.parameter(2, 'i32');
     const significand = f.parameter(3, 'i64');
-    const control = f.keep(mxcsr(cpu));
+    const control = explicit ? get(f.parameter(4, 'i32')) : f.keep(mxcsr(cpu));
     const rounding = f.keep(d.and(d.shr(control, M.MXCSR_RC_SHIFT), 3));
     const nearest = f.keep(d.zero(rounding));
     const signed = f.keep(q.shl(q.fromU32(sign), format.bits - 1));

@@ -49,6 +49,11 @@ export const LANE_ROUND = 16;
 /** Plus the predicate 0–31 of CMPxx: all ones or zero. */
 export const LANE_COMPARE = 32;
 
+/** Fused multiplication and addition: the product is negated, the addend is, the addend of odd lanes is instead. */
+export const FUSED_NEGATE = 1;
+export const FUSED_SUBTRACT = 2;
+export const FUSED_ALTERNATE = 4;
+
 /** Outcomes of comparisons, as bits. */
 export const LESS = 1;
 export const EQUAL = 2;

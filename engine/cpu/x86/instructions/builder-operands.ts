@@ -133,7 +133,7 @@ export abstract class OperandBuilder extends BuilderCore {
     this.f.store('v128.store', this.registerAddress(index), value, 16);
   }
 
-  /** 1–8 bytes of the XMM register from byte `offset` on, zero-extended. */
+  /** 1–8 bytes of the vector register from byte `offset` (0–31) on, zero-extended. */
   readXmmPart(index: number, offset: number, size: number): Integer {
     return this.keep(load(loadName(size), this.registerAddress(index), offset)) as Integer;
   }

@@ -93,6 +93,16 @@ export abstract class VectorBuilder extends FlagsBuilder {
     this.writeLanes(index, [value], aligned);
   }
 
+  /** Checks a memory operand for the write that follows: what the instruction does before it may not be undone. */
+  checkWrite(index: number): void {
+    if (this.isMemory(index)) {
+      const { size } = this.operand(index);
+      const at = this.keep(this.effectiveAddress());
+      const hit = this.tlbHit(this.tlbEntry(at), at, size, 8);
+      this.f.if(op('i32.eqz', hit), () => this.f.drop(this.slowCheckWrite(at, size)));
+    }
+  }
+
   /** The immediate's value when it is known while code is generated: shuffles and blends then need no look-up. */
   knownImmediate(): number | undefined {
     return undefined;
@@ -132,6 +142,16 @@ export abstract class VectorBuilder extends FlagsBuilder {
     const rest = this.readXmm(this.left);
     const lane = kept.type === 'i64' ? 'i64x2.replace_lane' : 'i32x4.replace_lane';
     this.writeLanes(0, [laneOp(lane, 0, rest, kept)]);
+  }
+
+  /** Clears the first `count` vector registers above XMM, or altogether. */
+  zeroVectors(count: number, all: boolean): void {
+    for (let i = 0; i < count; i++) {
+      if (all) {
+        this.f.store('v128.store', get(this.cpu), zeroVector, L.XMM + i * L.XMM_STRIDE);
+      }
+      this.f.store('v128.store', get(this.cpu), zeroVector, L.XMM + i * L.XMM_STRIDE + 16);
+    }
   }
 
   /** The upper half of an XMM register. */

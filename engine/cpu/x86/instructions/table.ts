@@ -1,4 +1,9 @@
+import { defineAvxMemory } from './avx-memory.ts';
+import { defineAvxPermutes } from './avx-permutes.ts';
+import { defineBmi } from './bmi.ts';
 import { InstructionTable } from './definition.ts';
+import { defineF16c } from './f16c.ts';
+import { defineFma } from './fma.ts';
 import { defineIntegerInstructions } from './integer.ts';
 import { defineMmxInstructions } from './mmx.ts';
 import { defineSseInstructions } from './sse.ts';
@@ -17,5 +22,10 @@ export function buildInstructionTable(): InstructionTable {
   defineX87Instructions(table);
   defineX87StateInstructions(table);
   defineMmxInstructions(table);
+  defineBmi(table);
+  defineAvxPermutes(table);
+  defineAvxMemory(table);
+  defineFma(table);
+  defineF16c(table);
   return table;
 }

@@ -185,7 +185,9 @@ class InstanceBuilder {
       legacy.push(0x67);
     }
     // Whether a store that is suppressed by an unmasked exception is checked at all differs.
-    const checked = !(options.unit === 'x87' && options.writes);
+    // So does whether a masked move checks its segment when no element is moved.
+    const checked =
+      !(options.unit === 'x87' && options.writes) && !(bits === 32 && /^vp?maskmov/.test(definition.name));
     if (single && checked && random.chance(1, 10)) {
       const prefix = random.pick(bits === 64 ? [0x26, 0x2e, 0x36, 0x3e, 0x65, 0x65] : [0x26, 0x2e, 0x36, 0x3e]);
       this.#segment = prefix;
