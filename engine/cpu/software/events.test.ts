@@ -100,6 +100,98 @@ test('STI with CLI behind it lets nothing through, a second STI opens no new sha
   assert.deepEqual(interrupted(machine), [Number(symbols.get('here'))]);
 });
 
+test('a slice that ends behind STI still holds an interrupt off for one instruction', () => {
+  const machine = withHandlers();
+  machine.bus.acknowledge = () => {
+    machine.cpus.signals.setInterruptRequest(0, false);
+    return 0x20;
+  };
+  const symbols = run(machine, 'nop\nsti\ninc rbx\nhere: inc rbx\ncli\nhlt', 2);
+  machine.cpus.signals.setInterruptRequest(0, true);
+  machine.run(100);
+  assert.deepEqual(interrupted(machine), [Number(symbols.get('here'))]);
+  assert.equal(machine.state.gpr(RBX), 2n);
+});
+
+test('a loop of one instruction behind STI is interrupted, every time', () => {
+  const machine = withHandlers();
+  machine.bus.acknowledge = () => {
+    machine.cpus.signals.setInterruptRequest(0, false);
+    return 0x20;
+  };
+  const symbols = run(machine, 'sti\nhere: jmp here', 1);
+  for (let i = 0; i < 3; i++) {
+    machine.cpus.signals.setInterruptRequest(0, true);
+    machine.run(30);
+  }
+  assert.deepEqual(interrupted(machine), Array(3).fill(Number(symbols.get('here'))));
+});
+
+test('POPF that sets IF lets a waiting interrupt in at once', () => {
+  const machine = withHandlers();
+  machine.cpus.signals.setInterruptRequest(0, true);
+  machine.bus.acknowledge = () => {
+    machine.cpus.signals.setInterruptRequest(0, false);
+    return 0x20;
+  };
+  const symbols = run(machine, 'pushfq\nor dword [rsp], 0x200\npopfq\nhere: inc rbx\npushfq\npop rcx\ncli\nhlt');
+  assert.deepEqual(interrupted(machine), [Number(symbols.get('here'))]);
+  assert.equal(machine.state.gpr(RBX), 1n);
+  assert.equal(machine.state.gpr(1) & 0x200n, 0x200n);
+});
+
+test('POPF restores what the privilege level allows', () => {
+  // All flags that are defined but TF, VM, RF, VIF and VIP; then none.
+  const all = 0x247ed5n;
+  for (const cpl of [0, 3]) {
+    const machine = withHandlers();
+    machine.setCpl(cpl);
+    run(machine, `push ${all}\npopfq\npushfq\npop rcx\npush 0\npopfq\npushfq\npop rdx\nnop`, 9);
+    assert.equal(machine.state.gpr(1), cpl === 0 ? all | 2n : (all & ~0x3200n) | 2n);
+    assert.equal(machine.state.gpr(2), 2n);
+  }
+});
+
+test('STAC, CLAC and POPF open and close user pages to the supervisor', () => {
+  const machine = withHandlers();
+  // Code, stack and tables lie in supervisor pages, and 0x300000 in a user page.
+  for (let i = 0; i < 512; i++) {
+    machine.memory.writeU32(0x3000 + i * 8, ((i << 21) | 0x83) >>> 0);
+  }
+  const table = 0x40000;
+  for (let i = 0; i < 512; i++) {
+    machine.memory.writeU32(table + i * 8, ((1 << 21) + (i << 12)) | (i === 256 ? 7 : 3));
+    machine.memory.writeU32(table + i * 8 + 4, 0);
+  }
+  machine.memory.writeU32(0x3000 + 8, table | 7);
+  machine.state.setU64(L.CR4, BigInt(machine.state.cr4 | L.CR4_SMAP));
+  machine.update();
+  const symbols = run(
+    machine,
+    `stac
+mov eax, [0x300000]
+clac
+a: mov eax, [0x300000]
+pushfq
+or dword [rsp], 0x40000
+popfq
+mov eax, [0x300000]
+pushfq
+and dword [rsp], ~0x40000
+popfq
+b: mov eax, [0x300000]
+hlt`,
+    14,
+  );
+  // The handler returns to the instruction that faulted.
+  assert.deepEqual([...new Set(interrupted(machine))], [Number(symbols.get('a'))]);
+  machine.memory.writeU32(LOG, LOG + 8);
+  machine.state.rip = symbols.get('a') as bigint;
+  machine.state.rip += 7n;
+  machine.run(20);
+  assert.deepEqual([...new Set(interrupted(machine))], [Number(symbols.get('b'))]);
+});
+
 test('loading SS holds interrupts off for one instruction', () => {
   const machine = withHandlers();
   machine.bus.acknowledge = () => {

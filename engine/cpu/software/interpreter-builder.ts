@@ -315,13 +315,10 @@ export class InlineHandler extends HandlerBuilder {
 
 /** Builds a handler as a function of its own: (cpu, uop, ea) → NEXT, FAULTED, JUMPED, STOPPED or a link. */
 export class FunctionHandler extends HandlerBuilder {
-  #ended = false;
-
   override build(): void {
     super.build();
-    if (!this.#ended) {
-      this.f.return(i32(NEXT));
-    }
+    // Where the meaning has said how to go on, in all branches, this is never reached.
+    this.f.return(i32(NEXT));
     this.f.unreachable();
   }
 
@@ -336,19 +333,16 @@ export class FunctionHandler extends HandlerBuilder {
   override jumpRelative(): void {
     this.setField64(L.RIP, this.relativeTarget());
     this.f.return(i32(LINK_TAKEN));
-    this.#ended = true;
   }
 
   override jumpNext(): void {
     this.setField64(L.RIP, this.nextRip());
     this.f.return(i32(LINK_NEXT));
-    this.#ended = true;
   }
 
   override jumpTo(target: I64): void {
     this.setField64(L.RIP, target);
     this.f.return(i32(JUMPED));
-    this.#ended = true;
   }
 
   override again(): void {
@@ -367,6 +361,5 @@ export class FunctionHandler extends HandlerBuilder {
         i32(this.operations.number(operation, this.variant)),
       ),
     );
-    this.#ended = true;
   }
 }

@@ -222,6 +222,7 @@ export class Processor implements OperationHost {
       // EIP wraps at 4 GiB.
       state.setU32(L.RIP + 4, 0);
     }
+    const { mode } = state;
     let answer: unknown;
     try {
       answer = defined(this.#shared.operations[number], entry.name)(call);
@@ -243,10 +244,14 @@ export class Processor implements OperationHost {
         state.setI32(L.FLAGS_REST, state.i32(L.FLAGS_REST) & ~L.FLAG_RF);
       }
     }
-    if (!entry.variant.definition.options.ends) {
-      return NEXT;
+    if (this.#wantsAttention()) {
+      return STOPPED;
     }
-    return this.#wantsAttention() ? STOPPED : JUMPED;
+    if (entry.variant.definition.options.ends) {
+      return JUMPED;
+    }
+    // What follows in the block was decoded for the old mode.
+    return state.mode === mode ? NEXT : STOPPED;
   }
 
   #setFault(fault: GuestFault): void {
@@ -468,18 +473,37 @@ export class Processor implements OperationHost {
     if (state.i32(L.SHADOW) !== 0) {
       return;
     }
-    if (state.i32(L.NMI_PENDING) !== 0 && state.i32(L.NMI_BLOCKED) === 0) {
-      state.setI32(L.NMI_PENDING, 0);
-      state.setI32(L.ACTIVITY, L.ACTIVITY_RUNNING);
-      state.setI32(L.FUEL, state.i32(L.FUEL) - 1);
-      this.system.acceptNmi();
+    const nmi = state.i32(L.NMI_PENDING) !== 0 && state.i32(L.NMI_BLOCKED) === 0;
+    const interrupt = state.i32(L.INTR) !== 0 && (state.i32(L.FLAGS_REST) & L.FLAG_IF) !== 0;
+    if (!nmi && !interrupt) {
       return;
     }
-    if (state.i32(L.INTR) !== 0 && (state.i32(L.FLAGS_REST) & L.FLAG_IF) !== 0) {
-      const vector = this.bus.acknowledge(this.index);
-      state.setI32(L.ACTIVITY, L.ACTIVITY_RUNNING);
-      state.setI32(L.FUEL, state.i32(L.FUEL) - 1);
-      this.system.acceptInterrupt(vector);
+    if (this.#isBehindSti()) {
+      state.setI32(L.SHADOW, 1);
+      return;
     }
+    state.setI32(L.ACTIVITY, L.ACTIVITY_RUNNING);
+    state.setI32(L.FUEL, state.i32(L.FUEL) - 1);
+    if (nmi) {
+      state.setI32(L.NMI_PENDING, 0);
+      this.system.acceptNmi();
+    } else {
+      this.system.acceptInterrupt(this.bus.acknowledge(this.index));
+    }
+  }
+
+  /** The last instruction may have been a STI that shields the next one. True once only. */
+  #isBehindSti(): boolean {
+    const { state } = this;
+    if (
+      state.i32(L.SHADOW_RIP) !== state.i32(L.RIP) ||
+      state.i32(L.SHADOW_RIP + 4) !== state.i32(L.RIP + 4) ||
+      state.i32(L.ACTIVITY) !== L.ACTIVITY_RUNNING
+    ) {
+      return false;
+    }
+    // An address that is never executed: not canonical.
+    state.setU32(L.SHADOW_RIP + 4, 0x80000000);
+    return true;
   }
 }

@@ -283,7 +283,7 @@ export function buildRuntime(module: ModuleBuilder): RuntimeFunctions {
     fillTlb,
     tlb,
     segmentAddress: buildSegmentAddress(module),
-    helpers: buildArithmetic(module),
+    helpers: new Map([...buildArithmetic(module), ['select-tlbs', tlb.selectTlbs]]),
   };
 }
 

@@ -57,6 +57,8 @@ export interface TlbFunctions {
   readonly invalidatePage: FunctionReference;
   /** (cpu, physical address of the first page, of the last): the next write to each of these pages is seen. */
   readonly dropWriteTags: FunctionReference;
+  /** (cpu): chooses the tables in force from CPL, CR4.SMAP and RFLAGS.AC. */
+  readonly selectTlbs: FunctionReference;
 }
 
 /** What forgets translations. Lists say which entries are filled; see enlist. */
@@ -171,5 +173,16 @@ export function buildTlb(module: ModuleBuilder): TlbFunctions {
       );
     }
   });
-  return { flushTlb, invalidatePage, dropWriteTags };
+
+  const selectTlbs = module.function('selectTlbs', { params: ['i32'], results: [] }, (f) => {
+    const cpu = get(f.parameter(0, 'i32'));
+    const tlbs = f.keep(tlbsOf(cpu));
+    const has = (field: number, bits: number) => d.and(load('i32.load', cpu, field), bits);
+    const user = f.keep(d.eq(has(L.MODE, L.MODE_CPL_MASK), L.MODE_CPL_MASK));
+    const restrained = d.and(d.ne(has(L.CR4, L.CR4_SMAP), 0), d.zero(has(L.FLAGS_REST, L.FLAG_AC)));
+    const supervisor = select(restrained, i32(DTLB_SUPERVISOR), i32(DTLB_SUPERVISOR_USER));
+    f.store('i32.store', cpu, d.add(tlbs, select(user, i32(DTLB_USER), supervisor)), L.DTLB);
+    f.store('i32.store', cpu, d.add(tlbs, select(user, i32(ITLB_USER), i32(ITLB_SUPERVISOR))), L.ITLB);
+  });
+  return { flushTlb, invalidatePage, dropWriteTags, selectTlbs };
 }

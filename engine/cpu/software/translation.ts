@@ -4,7 +4,6 @@ import {
   DTLB_SUPERVISOR,
   DTLB_SUPERVISOR_USER,
   DTLB_USER,
-  ITLB_SUPERVISOR,
   ITLB_USER,
   TLB_GLOBAL_LIST,
   TLB_LARGE_MAP,
@@ -63,6 +62,7 @@ export interface TlbControl {
   invalidatePage(record: number, address: bigint): void;
   /** Physical addresses of the first and the last page, as i32. */
   dropWriteTags(record: number, first: number, last: number): void;
+  selectTlbs(record: number): void;
 }
 
 /**
@@ -150,11 +150,7 @@ export class Translation {
 
   /** Chooses the tables in force from CPL, CR4.SMAP and RFLAGS.AC. */
   select(): void {
-    const user = (this.#field(L.MODE) & L.MODE_CPL_MASK) === L.MODE_CPL_MASK;
-    const restrained = (this.#field(L.CR4) & L.CR4_SMAP) !== 0 && (this.#field(L.FLAGS_REST) & L.FLAG_AC) === 0;
-    const data = user ? DTLB_USER : restrained ? DTLB_SUPERVISOR : DTLB_SUPERVISOR_USER;
-    this.#words[this.#record + (L.DTLB >> 2)] = this.#tlbs + data;
-    this.#words[this.#record + (L.ITLB >> 2)] = this.#tlbs + (user ? ITLB_USER : ITLB_SUPERVISOR);
+    this.#tlb.selectTlbs(this.#record << 2);
   }
 
   /** Runs `body` with implicit supervisor rights (SMAP in force, as for descriptor tables), whatever the CPL. */

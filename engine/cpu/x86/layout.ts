@@ -42,10 +42,11 @@ export const ITLB = 0x0cc;
 export const SCRATCH = 0x0d0;
 /** i32 (in SCRATCH[3]): bytes of the data access that is being translated, for watchpoints. */
 export const ACCESS_SIZE = 0x0e8;
-/** i32: a micro-operation's link slot that waits for its target, or 0. */
-export const LINK_SLOT = 0x0f0;
-/** i32: instructions that were taken out of FUEL to stop early; the slice accounts for them. */
-export const FUEL_STOLEN = 0x0f4;
+/**
+ * i64: where the last STI that set IF left off. An interrupt that comes while RIP is still there waits for one more
+ * instruction. (SHADOW is set only where one waits already.)
+ */
+export const SHADOW_RIP = 0x0f0;
 /** i64: the address a memory operand was computed to be, kept for restarts. */
 export const EA = 0x0f8;
 

@@ -32,12 +32,6 @@ export function defineSystemInstructions(table: InstructionTable): void {
   system('bound', '62 /r i64 mem : Gv Mv', ends);
   system('hlt', 'F4', { ...ends, privileged: true });
 
-  // Flags.
-  system('pushf', '9C d64 : Xv', { ...ends, stack: true });
-  system('popf', '9D d64 : Xv', { ...ends, stack: true });
-  system('cli', 'FA', ends);
-  system('sti', 'FB', ends);
-
   // Segment registers and descriptor tables.
   table.define('mov-from-segment', '8C /r : Ev Sw', { writes: true }, (b) => {
     const selector = b.segmentSelector(1);
@@ -96,8 +90,6 @@ export function defineSystemInstructions(table: InstructionTable): void {
   system('rdtscp', '0F 01 =F9', ends);
   system('xgetbv', 'NP 0F 01 =D0', {});
   system('xsetbv', 'NP 0F 01 =D1', { ...ends, privileged: true });
-  system('clac', 'NP 0F 01 =CA', { ...ends, privileged: true });
-  system('stac', 'NP 0F 01 =CB', { ...ends, privileged: true });
   system('vmcall', ['NP 0F 01 =C1', 'NP 0F 01 =D9'], ends);
   system('clts', '0F 06', { ...ends, privileged: true });
   system('invd', '0F 08', { ...ends, privileged: true });

@@ -3,6 +3,7 @@ import { defineAvxPermutes } from './avx-permutes.ts';
 import { defineBmi } from './bmi.ts';
 import { InstructionTable } from './definition.ts';
 import { defineF16c } from './f16c.ts';
+import { defineFlagControl } from './flag-control.ts';
 import { defineFma } from './fma.ts';
 import { defineIntegerInstructions } from './integer.ts';
 import { defineMmxInstructions } from './mmx.ts';
@@ -18,6 +19,7 @@ export function buildInstructionTable(): InstructionTable {
   defineIntegerInstructions(table);
   defineStringInstructions(table);
   defineSystemInstructions(table);
+  defineFlagControl(table);
   defineSseInstructions(table);
   defineX87Instructions(table);
   defineX87StateInstructions(table);
