@@ -62,7 +62,7 @@ function predecessors(pair: Lockstep, seed: number, options: FuzzOptions): numbe
 }
 
 function investigate(a: Tier, b: Tier, outcome: Outcome, seed: number, options: FuzzOptions): Failure {
-  const pair = new Lockstep(a, b);
+  let pair = new Lockstep(a, b);
   const { mode } = options;
   const needed = predecessors(pair, seed, options);
   const program = randomProgram(seed, mode);
@@ -80,7 +80,11 @@ function investigate(a: Tier, b: Tier, outcome: Outcome, seed: number, options: 
     for (const [earlier, rounds] of before) {
       pair.run(earlier, rounds);
     }
-    return pair.run(candidate, roundsOf(seed, options));
+    const result = pair.run(candidate, roundsOf(seed, options));
+    if (result?.end === 'threw') {
+      pair = new Lockstep(a, b);
+    }
+    return result;
   };
   const smallest = minimize(program, (candidate) => differs(run(candidate)));
   const last = run(smallest) ?? outcome;

@@ -22,7 +22,7 @@ export interface Outcome {
   /** Instructions carried out by the first tier. */
   readonly executed: number;
   /** Why the program stopped before its last slice, if it did. */
-  readonly end: 'done' | 'shutdown' | 'slices' | 'differs';
+  readonly end: 'done' | 'shutdown' | 'slices' | 'differs' | 'threw';
 }
 
 /** Two machines that run the same programs and must never differ. */
@@ -60,7 +60,7 @@ export class Lockstep {
       return undefined;
     }
     let outcome = this.#runOnce(program, assembled);
-    for (let round = 1; round < rounds && outcome.end !== 'differs'; round++) {
+    for (let round = 1; round < rounds && outcome.differences.length === 0; round++) {
       const { executed } = outcome;
       outcome = { ...this.#runOnce(program, assembled), round };
       outcome = { ...outcome, executed: outcome.executed + executed };
@@ -83,8 +83,14 @@ export class Lockstep {
         b.apply(event);
       }
       target = Math.max(target, a.executed) + slice.instructions;
-      const ran = a.runTo(target);
-      b.runTo(target);
+      let ran: boolean;
+      try {
+        ran = a.runTo(target);
+        b.runTo(target);
+      } catch (error) {
+        const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+        return { differences: text.split('\n'), round: 0, slice: index, executed: 0, end: 'threw' };
+      }
       same = this.#comparison.same;
       if (!same) {
         end = 'differs';
