@@ -1,6 +1,7 @@
 import { defined } from '../../base/assert.ts';
 import type { Encoding, InstructionDefinition, InstructionTable } from '../x86/instructions/definition.ts';
 import type { Interpreter } from './interpreter.ts';
+import { isLazy } from './lazy-handlers.ts';
 import type { Prefixes } from './prefixes.ts';
 import { fixedSize, isSized, VARIANT_NUMBERS, variantsOf } from './variants.ts';
 
@@ -8,8 +9,8 @@ import { fixedSize, isSized, VARIANT_NUMBERS, variantsOf } from './variants.ts';
 export interface Candidate {
   readonly definition: InstructionDefinition;
   readonly encoding: Encoding;
-  /** Handler number by variant number, −1 where there is none. */
-  readonly handlers: Int32Array;
+  /** Handler number by variant number, −1 where there is none. Absent until code has the encoding, if built late. */
+  handlers: Int32Array | undefined;
   readonly sized: boolean;
   /** Sized only by 4- and 8-byte operands. */
   readonly dwordSized: boolean;
@@ -23,21 +24,25 @@ export type DecoderMaps = readonly (readonly (readonly Candidate[])[])[];
 
 const MAPS = 4;
 
+function handlersOf(definition: InstructionDefinition, encoding: Encoding, interpreter: Interpreter): Int32Array {
+  const handlers = new Int32Array(VARIANT_NUMBERS).fill(-1);
+  for (const [number, variant] of variantsOf(definition, encoding)) {
+    handlers[number] = defined(interpreter.handlers.get(variant.key), variant.key);
+  }
+  return handlers;
+}
+
 export function buildDecoderMaps(table: InstructionTable, interpreter: Interpreter): DecoderMaps {
   const maps: Candidate[][][] = Array.from({ length: MAPS * 2 }, () => Array.from({ length: 256 }, () => []));
   for (const definition of table.definitions) {
     for (const encoding of definition.encodings) {
-      const handlers = new Int32Array(VARIANT_NUMBERS).fill(-1);
-      for (const [number, variant] of variantsOf(definition, encoding)) {
-        handlers[number] = defined(interpreter.handlers.get(variant.key), variant.key);
-      }
       const sized = isSized(encoding);
       const dwordSized = sized && encoding.operands.every((operand) => !'vzs'.includes(operand.size));
       const map = maps[encoding.map + (encoding.vex === undefined ? 0 : MAPS)];
       defined(defined(map, 'map')[encoding.opcode], 'opcode').push({
         definition,
         encoding,
-        handlers,
+        handlers: isLazy(encoding) ? undefined : handlersOf(definition, encoding, interpreter),
         sized,
         dwordSized,
         fixedSize: fixedSize(encoding),

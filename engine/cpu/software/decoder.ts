@@ -5,6 +5,7 @@ import { AddressDecoder } from './address-decoder.ts';
 import { CodeReader, type CodeSource, FetchFault, TooLong } from './code-reader.ts';
 import { buildDecoderMaps, type Candidate, candidatesFor, choose, type DecoderMaps } from './decoder-table.ts';
 import type { Interpreter } from './interpreter.ts';
+import type { LazyHandlers } from './lazy-handlers.ts';
 import {
   CHECK_WRITE,
   OPERAND_SLOTS,
@@ -40,6 +41,7 @@ export interface DecodedBlock {
 /** Turns code bytes into micro-operations. One decoder serves all processors of a machine. */
 export class Decoder {
   readonly #maps: DecoderMaps;
+  readonly #lazy: LazyHandlers;
   readonly #writer: MicroOpWriter;
   readonly #reader = new CodeReader();
   readonly #prefixes = new Prefixes();
@@ -48,6 +50,7 @@ export class Decoder {
 
   constructor(arena: ArrayBufferLike, table: InstructionTable, interpreter: Interpreter) {
     this.#maps = buildDecoderMaps(table, interpreter);
+    this.#lazy = interpreter.lazy;
     this.#writer = new MicroOpWriter(arena, interpreter);
     this.#address = new AddressDecoder(this.#reader, this.#writer);
   }
@@ -197,6 +200,7 @@ export class Decoder {
     }
 
     // The operation.
+    const { view } = writer;
     const implicitSegment = options.vsib ? this.#address.segment : segment;
     const form = options.stack
       ? this.#stackForm()
@@ -204,12 +208,12 @@ export class Decoder {
         ? this.#addressForm(addressSize, implicitSegment)
         : 0;
     const repeatForm = options.repeat ? (prefixes.repeat === 0xf3 ? 1 : prefixes.repeat === 0xf2 ? 2 : 0) : 0;
+    candidate.handlers ??= this.#lazy.handlersOf(definition, encoding, view.buffer);
     const handler = candidate.handlers[variantNumber(size, memory, form, repeatForm)] ?? -1;
     if (handler < 0) {
       return UNDEFINED;
     }
     const uop = writer.add(handler, reader.start);
-    const { view } = writer;
     if (options.stack) {
       // Tells which exception a non-canonical stack address raises.
       view.setUint8(uop + UOP_SEGMENT, L.SEG_SS);
@@ -269,7 +273,7 @@ export class Decoder {
     }
     if (definition.name === 'xchg' && encoding.opcode === 0x90 && encoding.map === 0 && (rex & 1) === 0) {
       // NOP: keeps the upper half even for 32-bit operands.
-      const nop = this.#maps[1]?.[0x1f]?.[0]?.handlers[variantNumber(4, false, 0, 0)] ?? -1;
+      const nop = this.#maps[1]?.[0x1f]?.[0]?.handlers?.[variantNumber(4, false, 0, 0)] ?? -1;
       view.setUint16(uop + UOP_HANDLER, nop, true);
     }
     return options.ends === true;

@@ -3,6 +3,7 @@ import type { InstructionTable } from '../x86/instructions/definition.ts';
 import * as L from '../x86/layout.ts';
 import { BLOCK_TABLE } from './arena-layout.ts';
 import { FunctionHandler, InlineHandler, type MainLoop, SystemOperations } from './interpreter-builder.ts';
+import { isLazy, LazyHandlers } from './lazy-handlers.ts';
 import {
   BLOCK_TABLE_BITS,
   EXIT_BREAK,
@@ -83,6 +84,8 @@ export interface Interpreter {
   readonly handlers: ReadonlyMap<string, number>;
   readonly special: Readonly<Record<SpecialHandler, number>>;
   readonly operations: SystemOperations['list'];
+  /** Builds the handlers that the module lacks. */
+  readonly lazy: LazyHandlers;
 }
 
 /** Place in the block table for a physical address, as an arena address. The decoder computes the same. */
@@ -115,7 +118,7 @@ export function buildInterpreter(table: InstructionTable, maximumPages: number):
   const operations = new SystemOperations();
   const variants = new Map<string, Variant>();
   for (const definition of table.definitions) {
-    for (const encoding of definition.encodings) {
+    for (const encoding of definition.encodings.filter((one) => !isLazy(one))) {
       for (const variant of variantsOf(definition, encoding).values()) {
         if (!variants.has(variant.key)) {
           variants.set(variant.key, variant);
@@ -156,7 +159,8 @@ export function buildInterpreter(table: InstructionTable, maximumPages: number):
   for (const [name, reference] of Object.entries(runtime.tlb)) {
     module.export(name, reference);
   }
-  return { module: module.build(), handlers, special, operations: operations.list };
+  const lazy = new LazyHandlers(module, runtime, inlineCount, maximumPages);
+  return { module: module.build(), handlers, special, operations: operations.list, lazy };
 }
 
 function buildMainLoop(

@@ -121,6 +121,7 @@ export class SoftwareCpus implements CpuBackend {
     });
     this.generated = instance.exports as unknown as GeneratedFunctions;
     const { generated } = this;
+    interpreter.lazy.attach(memory.arena, (instance.exports as unknown as { table: WebAssembly.Table }).table);
     const operations: Operation[] = interpreter.operations.map((entry) =>
       defined(SYSTEM_OPERATIONS[entry.name], `system operation ${entry.name}`),
     );

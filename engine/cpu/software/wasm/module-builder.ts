@@ -28,6 +28,7 @@ export class ModuleBuilder {
   readonly #functions: { type: FunctionType; body: FunctionBody | undefined; name: string }[] = [];
   readonly #exports: { name: string; index: number }[] = [];
   readonly #elements: FunctionReference[] = [];
+  #reserved = 0;
   readonly #maximumPages: number;
   readonly #tableFrom: 'own' | 'imported';
 
@@ -88,7 +89,14 @@ export class ModuleBuilder {
 
   /** Puts a function into the table and returns its slot. */
   addToTable(target: FunctionReference): number {
+    assert(this.#reserved === 0, 'reserved slots end the table');
     return this.#elements.push(target) - 1;
+  }
+
+  /** Leaves `count` slots at the end of the table empty and returns the first. */
+  reserveTable(count: number): number {
+    this.#reserved += count;
+    return this.#elements.length + this.#reserved - count;
   }
 
   build(): Uint8Array<ArrayBuffer> {
@@ -116,7 +124,7 @@ export class ModuleBuilder {
     );
     chunks.push(...section(3, [...unsignedLeb(functionTypes.length), ...functionTypes.flatMap(unsignedLeb)]));
     if (!imported) {
-      chunks.push(...section(4, [1, 0x70, 0x00, ...unsignedLeb(this.#elements.length)]));
+      chunks.push(...section(4, [1, 0x70, 0x00, ...unsignedLeb(this.#elements.length + this.#reserved)]));
     }
     chunks.push(
       ...section(7, [
