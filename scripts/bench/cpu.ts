@@ -19,8 +19,8 @@ import {
 } from './guest.ts';
 import { type Host, type HostName, lodge, tcg, v86 } from './hosts.ts';
 import { type ItemKind, type Measured, meanRatio, median, type Row, table, targets, wrongResults } from './report.ts';
-import { type GuestResult, processMemory, runGuest, startSeconds } from './run.ts';
-import { GuestFailure } from './timed-process.ts';
+import { type GuestResult, processMemory, runGuest, startTime } from './run.ts';
+import { GuestFailure, type Interval } from './timed-process.ts';
 
 const USAGE = `npm run bench:cpu -- [options]
   --bits 64|32|both    guests to run (both)
@@ -28,6 +28,8 @@ const USAGE = `npm run bench:cpu -- [options]
   --items A,B          programs to run (all): ${[...programs.compute, ...programs.system].join(', ')}
   --hosts A,B          lodge, tcg, v86 (those that are there; v86 runs 32-bit guests only)
   --quick              one round of the 64-bit guest
+  --by wall|busy       compares the time by the clock (wall, default), or for which the host's busiest thread had a
+                       processor: for machines that are busy with other things
   --memory MB          memory of the guest (512)
   --lodge "OPTIONS"    further options of lodge run
   --checkout FOLDER    measures the Lodge there, not this one
@@ -41,12 +43,15 @@ const MEMORY_BEYOND_GUEST = 400 << 20;
 /** A guest's clock may differ from the host's by this share, and by these seconds, before it is mentioned. */
 const CLOCK_SHARE = 0.05;
 const CLOCK_SECONDS = 0.05;
+/** A thread that had a processor for less than this share of the time was kept waiting. */
+const BUSY_SHARE = 0.9;
 
 class Options {
   readonly bits: readonly Bits[];
   readonly rounds: number;
   readonly items: readonly string[];
   readonly hosts: readonly HostName[] | undefined;
+  readonly by: 'wall' | 'busy';
   readonly memory: number;
   readonly lodge: () => Host;
   readonly soakMinutes: number | undefined;
@@ -60,6 +65,7 @@ class Options {
         items: { type: 'string' },
         hosts: { type: 'string' },
         quick: { type: 'boolean', default: false },
+        by: { type: 'string', default: 'wall' },
         memory: { type: 'string', default: '512' },
         lodge: { type: 'string', default: '' },
         checkout: { type: 'string', default: projectRoot },
@@ -76,6 +82,10 @@ class Options {
     const all: readonly string[] = [...programs.compute, ...programs.system];
     this.items = values.items === undefined ? all : values.items.split(',');
     this.hosts = values.hosts?.split(',') as HostName[] | undefined;
+    if (values.by !== 'wall' && values.by !== 'busy') {
+      throw new Usage(`--by ${values.by}: wall or busy`);
+    }
+    this.by = values.by;
     this.memory = number('--memory', values.memory);
     const more = values.lodge.split(' ').filter((word) => word !== '');
     this.lodge = () => lodge(more, resolve(values.checkout));
@@ -124,31 +134,42 @@ function hostsFor(bits: Bits, options: Options): Host[] {
 
 interface HostRounds {
   readonly host: Host;
-  readonly starts: number[];
+  readonly starts: Interval[];
   readonly results: GuestResult[];
 }
 
-function itemRow(name: string, kind: ItemKind, expected: string | undefined, rounds: readonly HostRounds[]): Row {
+/** What was measured, with the kind of time that is to be compared in front. */
+function measured(times: readonly Interval[], by: Options['by']): Measured {
+  const wall = times.map((time) => time.wall);
+  const busy = times.map((time) => time.busy).filter((value) => value !== undefined);
+  return { seconds: by === 'wall' ? wall : busy, wall, busy, checksums: [] };
+}
+
+function itemRow(name: string, expected: string | undefined, rounds: readonly HostRounds[], by: Options['by']): Row {
+  const kind: ItemKind = programs.system.some((item) => item === name) ? 'system' : 'compute';
   const hosts = rounds.map(({ host, results }): [string, Measured] => {
     const found = results.flatMap(({ items }) => items.filter((item) => item.name === name));
-    return [
-      host.name,
-      {
-        seconds: found.map(({ outside }) => outside),
-        insideSeconds: found.map(({ inside }) => inside),
-        checksums: found.map(({ checksum }) => checksum),
-      },
-    ];
+    const times = found.map(({ outside }) => outside);
+    const inside = found.map((item) => item.inside);
+    return [host.name, { ...measured(times, by), inside, checksums: found.map(({ checksum }) => checksum) }];
   });
   return { name, kind, expected, hosts: Object.fromEntries(hosts) };
 }
 
-function bootRow(name: string, rounds: readonly HostRounds[], of: (result: GuestResult, start: number) => number): Row {
+type Part = (result: GuestResult, start: Interval) => Interval;
+
+function bootRow(name: string, rounds: readonly HostRounds[], by: Options['by'], part: Part): Row {
   const hosts = rounds.map(({ host, results, starts }): [string, Measured] => {
-    const start = median(starts);
-    return [host.name, { seconds: results.map((result) => of(result, start)), checksums: [] }];
+    const busy = starts.map((start) => start.busy ?? 0);
+    const start = { wall: median(starts.map(({ wall }) => wall)), busy: median(busy) };
+    const times = results.map((result) => part(result, start));
+    return [host.name, measured(times, by)];
   });
   return { name, kind: 'boot', expected: undefined, hosts: Object.fromEntries(hosts) };
+}
+
+function less(time: Interval, by: Interval): Interval {
+  return { wall: time.wall - by.wall, busy: time.busy === undefined ? undefined : time.busy - (by.busy ?? 0) };
 }
 
 /** Runs all rounds of a guest. @throws NotAvailable */
@@ -160,7 +181,7 @@ async function measure(guest: BenchGuest, hosts: readonly Host[], options: Optio
   for (let round = 1; round <= options.rounds; round++) {
     for (const { host, starts, results } of rounds) {
       const began = performance.now();
-      starts.push(await startSeconds(host, start, options.memory));
+      starts.push(await startTime(host, start, options.memory));
       results.push(await runGuest(host, boot, PATIENCE));
       console.log(`  round ${round}, ${host.title}: ${((performance.now() - began) / 1000).toFixed(1)} s`);
     }
@@ -168,14 +189,13 @@ async function measure(guest: BenchGuest, hosts: readonly Host[], options: Optio
   return rounds;
 }
 
-function rowsOf(guest: BenchGuest, rounds: readonly HostRounds[], items: readonly string[]): Row[] {
+function rowsOf(guest: BenchGuest, rounds: readonly HostRounds[], { items, by }: Options): Row[] {
   const expected = nativeChecksums(guest, items);
-  const kindOf = (name: string): ItemKind => (programs.system.some((item) => item === name) ? 'system' : 'compute');
   return [
-    ...items.map((name) => itemRow(name, kindOf(name), expected?.get(name), rounds)),
-    bootRow('boot: kernel to userspace', rounds, ({ boot }) => boot.kernel),
-    bootRow('boot with decompression', rounds, ({ boot }, start) => boot.toKernel - start + boot.kernel),
-    bootRow('boot as the user waits for it', rounds, ({ boot }) => boot.toKernel + boot.kernel),
+    ...items.map((name) => itemRow(name, expected?.get(name), rounds, by)),
+    bootRow('boot: kernel to userspace', rounds, by, ({ boot }) => boot.kernel),
+    bootRow('boot with decompression', rounds, by, ({ boot }, start) => less(boot.all, start)),
+    bootRow('boot as the user waits for it', rounds, by, ({ boot }) => boot.all),
   ];
 }
 
@@ -191,19 +211,30 @@ function remarks(rows: readonly Row[], rounds: readonly HostRounds[]): string[] 
       ? []
       : [`The processor of ${host.title} has [${more.join(' ')}] more and [${less.join(' ')}] less than Lodge's.`];
   });
-  const clocks = rows.flatMap(({ name, hosts }) =>
-    Object.entries(hosts).flatMap(([host, { seconds, insideSeconds = [] }]) => {
-      const [outside, inside] = [median(seconds), median(insideSeconds)];
-      return Math.abs(outside - inside) > CLOCK_SECONDS + outside * CLOCK_SHARE
-        ? [`${name} on ${host}: ${inside.toFixed(2)} s by the guest's clock, ${outside.toFixed(2)} s by the host's.`]
-        : [];
-    }),
+  const each = rows.flatMap(({ name, hosts }) =>
+    Object.entries(hosts).map(([host, found]) => ({ name, host, ...found })),
   );
+  const clocks = each.flatMap(({ name, host, wall = [], inside = [] }) => {
+    const [outsideSeconds, insideSeconds] = [median(wall), median(inside)];
+    return Math.abs(outsideSeconds - insideSeconds) > CLOCK_SECONDS + outsideSeconds * CLOCK_SHARE
+      ? [
+          `${name} on ${host}: ${insideSeconds.toFixed(2)} s by the guest's clock, ${outsideSeconds.toFixed(2)} s by the host's.`,
+        ]
+      : [];
+  });
+  const waited = each.filter(({ wall = [], busy = [] }) => median(busy) < BUSY_SHARE * median(wall) - CLOCK_SECONDS);
+  const kept = waited.map(({ name, host }) => `${name} on ${host}`).join(', ');
+  const busyMachine = waited.length === 0 ? [] : [`Kept waiting, by other programs or by itself (see --by): ${kept}.`];
   const memory = rounds.map(({ host, results }) => {
     const peaks = results.map(({ peakMemory }) => peakMemory).filter((value) => value !== undefined);
     return peaks.length === 0 ? '' : `${host.title} ${Math.round(Math.max(...peaks) / (1 << 20))} MB`;
   });
-  return [...differences, ...clocks, `Most memory of the process: ${memory.filter((text) => text !== '').join(', ')}.`];
+  return [
+    ...differences,
+    ...clocks,
+    ...busyMachine,
+    `Most memory of the process: ${memory.filter((text) => text !== '').join(', ')}.`,
+  ];
 }
 
 /** Lodge alone for a long time: its process must not grow beyond what it may. */
@@ -262,12 +293,14 @@ async function main(options: Options): Promise<boolean> {
   for (const bits of options.bits) {
     const guest = benchGuest(bits);
     const hosts = hostsFor(bits, options);
-    console.log(`\n${bits}-bit guest, ${options.memory} MB, one processor, ${options.rounds} rounds in turns`);
+    console.log(
+      `\n${bits}-bit guest, ${options.memory} MB, one processor, ${options.rounds} rounds in turns, ${options.by} time`,
+    );
     for (const { title, version, options: given } of hosts) {
       console.log(`  ${title}: ${version} (${given})`);
     }
     const rounds = await measure(guest, hosts, options);
-    const rows = rowsOf(guest, rounds, options.items);
+    const rows = rowsOf(guest, rounds, options);
     console.log(`\n${table(rows, hosts)}\n`);
     for (const text of remarks(rows, rounds)) {
       console.log(text);
@@ -287,8 +320,11 @@ async function main(options: Options): Promise<boolean> {
     report.push({ bits, hosts: used, rows, means: Object.fromEntries(means), wrong });
   }
   if (options.json !== undefined) {
-    const { memory, rounds } = options;
-    writeFileSync(options.json, `${JSON.stringify({ machine: machine(), memory, rounds, guests: report }, null, 2)}\n`);
+    const { memory, rounds, by } = options;
+    writeFileSync(
+      options.json,
+      `${JSON.stringify({ machine: machine(), memory, rounds, by, guests: report }, null, 2)}\n`,
+    );
   }
   return ok;
 }

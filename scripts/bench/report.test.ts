@@ -70,7 +70,14 @@ test('a checksum that is not the right one is wrong on the host that computed it
 });
 
 test('an item counts when it has begun and ended', () => {
-  const line = (at: number, text: string) => ({ at, text });
+  const line = (at: number, text: string) => ({
+    at,
+    text,
+    threads: new Map([
+      ['1', at / 2000],
+      ['2', 1],
+    ]),
+  });
   const results = itemResults([
     line(0, 'LODGE-BENCH userspace'),
     line(1000, 'LODGE-BENCH begin sieve'),
@@ -78,5 +85,7 @@ test('an item counts when it has begun and ended', () => {
     line(4000, 'LODGE-BENCH begin fib'),
     line(5000, 'LODGE-BENCH end sha256 seconds=1.0 checksum=0000000000000001'),
   ]);
-  assert.deepEqual(results, [{ name: 'sieve', outside: 2.5, inside: 2.4, checksum: '0123456789abcdef' }]);
+  assert.deepEqual(results, [
+    { name: 'sieve', outside: { wall: 2.5, busy: 1.25 }, inside: 2.4, checksum: '0123456789abcdef' },
+  ]);
 });

@@ -1,9 +1,13 @@
 /** From the measurements of some rounds to a table. */
 
-/** Seconds of one item under one host, a value a round. */
+/** One item under one host, a value a round. */
 export interface Measured {
+  /** The seconds that are compared. */
   readonly seconds: readonly number[];
-  readonly insideSeconds?: readonly number[];
+  /** By the clock, for which the busiest thread had a processor, and by the guest's clock. */
+  readonly wall?: readonly number[];
+  readonly busy?: readonly number[];
+  readonly inside?: readonly number[];
   /** What the programs computed; one value when all rounds agree. */
   readonly checksums: readonly string[];
 }

@@ -1,24 +1,23 @@
 /** One boot of the benchmark's guest under one host, and what it says. */
 import { readFileSync } from 'node:fs';
 import type { Boot, Host } from './hosts.ts';
-import { GuestFailure, type TimedLine, type TimedProcess } from './timed-process.ts';
+import { GuestFailure, type Interval, interval, type TimedLine, type TimedProcess } from './timed-process.ts';
 
-/** A program that ran to its end; seconds. */
+/** A program that ran to its end. */
 export interface ItemResult {
   readonly name: string;
-  /** Between its markers on the serial port, by the host's clock. */
-  readonly outside: number;
-  /** By the guest's clock. */
+  /** Between its markers on the serial port. */
+  readonly outside: Interval;
+  /** Seconds by the guest's clock. */
   readonly inside: number;
   readonly checksum: string;
 }
 
-/** Seconds by the host's clock. */
 export interface BootResult {
-  /** From the start of the process to the kernel's first line: the host's own start, and decompression. */
-  readonly toKernel: number;
+  /** From the start of the process to the first program. */
+  readonly all: Interval;
   /** From the kernel's first line to the first program. */
-  readonly kernel: number;
+  readonly kernel: Interval;
 }
 
 export interface GuestResult {
@@ -43,7 +42,7 @@ export function itemResults(lines: readonly TimedLine[]): ItemResult[] {
     }
     const [, name, seconds, checksum] = END.exec(line.text) ?? [];
     if (name !== undefined && checksum !== undefined && begun !== undefined && BEGIN.exec(begun.text)?.[1] === name) {
-      results.push({ name, outside: (line.at - begun.at) / 1000, inside: Number(seconds), checksum });
+      results.push({ name, outside: interval(begun, line), inside: Number(seconds), checksum });
       begun = undefined;
     }
   }
@@ -79,15 +78,15 @@ export async function runGuest(
       throw new GuestFailure(`${host.title}: ${last.text}\n${guest.errors}`);
     }
     const peakMemory = processMemory(guest.pid, 'VmHWM');
-    // Setup code may have written before; the line follows decompression at once.
-    const first = guest.lines.find(({ text }) => text.includes('Linux version '))?.at ?? userspace.at;
+    // Setup code may write before; this line follows decompression at once.
+    const first = guest.lines.find(({ text }) => text.includes('Linux version ')) ?? userspace;
     const flags =
       guest.lines
         .find(({ text }) => text.startsWith('LODGE-BENCH cpu '))
         ?.text.split(' ')
         .slice(2) ?? [];
     return {
-      boot: { toKernel: (first - guest.started) / 1000, kernel: (userspace.at - first) / 1000 },
+      boot: { all: interval(guest.started, userspace), kernel: interval(first, userspace) },
       items: itemResults(guest.lines),
       flags: flags.filter((flag) => flag !== ''),
       peakMemory,
@@ -98,12 +97,11 @@ export async function runGuest(
   }
 }
 
-/** Seconds from the start of the process to the first instruction of a guest. */
-export async function startSeconds(host: Host, kernel: string, memory: number): Promise<number> {
+/** From the start of the process to the first instruction of a guest. */
+export async function startTime(host: Host, kernel: string, memory: number): Promise<Interval> {
   const guest = host.start({ kernel, memory });
   try {
-    const { at } = await guest.line(/LODGE-BENCH start/, 60);
-    return (at - guest.started) / 1000;
+    return interval(guest.started, await guest.line(/LODGE-BENCH start/, 60));
   } finally {
     guest.kill();
     await guest.ended;

@@ -1,15 +1,54 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { readdirSync, readFileSync } from 'node:fs';
 
 /** Milliseconds on the host's monotonic clock. */
 export function hostNow(): number {
   return Number(process.hrtime.bigint()) / 1e6;
 }
 
-/** A line that a process wrote, with the moment when its last byte arrived. */
-export interface TimedLine {
-  readonly text: string;
+/** A moment in the life of a process. */
+export interface Moment {
+  /** Milliseconds on the host's monotonic clock. */
   readonly at: number;
+  /** Seconds for which each of its threads has had a processor until then, by thread number; not on every system. */
+  readonly threads: ReadonlyMap<string, number> | undefined;
 }
+
+/** Seconds between two moments. */
+export interface Interval {
+  readonly wall: number;
+  /** Seconds for which the busiest thread had a processor, which other programs on the machine hardly change. */
+  readonly busy: number | undefined;
+}
+
+export function interval(from: Moment, to: Moment): Interval {
+  const before = from.threads;
+  const spent = [...(to.threads ?? [])].map(([thread, seconds]) => seconds - (before?.get(thread) ?? 0));
+  const busy = before === undefined || spent.length === 0 ? undefined : Math.max(...spent);
+  return { wall: (to.at - from.at) / 1000, busy };
+}
+
+/** Linux, Documentation/scheduler/sched-stats.rst: the first number of schedstat is nanoseconds on a processor. */
+function threadTimes(pid: number | undefined): ReadonlyMap<string, number> | undefined {
+  try {
+    const folder = `/proc/${pid}/task`;
+    const seconds = (thread: string): number => {
+      return Number(readFileSync(`${folder}/${thread}/schedstat`, 'utf8').split(' ')[0]) / 1e9;
+    };
+    return new Map(readdirSync(folder).map((thread) => [thread, seconds(thread)]));
+  } catch {
+    // Another system, or a thread that ended just now.
+    return undefined;
+  }
+}
+
+/** A line that a process wrote, with the moment when its last byte arrived. */
+export interface TimedLine extends Moment {
+  readonly text: string;
+}
+
+/** Lines between which something is measured: only for these the times of threads are looked up. */
+const MARKERS = /LODGE-BENCH|Linux version /;
 
 /** A guest that did not say what it should; the message has its last words. */
 export class GuestFailure extends Error {
@@ -31,7 +70,7 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
  * does not outlive this one.
  */
 export class TimedProcess {
-  readonly started: number;
+  readonly started: Moment;
   readonly lines: TimedLine[] = [];
   errors = '';
   readonly ended: Promise<number>;
@@ -40,7 +79,7 @@ export class TimedProcess {
   #watchers: (() => void)[] = [];
 
   constructor(command: string, args: readonly string[], env: NodeJS.ProcessEnv = process.env) {
-    this.started = hostNow();
+    this.started = { at: hostNow(), threads: new Map() };
     this.#child = spawn(command, args, { env });
     running.add(this.#child);
     this.#child.stdout?.on('data', (bytes: Buffer) => this.#receive(bytes));
@@ -87,7 +126,7 @@ export class TimedProcess {
         return found;
       }
       if (pattern.test(this.#partial)) {
-        return { text: this.#partial, at: hostNow() };
+        return { text: this.#partial, at: hostNow(), threads: undefined };
       }
       if (!this.running || hostNow() > deadline) {
         const what = this.running ? `did not come within ${seconds} s` : 'did not come before the process ended';
@@ -108,7 +147,8 @@ export class TimedProcess {
     const parts = (this.#partial + bytes.toString('latin1')).split('\n');
     this.#partial = parts.pop() ?? '';
     for (const text of parts) {
-      this.lines.push({ text: text.replace(/\r+$/, ''), at });
+      const threads = MARKERS.test(text) ? threadTimes(this.pid) : undefined;
+      this.lines.push({ text: text.replace(/\r+$/, ''), at, threads });
     }
     this.#notify();
   }

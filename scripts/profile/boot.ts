@@ -83,7 +83,7 @@ async function boot(kernel: KernelName, cpus: string, memory: string, save: stri
       copyFileSync(path, save);
     }
     const firstLine = guest.lines.find(({ text }) => text.includes('Linux version '))?.at ?? ready.at;
-    return { profile, start: guest.started * 1000, firstLine: firstLine * 1000, ready: ready.at * 1000 };
+    return { profile, start: guest.started.at * 1000, firstLine: firstLine * 1000, ready: ready.at * 1000 };
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
