@@ -131,6 +131,11 @@ export class StateReader {
     return new StateReader(`${this.#path}.${key}`, this.value(key));
   }
 
+  /** A record that was found elsewhere, in a list of lists for instance; `name` is for messages. */
+  nested(name: string, value: StateValue): StateReader {
+    return new StateReader(`${this.#path}.${name}`, value);
+  }
+
   /** Like {@link object}, but the field may be missing, undefined or null. */
   optionalObject(key: string): StateReader | undefined {
     return this.has(key) ? this.object(key) : undefined;

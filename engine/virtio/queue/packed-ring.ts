@@ -124,21 +124,33 @@ export class PackedRing implements Ring {
     }
   }
 
-  push(chain: DescriptorChain, written: number): void {
+  push(chains: readonly DescriptorChain[], written: readonly number[]): void {
     const { memory, size, areas } = this.#options;
-    const at = areas.descriptors + this.#usedIndex * DESCRIPTOR_BYTES;
-    memory.writeU32(at + 8, written);
-    memory.writeU16(at + 12, chain.id);
-    // The flags hand the descriptor over: they come last.
-    const wrap = this.#usedWrap ? PACKED_F_AVAIL | PACKED_F_USED : 0;
-    memory.writeU16(at + 14, wrap | (written > 0 ? DESC_F_WRITE : 0));
-    this.#usedIndex += chain.slots;
-    if (this.#usedIndex >= size) {
-      this.#usedIndex -= size;
-      this.#usedWrap = !this.#usedWrap;
+    let firstAt = 0;
+    let firstFlags = 0;
+    for (let i = 0; i < chains.length; i++) {
+      const slots = chains[i]?.slots ?? 1;
+      const length = written[i] ?? 0;
+      const at = areas.descriptors + this.#usedIndex * DESCRIPTOR_BYTES;
+      memory.writeU32(at + 8, length);
+      memory.writeU16(at + 12, chains[i]?.id ?? 0);
+      const flags = (this.#usedWrap ? PACKED_F_AVAIL | PACKED_F_USED : 0) | (length > 0 ? DESC_F_WRITE : 0);
+      if (i === 0) {
+        firstAt = at + 14;
+        firstFlags = flags;
+      } else {
+        memory.writeU16(at + 14, flags);
+      }
+      this.#usedIndex += slots;
+      if (this.#usedIndex >= size) {
+        this.#usedIndex -= size;
+        this.#usedWrap = !this.#usedWrap;
+      }
+      this.#untold += slots;
+      this.#inFlight -= slots;
     }
-    this.#untold += chain.slots;
-    this.#inFlight -= chain.slots;
+    // The flags hand a descriptor over, and the driver takes them in order: the first come last.
+    memory.writeU16(firstAt, firstFlags);
   }
 
   takeInterrupt(): boolean {

@@ -37,8 +37,11 @@ export interface Ring {
    * next one. Throws {@link ChainError} when the ring holds nonsense.
    */
   pop(): DescriptorChain | undefined;
-  /** Gives a buffer back, `written` bytes of which were written from its start. */
-  push(chain: DescriptorChain, written: number): void;
+  /**
+   * Gives buffers back, of each of which `written` bytes were written from its start. The driver sees all of them at
+   * once or none.
+   */
+  push(chains: readonly DescriptorChain[], written: readonly number[]): void;
   /** True when the driver wants an interrupt for what was pushed since this was last asked. */
   takeInterrupt(): boolean;
   /** Counts a buffer that was popped before the state was saved. Throws {@link ChainError} when there are too many. */

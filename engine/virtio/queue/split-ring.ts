@@ -103,14 +103,17 @@ export class SplitRing implements Ring {
     }
   }
 
-  push(chain: DescriptorChain, written: number): void {
+  push(chains: readonly DescriptorChain[], written: readonly number[]): void {
     const { memory, size, areas } = this.#options;
-    const at = areas.device + RING_ENTRIES + USED_ENTRY_BYTES * (this.#usedIndex & (size - 1));
-    memory.writeU32(at, chain.id);
-    memory.writeU32(at + 4, written);
-    this.#usedIndex = (this.#usedIndex + 1) & 0xffff;
+    for (let i = 0; i < chains.length; i++) {
+      const slot = (this.#usedIndex + i) & (size - 1);
+      const at = areas.device + RING_ENTRIES + USED_ENTRY_BYTES * slot;
+      memory.writeU32(at, chains[i]?.id ?? 0);
+      memory.writeU32(at + 4, written[i] ?? 0);
+    }
+    this.#usedIndex = (this.#usedIndex + chains.length) & 0xffff;
     memory.writeU16(areas.device + RING_INDEX, this.#usedIndex);
-    this.#inFlight--;
+    this.#inFlight -= chains.length;
   }
 
   takeInterrupt(): boolean {

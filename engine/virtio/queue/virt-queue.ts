@@ -168,7 +168,17 @@ export class VirtQueue {
    */
   push(chain: DescriptorChain, written: number): void {
     if (this.#out.delete(chain)) {
-      this.#ring?.push(chain, written);
+      this.#ring?.push([chain], [written]);
+    }
+  }
+
+  /** As `push`, for several buffers that belong together: the driver sees all of them at once. */
+  pushTogether(chains: readonly DescriptorChain[], written: readonly number[]): void {
+    if (chains.length > 0 && chains.every((chain) => this.#out.has(chain))) {
+      for (const chain of chains) {
+        this.#out.delete(chain);
+      }
+      this.#ring?.push(chains, written);
     }
   }
 
