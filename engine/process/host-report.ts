@@ -44,8 +44,15 @@ export function hostReport(): HostReport {
 }
 
 /** The accelerator that 'auto' gives a machine here, and why. */
-export function acceleratorInUse(): { readonly name: string; readonly label: string; readonly reason: string } {
-  return { name: 'software', label: 'Software', reason: `Lodge's own processor. KVM is ${kvmReport().detail}` };
+export function acceleratorInUse(): {
+  readonly name: string;
+  readonly label: string;
+  readonly reason: string;
+  /** The reason for programs: a user interface says it in its language. */
+  readonly why: string;
+} {
+  const reason = `Lodge's own processor. KVM is ${kvmReport().detail}`;
+  return { name: 'software', label: 'Software', reason, why: 'kvm-not-built' };
 }
 
 export function lodgeVersion(): string {

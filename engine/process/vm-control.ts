@@ -56,7 +56,12 @@ const packetSchema = z.custom<Uint8Array<ArrayBuffer>>(
 export const fromVmSchema = z.discriminatedUnion('kind', [
   z.object({
     kind: z.literal('started'),
-    accelerator: z.object({ name: z.string(), label: z.string(), reason: z.string() }),
+    accelerator: z.object({
+      name: z.string(),
+      label: z.string(),
+      reason: z.string(),
+      why: z.string().max(100).optional(),
+    }),
   }),
   z.object({ kind: z.literal('failed'), error: failureSchema }),
   z.object({ kind: z.literal('answer'), request, value: z.unknown() }),

@@ -111,6 +111,8 @@ export const acceleratorInUseSchema = z.object({
   label: z.string(),
   /** Why this one, in one line. */
   reason: z.string(),
+  /** The same for programs, by which user interfaces say it in their language. */
+  why: z.string().max(100).optional(),
 });
 export type AcceleratorInUse = z.infer<typeof acceleratorInUseSchema>;
 

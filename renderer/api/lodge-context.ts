@@ -29,8 +29,12 @@ export function useShell(): Shell {
 
 /** What happened and what to do, in one line. */
 export function errorText(error: unknown): string {
-  const { message, remedy } = sayFailure(errorData(error), currentLanguage());
-  return remedy === undefined || message.includes(remedy) ? message : `${message}; ${remedy}`;
+  const language = currentLanguage();
+  const { message, remedy } = sayFailure(errorData(error), language);
+  if (remedy === undefined || message.includes(remedy)) {
+    return message;
+  }
+  return language === 'ko' ? `${message}. ${remedy}.` : `${message}; ${remedy}`;
 }
 
 /** Shows a failure beside the work; it stays until it is dismissed. */

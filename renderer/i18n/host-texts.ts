@@ -28,6 +28,12 @@ export function describeMedium(found: MediaInspection, text: Text): string {
   return `${what}, ${text(bootable === false ? 'medium.noBootSector' : 'medium.bootSector')}`;
 }
 
+/** Why this accelerator runs the machine. What the catalogue does not know is shown as the machine said it. */
+export function acceleratorReason({ name, reason, why }: AcceleratorInUse, text: Text): string {
+  const key = why === undefined ? undefined : known(`accelerator.${name}.${why}`);
+  return key === undefined ? reason : text(key);
+}
+
 /** The accelerator's name, short. */
 export function acceleratorName({ name, label }: Pick<AcceleratorInUse, 'name' | 'label'>, text: Text): string {
   const key = known(`status.accelerator.${name}`);

@@ -422,6 +422,12 @@ export const messages = {
   'status.accelerator.software': { en: 'Software', ko: '소프트웨어' },
   'status.accelerator': { en: 'Accelerator: {{name}}', ko: '가속기: {{name}}' },
 
+  // Why an accelerator runs a machine, by its name and `why`.
+  'accelerator.software.kvm-not-built': {
+    en: 'Lodge’s own processor. This version of Lodge does not use KVM yet.',
+    ko: 'Lodge 자체 프로세서입니다. 이 버전의 Lodge는 아직 KVM을 사용하지 않습니다.',
+  },
+
   'desktop.quit': { en: 'Quit Lodge', ko: 'Lodge 종료' },
   'desktop.file': { en: 'File', ko: '파일' },
   'desktop.edit': { en: 'Edit', ko: '편집' },

@@ -2,7 +2,7 @@ import { type FormEvent, useRef, useState } from 'react';
 import type { ConsoleStatus, Drive } from '../../../main/contract/console.ts';
 import type { Machine } from '../../../main/contract/machines.ts';
 import { errorText, useChangeSettings, useLodge, useShell } from '../../api/lodge-context.ts';
-import { acceleratorName } from '../../i18n/host-texts.ts';
+import { acceleratorName, acceleratorReason } from '../../i18n/host-texts.ts';
 import { useText } from '../../i18n/i18n.ts';
 import { useKeyName } from '../../input/key-name.ts';
 import { Button } from '../../ui/button.tsx';
@@ -163,7 +163,10 @@ export function InformationDialog({ machine, onClose, status }: ConsoleDialogPro
     ...(accelerator === null
       ? []
       : ([
-          [text('manager.detail.accelerator'), `${acceleratorName(accelerator, text)}: ${accelerator.reason}`],
+          [
+            text('manager.detail.accelerator'),
+            `${acceleratorName(accelerator, text)}: ${acceleratorReason(accelerator, text)}`,
+          ],
         ] as const)),
     ...(status === undefined || status.screen.width === 0
       ? []

@@ -3,7 +3,7 @@ import { Cpu, Disc3, HardDrive, Keyboard, Mouse, Network, Save } from 'lucide-re
 import type { ReactNode } from 'react';
 import type { Activity, ConsoleStatus, Drive } from '../../../main/contract/console.ts';
 import { useLodge } from '../../api/lodge-context.ts';
-import { acceleratorName } from '../../i18n/host-texts.ts';
+import { acceleratorName, acceleratorReason } from '../../i18n/host-texts.ts';
 import { useText } from '../../i18n/i18n.ts';
 import { useKeyName } from '../../input/key-name.ts';
 import { useLandmark } from '../../ui/landmark.ts';
@@ -44,11 +44,11 @@ export function StatusBar({ status, keyboardCaptured, mouseCaptured, onInsert, o
       />
       <span className="status__space" />
       {accelerator !== undefined && (
-        <Tooltip text={accelerator.reason}>
+        <Tooltip text={acceleratorReason(accelerator, text)}>
           <button
             type="button"
             className="status__item status__item--text"
-            aria-label={`${text('status.accelerator', { name: acceleratorName(accelerator, text) })}. ${accelerator.reason}`}
+            aria-label={`${text('status.accelerator', { name: acceleratorName(accelerator, text) })}. ${acceleratorReason(accelerator, text)}`}
           >
             <Cpu size={16} aria-hidden="true" />
             {acceleratorName(accelerator, text)}

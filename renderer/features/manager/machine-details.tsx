@@ -3,7 +3,7 @@ import { type ReactNode, useState } from 'react';
 import type { Machine, MachineSettings } from '../../../main/contract/machines.ts';
 import { errorText } from '../../api/lodge-context.ts';
 import { GuestPicture } from '../../display/guest-picture.tsx';
-import { acceleratorName } from '../../i18n/host-texts.ts';
+import { acceleratorName, acceleratorReason } from '../../i18n/host-texts.ts';
 import { useText } from '../../i18n/i18n.ts';
 import { Button } from '../../ui/button.tsx';
 import { fileName } from '../../ui/format.ts';
@@ -188,7 +188,7 @@ function MachineFacts({ machine, settings, guestName }: MachineFactsProps) {
         {accelerator !== null && (
           <Fact label={text('manager.detail.accelerator')}>
             {acceleratorName(accelerator, text)}
-            <span className="field__hint">{accelerator.reason}</span>
+            <span className="field__hint">{acceleratorReason(accelerator, text)}</span>
           </Fact>
         )}
       </Card>
