@@ -16,6 +16,12 @@ declare namespace WebAssembly {
     constructor(module: Module, imports?: Record<string, Record<string, unknown>>);
     readonly exports: Record<string, unknown>;
   }
+  /** A table of functions. */
+  class Table {
+    readonly length: number;
+    grow(by: number): number;
+    set(index: number, value: unknown): void;
+  }
   class RuntimeError extends Error {}
   function validate(bytes: Uint8Array<ArrayBuffer>): boolean;
 }

@@ -8,6 +8,9 @@ import {
   DTLB_ENTRY_SIZE,
   ITLB_ENTRIES,
   ITLB_ENTRY_SIZE,
+  JUMP_ENTRIES,
+  JUMP_ENTRY_SHIFT,
+  JUMP_TABLE_SHIFT,
 } from './micro-op.ts';
 import { TLB_LARGE_MAP_SIZE, TLB_LIST_SIZE } from './tlb.ts';
 
@@ -30,7 +33,9 @@ export const TLB_GLOBAL_LIST = TLB_LOCAL_LIST + TLB_LIST_SIZE;
 export const TLB_LARGE_MAP = TLB_GLOBAL_LIST + TLB_LIST_SIZE;
 export const TLB_STRIDE = TLB_LARGE_MAP + TLB_LARGE_MAP_SIZE;
 export const BLOCK_TABLE = TLBS + MAX_CPUS * TLB_STRIDE;
-export const UOP_CACHE = BLOCK_TABLE + (BLOCK_ENTRY_SIZE << BLOCK_TABLE_BITS);
+export const JUMPS = BLOCK_TABLE + (BLOCK_ENTRY_SIZE << BLOCK_TABLE_BITS);
+export const UOP_CACHE = JUMPS + MAX_CPUS * (JUMP_ENTRIES << JUMP_ENTRY_SHIFT);
 export const UOP_CACHE_END = PROCESSORS + PROCESSORS_SIZE;
 
 assert(UOP_CACHE_END - UOP_CACHE > 32 << 20, 'the processors have too small a part of the arena');
+assert(JUMP_ENTRIES << JUMP_ENTRY_SHIFT === L.CPU_STATE_SIZE << JUMP_TABLE_SHIFT, 'jump caches follow the records');

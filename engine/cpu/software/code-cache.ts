@@ -3,16 +3,26 @@ import type { InstructionTable } from '../x86/instructions/definition.ts';
 import { BLOCK_TABLE, UOP_CACHE, UOP_CACHE_END } from './arena-layout.ts';
 import { type CodeSource, type DecodedBlock, Decoder, FetchFault } from './decoder.ts';
 import { blockSlot, type Interpreter } from './interpreter.ts';
-import { BLOCK_TABLE_BITS, UOP_HANDLER, UOP_IMMEDIATE, UOP_SIZE } from './micro-op.ts';
+import {
+  BLOCK_HEADER_SIZE,
+  BLOCK_LOOKUPS,
+  BLOCK_ORIGINAL_HANDLER,
+  BLOCK_TABLE_BITS,
+  UOP_HANDLER,
+  UOP_IMMEDIATE,
+  UOP_SIZE,
+} from './micro-op.ts';
 
 /** Micro-operations that one block may take at most, with room to spare. */
 const BLOCK_RESERVE = 256 * UOP_SIZE;
 
-interface CachedBlock {
+/** A decoded block in the cache. */
+export interface CachedBlock {
   readonly slot: number;
   readonly block: DecodedBlock;
   /** Physical address of the first byte. */
   readonly physical: number;
+  readonly mode: number;
   /** Bytes of it that lie in the page of the first one. */
   readonly inPage: number;
 }
@@ -81,9 +91,16 @@ export class CodeCache {
   readonly #source: PageSource;
   readonly #stale: number;
   readonly #pages = new Map<number, CachedBlock[]>();
+  /** By the arena address of the first micro-operation. */
+  readonly #blocks = new Map<number, CachedBlock>();
   #next = UOP_CACHE;
-  /** Called when a page gets its first code: cached write permissions for it must go. */
-  onNewCodePage: () => void = () => {};
+  /** Called with its physical address when a page gets its first code: cached write permissions for it must go. */
+  onNewCodePage: (page: number) => void = () => {};
+  /** Called for each block that is dropped, and when all are forgotten at once. */
+  onDropped: (block: CachedBlock) => void = () => {};
+  onFlush: () => void = () => {};
+  /** Look-ups after which the interpreter reports a new block; 0: never. */
+  lookupsUntilHot = 0;
   blocksDecoded = 0;
   flushes = 0;
 
@@ -105,7 +122,34 @@ export class CodeCache {
       this.#codeMap[page * 2 + 1] = 0;
     }
     this.#pages.clear();
+    this.#blocks.clear();
     this.#next = UOP_CACHE;
+    this.onFlush();
+  }
+
+  /** The block at a physical address under a mode. */
+  find(physical: number, mode: number): CachedBlock | undefined {
+    const slot = blockSlot(physical, mode);
+    const view = this.#view;
+    return view.getUint32(slot, true) === physical && view.getInt32(slot + 4, true) === mode
+      ? this.#blocks.get(view.getUint32(slot + 8, true))
+      : undefined;
+  }
+
+  /** The block whose first micro-operation lies at an arena address. */
+  blockAt(start: number): CachedBlock | undefined {
+    return this.#blocks.get(start);
+  }
+
+  #writeHeader(start: number): void {
+    const view = this.#view;
+    const header = start - BLOCK_HEADER_SIZE;
+    for (let i = 0; i < BLOCK_HEADER_SIZE; i += 4) {
+      view.setInt32(header + i, 0, true);
+    }
+    view.setUint16(header + UOP_HANDLER, 0xffff, true);
+    view.setUint16(header + BLOCK_ORIGINAL_HANDLER, view.getUint16(start + UOP_HANDLER, true), true);
+    view.setInt32(header + BLOCK_LOOKUPS, this.lookupsUntilHot, true);
   }
 
   /**
@@ -120,7 +164,7 @@ export class CodeCache {
     this.#source.open(physical - offset, fetchNext);
     let block: DecodedBlock;
     try {
-      block = this.#decoder.decodeBlock(this.#source, offset, codeLimit, mode, this.#next);
+      block = this.#decoder.decodeBlock(this.#source, offset, codeLimit, mode, this.#next + BLOCK_HEADER_SIZE);
     } catch (error) {
       if (error instanceof FetchFault) {
         return false;
@@ -134,7 +178,9 @@ export class CodeCache {
     this.#view.setInt32(slot + 4, mode, true);
     this.#view.setUint32(slot + 8, block.start, true);
     const inPage = Math.min(block.bytes, 4096 - offset);
-    const entry = { slot, block, physical, inPage };
+    const entry = { slot, block, physical, mode, inPage };
+    this.#blocks.set(block.start, entry);
+    this.#writeHeader(block.start);
     this.#mark(physical, inPage, entry);
     if (block.straddles) {
       const next = this.#source.nextPage as number;
@@ -156,7 +202,7 @@ export class CodeCache {
     const isNew = this.#codeMap[page * 2] === 0 && this.#codeMap[page * 2 + 1] === 0;
     this.#setGranules(page, physical & 0xfff, length);
     if (isNew) {
-      this.onNewCodePage();
+      this.onNewCodePage(page * 4096);
     }
   }
 
@@ -245,8 +291,13 @@ export class CodeCache {
   }
 
   /** Turns a block stale and takes it out of the block table. */
-  #discard({ slot, block }: CachedBlock): void {
+  #discard(entry: CachedBlock): void {
+    const { slot, block } = entry;
     const view = this.#view;
+    if (!this.#blocks.delete(block.start)) {
+      return; // it straddles two pages, both of which were dropped
+    }
+    this.onDropped(entry);
     for (let uop = block.start; uop < block.end; uop += UOP_SIZE) {
       view.setUint16(uop + UOP_HANDLER, this.#stale, true);
     }

@@ -3,15 +3,27 @@ import type { InstructionTable } from '../x86/instructions/definition.ts';
 import * as L from '../x86/layout.ts';
 import { BLOCK_TABLE } from './arena-layout.ts';
 import { FunctionHandler, InlineHandler, type MainLoop, SystemOperations } from './interpreter-builder.ts';
+import { jumpEntry, rememberJump } from './jit/jump-cache.ts';
+import { REGION_TYPE } from './jit/region-type.ts';
 import { isLazy, LazyHandlers } from './lazy-handlers.ts';
 import {
+  BLOCK_FUNCTION,
+  BLOCK_HEADER_SIZE,
+  BLOCK_LOOKUPS,
+  BLOCK_ORIGINAL_HANDLER,
   BLOCK_TABLE_BITS,
+  COMPILED_FAULT,
+  COMPILED_FUEL,
+  COMPILED_LOOKUP,
+  COMPILED_RESUME,
   EXIT_BREAK,
   EXIT_DECODE,
   EXIT_FAULT,
   EXIT_FETCH,
   EXIT_FUEL,
+  EXIT_HOT,
   FAULTED,
+  FROM_HANDLER,
   ITLB_ENTRIES,
   ITLB_PHYSICAL,
   LINK_NEXT,
@@ -34,12 +46,14 @@ import { buildRuntime, type RuntimeFunctions } from './runtime-functions.ts';
 import { isHot, type Variant, variantsOf } from './variants.ts';
 import {
   type FunctionBuilder,
+  type FunctionReference,
   get,
   type I32,
   type I64,
   i32,
   i64,
   type Label,
+  type Local,
   load,
   op,
   select,
@@ -73,9 +87,13 @@ export const SPECIAL_HANDLERS = [
   'raise',
   /** Checks that the page behind is still the one of the immediate: an instruction straddles it. */
   'straddle',
+  /** The block has been compiled: its header tells where, and which handler stood here. */
+  'compiled',
 ] as const;
 
 export type SpecialHandler = (typeof SPECIAL_HANDLERS)[number];
+
+const COMPILED_HANDLER = SPECIAL_HANDLERS.indexOf('compiled');
 
 /** The interpreter in binary form, with what the decoder and the processor need to know of it. */
 export interface Interpreter {
@@ -86,6 +104,10 @@ export interface Interpreter {
   readonly operations: SystemOperations['list'];
   /** Builds the handlers that the module lacks. */
   readonly lazy: LazyHandlers;
+  /** The instruction that a handler carries out, and its slot in the function table if it is a function of its own. */
+  operationOf(handler: number): { readonly variant: Variant; readonly slot: number | undefined } | undefined;
+  /** Functions that compiled code calls too: `index` is their slot in the table. */
+  readonly helpers: ReadonlyMap<string, FunctionReference>;
 }
 
 /** Place in the block table for a physical address, as an arena address. The decoder computes the same. */
@@ -148,9 +170,28 @@ export function buildInterpreter(table: InstructionTable, maximumPages: number):
   assert(handlers.size + SPECIAL_HANDLERS.length < 0x10000, 'too many handlers for 16 bits');
 
   const run = module.function('run', { params: ['i32'], results: ['i32'] }, (f) => {
-    buildMainLoop(f, hot, inlineCount, module.typeIndex(handlerType), runtime, operations);
+    const types = { handler: module.typeIndex(handlerType), region: module.typeIndex(REGION_TYPE) };
+    buildMainLoop(f, hot, inlineCount, types, runtime, operations);
+  });
+  const helpers = new Map<string, FunctionReference>();
+  const { segmentAddress, fillTlb } = runtime;
+  for (const [name, reference] of [...runtime.helpers, ...Object.entries({ segmentAddress, fillTlb })]) {
+    helpers.set(name, { index: module.addToTable(reference), type: reference.type });
+  }
+  const operationOf = (handler: number) => {
+    const variant = hot[handler - SPECIAL_HANDLERS.length] ?? cold[handler - inlineCount];
+    return variant
+      ? { variant, slot: handler >= inlineCount ? handler - inlineCount : undefined }
+      : lazy.operationOf(handler);
+  };
+  const gone = module.function('gone', REGION_TYPE, (f) => {
+    f.store('i64.store', get(f.parameter(0, 'i32')), get(f.parameter(1, 'i64')), L.RIP);
+    f.store('i32.store', get(f.parameter(0, 'i32')), get(f.parameter(2, 'i32')), L.FUEL);
+    f.return(i32(COMPILED_LOOKUP));
+    f.unreachable();
   });
   module.export('run', run);
+  module.export('gone', gone);
   module.export('slowLoad', runtime.slowLoad);
   module.export('slowStore', runtime.slowStore);
   module.export('fillTlb', runtime.fillTlb);
@@ -160,14 +201,14 @@ export function buildInterpreter(table: InstructionTable, maximumPages: number):
     module.export(name, reference);
   }
   const lazy = new LazyHandlers(module, runtime, inlineCount, maximumPages);
-  return { module: module.build(), handlers, special, operations: operations.list, lazy };
+  return { module: module.build(), handlers, special, operations: operations.list, lazy, operationOf, helpers };
 }
 
 function buildMainLoop(
   f: FunctionBuilder,
   hot: readonly Variant[],
   inlineCount: number,
-  handlerTypeIndex: number,
+  types: { readonly handler: number; readonly region: number },
   runtime: RuntimeFunctions,
   operations: SystemOperations,
 ): void {
@@ -228,6 +269,13 @@ function buildMainLoop(
           });
           f.store('i64.store', record, op('i64.sub', get(rip), op('i64.extend_i32_u', offset)), L.RIP_BASE);
           f.set(uop, load('i32.load', place, BLOCK_TABLE + 8));
+          const header = f.keep(op('i32.sub', get(uop), i32(BLOCK_HEADER_SIZE)));
+          const looked = f.keep(op('i32.sub', load('i32.load', header, BLOCK_LOOKUPS), i32(1)));
+          f.store('i32.store', header, looked, BLOCK_LOOKUPS);
+          f.if(op('i32.eqz', looked), () => {
+            f.store('i32.store', record, get(uop), L.CURRENT_UOP);
+            leaveAtRip(EXIT_HOT);
+          });
           f.if(get(linkSlot), () => {
             f.store('i32.store', get(linkSlot), get(uop));
             f.set(linkSlot, i32(0));
@@ -239,14 +287,21 @@ function buildMainLoop(
           f.loop((dispatch) => {
             const loop: MainLoop = { cpu, uop, ea, fuel, bias, slot, dispatch, lookup, resolve, fault, outOfFuel };
             f.set(handler, op('i32.or', load('i32.load16_u', get(uop)), get(bias)));
-            nest(f, inlineCount, get(handler), (index) => {
-              if (index < SPECIAL_HANDLERS.length) {
-                f.scope(() => buildSpecial(f, SPECIAL_HANDLERS[index] as SpecialHandler, loop, runtime));
-                return;
-              }
-              const variant = hot[index - SPECIAL_HANDLERS.length];
-              assert(variant !== undefined, 'a handler number without a variant');
-              f.scope(() => new InlineHandler(f, variant, loop, runtime, operations).build());
+            f.loop((again) => {
+              nest(f, inlineCount, get(handler), (index) => {
+                const special = SPECIAL_HANDLERS[index];
+                if (special === 'compiled') {
+                  f.scope(() => buildCompiled(f, loop, handler, again, types.region, leaveAtRip));
+                  return;
+                }
+                if (special !== undefined) {
+                  f.scope(() => buildSpecial(f, special, loop, runtime));
+                  return;
+                }
+                const variant = hot[index - SPECIAL_HANDLERS.length];
+                assert(variant !== undefined, 'a handler number without a variant');
+                f.scope(() => new InlineHandler(f, variant, loop, runtime, operations).build());
+              });
             });
             // ── Not in the loop: a break, or a handler of its own ──
             f.if(get(bias), () => leaveAtUop(EXIT_BREAK));
@@ -255,7 +310,7 @@ function buildMainLoop(
             f.set(
               handler,
               f.callIndirect(
-                handlerTypeIndex,
+                types.handler,
                 handlerType,
                 op('i32.sub', get(handler), i32(inlineCount)),
                 record,
@@ -307,6 +362,46 @@ function buildMainLoop(
   f.unreachable();
 }
 
+/** Enters compiled code, and goes on as it says when it comes back. */
+function buildCompiled(
+  f: FunctionBuilder,
+  { cpu, uop, fuel, bias, lookup, fault, dispatch }: MainLoop,
+  handler: Local<'i32'>,
+  again: Label,
+  regionType: number,
+  leaveAtRip: (reason: number) => void,
+): void {
+  const record = get(cpu);
+  const rip = f.keep(op('i64.add', load('i64.load', record, L.RIP_BASE), load('i64.load16_u', get(uop), UOP_IP)));
+  const slot = f.keep(load('i32.load', op('i32.sub', get(uop), i32(BLOCK_HEADER_SIZE)), BLOCK_FUNCTION));
+  rememberJump(f, jumpEntry(f, cpu, rip), cpu, rip, slot);
+  // Compiled code pays for its first block itself.
+  const fuelBefore = op('i32.add', get(fuel), load('i32.load8_u', get(uop), UOP_REMAINING));
+  const answer = f.keep(f.callIndirect(regionType, REGION_TYPE, slot, record, rip, fuelBefore) as I32);
+  f.set(fuel, load('i32.load', record, L.FUEL));
+  f.set(bias, load('i32.load', record, L.BIAS));
+  f.set(uop, load('i32.load', record, L.CURRENT_UOP));
+  const is = (value: number) => op('i32.eq', answer, i32(value));
+  f.if(is(COMPILED_RESUME), () => {
+    // The instruction is carried out here, even where its own block has been compiled.
+    f.brIf(dispatch, get(bias));
+    f.set(handler, load('i32.load16_u', get(uop)));
+    f.if(op('i32.eq', get(handler), i32(COMPILED_HANDLER)), () => {
+      const header = op('i32.sub', get(uop), i32(BLOCK_HEADER_SIZE));
+      f.set(handler, load('i32.load16_u', header, BLOCK_ORIGINAL_HANDLER));
+    });
+    f.br(again);
+  });
+  f.if(is(COMPILED_FUEL), () => leaveAtRip(EXIT_FUEL));
+  f.brIf(fault, op('i32.or', is(COMPILED_FAULT), is(FROM_HANDLER | FAULTED)));
+  f.if(is(FROM_HANDLER | STOPPED), () => {
+    f.set(fuel, op('i32.add', get(fuel), op('i32.sub', load('i32.load8_u', get(uop), UOP_REMAINING), i32(1))));
+    leaveAtRip(EXIT_BREAK);
+  });
+  f.if(get(bias), () => leaveAtRip(EXIT_BREAK));
+  f.br(lookup);
+}
+
 /** Emits `count` nested blocks with a dispatch in the innermost, and each handler's code behind its block. */
 function nest(f: FunctionBuilder, count: number, index: I32, body: (index: number) => void): void {
   const labels: Label[] = [];
@@ -329,7 +424,12 @@ function nest(f: FunctionBuilder, count: number, index: I32, body: (index: numbe
   open(count);
 }
 
-function buildSpecial(f: FunctionBuilder, name: SpecialHandler, loop: MainLoop, runtime: RuntimeFunctions): void {
+function buildSpecial(
+  f: FunctionBuilder,
+  name: Exclude<SpecialHandler, 'compiled'>,
+  loop: MainLoop,
+  runtime: RuntimeFunctions,
+): void {
   const { cpu, uop, ea } = loop;
   const record = get(cpu);
   const next = () => {

@@ -76,3 +76,38 @@ export const NO_TAG = 1n;
 /** Block table: 2^18 entries of 16 bytes. u32 physical address, u32 mode, u32 first micro-operation. */
 export const BLOCK_TABLE_BITS = 18;
 export const BLOCK_ENTRY_SIZE = 16;
+
+/**
+ * In front of each block stands a header as large as a micro-operation: u16 0xffff (no address computation), u16 the
+ * handler of its first micro-operation, i32 slot of its compiled code in the function table, i32 look-ups until it is
+ * worth compiling, i32 times it was found running.
+ */
+export const BLOCK_HEADER_SIZE = UOP_SIZE;
+export const BLOCK_ORIGINAL_HANDLER = 2;
+export const BLOCK_FUNCTION = 4;
+export const BLOCK_LOOKUPS = 8;
+export const BLOCK_SAMPLES = 20;
+/** CURRENT_UOP: the block that has been looked up often enough. */
+export const EXIT_HOT = 5;
+
+/** What compiled code returns. RESUME and FAULT: CURRENT_UOP and RIP_BASE are set, the block has been paid for. */
+export const COMPILED_RESUME = 0;
+/** RIP is set; the block there has not been paid for. */
+export const COMPILED_LOOKUP = 1;
+/** RIP is set; fuel does not suffice for the block there. */
+export const COMPILED_FUEL = 2;
+export const COMPILED_FAULT = 3;
+/** Or-ed to the outcome of a handler that ended the region: CURRENT_UOP and RIP_BASE are set. */
+export const FROM_HANDLER = 16;
+
+/**
+ * Jump cache, one for each processor: where compiled code went by addresses known only at run time. i64 RIP, i64 MODE and
+ * JUMP_GENERATION, i32 slot in the function table.
+ */
+export const JUMP_ENTRIES = 4096;
+export const JUMP_ENTRY_SHIFT = 5;
+export const JUMP_RIP = 0;
+export const JUMP_MODE = 8;
+export const JUMP_FUNCTION = 16;
+/** A processor's table is this many times (as a power of two) larger than its record. */
+export const JUMP_TABLE_SHIFT = 4;

@@ -8,6 +8,7 @@ import type { SystemEnvironment } from '../x86/system/system-environment.ts';
 import { CPU_STATES } from './arena-layout.ts';
 import type { CodeCache } from './code-cache.ts';
 import type { Interpreter } from './interpreter.ts';
+import type { Jit } from './jit/jit.ts';
 import { type DeviceAccess, LinearAccess, type Translate } from './linear-access.ts';
 import {
   EXIT_BREAK,
@@ -15,6 +16,7 @@ import {
   EXIT_FAULT,
   EXIT_FETCH,
   EXIT_FUEL,
+  EXIT_HOT,
   FAULTED,
   JUMPED,
   NEXT,
@@ -37,6 +39,7 @@ export interface ProcessorShared {
   readonly bus: CpuBus;
   readonly devices: DeviceAccess;
   readonly run: (record: number) => number;
+  readonly jit: Jit | undefined;
   readonly generated: TlbControl & Translate;
   /** Stop exactly at the end of a slice, so that time is a function of instructions. */
   readonly exact: boolean;
@@ -56,6 +59,8 @@ export class Processor implements OperationHost {
   readonly #call: Call;
   readonly #view: DataView;
   #sliceFuel = 0;
+  /** Fuel of the slice that is kept back, so that code comes back often enough to be sampled. */
+  #reserve = 0;
   #inGenerated = false;
   #yielded = false;
   #stop = false;
@@ -194,7 +199,7 @@ export class Processor implements OperationHost {
       // The whole block was paid for on entry; what is left of it has not run.
       fuel += this.#view.getUint8(this.state.i32(L.CURRENT_UOP) + UOP_REMAINING);
     }
-    return this.#sliceFuel - fuel;
+    return this.#sliceFuel - fuel - this.#reserve;
   }
 
   // ── OperationHost ──
@@ -321,9 +326,29 @@ export class Processor implements OperationHost {
   }
 
   #enter(): number {
+    const { state } = this;
+    const { jit, run } = this.#shared;
+    if (jit !== undefined) {
+      this.#reserve = Math.max(0, state.i32(L.FUEL) - jit.options.sampleFuel);
+      state.setI32(L.FUEL, state.i32(L.FUEL) - this.#reserve);
+    }
     this.#inGenerated = true;
-    const reason = this.#shared.run(this.record);
+    const reason = run(this.record);
     this.#inGenerated = false;
+    if (jit === undefined) {
+      return reason;
+    }
+    const reserve = this.#reserve;
+    this.#reserve = 0;
+    state.setI32(L.FUEL, state.i32(L.FUEL) + reserve);
+    if (reason === EXIT_HOT) {
+      jit.compile(this.record, state.i32(L.CURRENT_UOP));
+    } else if (reason === EXIT_FUEL && reserve > 0) {
+      if (state.i32(L.CURRENT_UOP) !== 0) {
+        jit.sample(this.record, state.i32(L.CURRENT_UOP));
+      }
+      return EXIT_BREAK;
+    }
     return reason;
   }
 

@@ -12,6 +12,7 @@ import { CPU_STATES, MAX_CPUS } from './arena-layout.ts';
 import { CodeCache } from './code-cache.ts';
 import { MAX_BLOCK } from './decoder.ts';
 import { buildInterpreter, type Interpreter } from './interpreter.ts';
+import { Jit, type JitOptions } from './jit/jit.ts';
 import type { Translate } from './linear-access.ts';
 import { Processor, type ProcessorShared } from './processor.ts';
 import { type Operation, SYSTEM_OPERATIONS } from './system-operations.ts';
@@ -40,6 +41,8 @@ export interface SoftwareCpusOptions {
   readonly bus: CpuBus;
   readonly timing: ExecutionTiming;
   readonly log: Log;
+  /** How code is compiled; without it all is interpreted. */
+  readonly jit?: JitOptions | undefined;
 }
 
 /** What the interpreter's module exports. Records and results are arena addresses. */
@@ -49,6 +52,10 @@ export interface GeneratedFunctions extends TlbControl, Translate {
   /** See PageWalkFunctions. */
   fillTlb(record: number, address: bigint, write: number, size: number): number;
   walkCode(record: number, address: bigint): number;
+  /** The function table. */
+  readonly table: WebAssembly.Table;
+  /** Stands for compiled code that has been forgotten. */
+  readonly gone: CallableFunction;
 }
 
 /** The table and the interpreter are the same for every machine of this process: built once. */
@@ -74,6 +81,7 @@ export class SoftwareCpus implements CpuBackend {
   readonly processors: readonly Processor[];
   readonly code: CodeCache;
   readonly generated: GeneratedFunctions;
+  readonly jit: Jit | undefined;
   readonly #timing: ExecutionTiming;
   readonly #store = new DisposableStore();
   #current = 0;
@@ -125,8 +133,18 @@ export class SoftwareCpus implements CpuBackend {
     const operations: Operation[] = interpreter.operations.map((entry) =>
       defined(SYSTEM_OPERATIONS[entry.name], `system operation ${entry.name}`),
     );
+    if (options.jit !== undefined) {
+      const codeChanged = () => {
+        for (const processor of this.processors) {
+          processor.translation.forgetJumps();
+        }
+      };
+      const { table: functions, gone } = generated;
+      this.jit = new Jit({ arena: memory.arena, code, interpreter, table: functions, gone, codeChanged }, options.jit);
+    }
     const sharedByAll: ProcessorShared = {
       arena,
+      jit: this.jit,
       interpreter,
       operations,
       code,
@@ -149,9 +167,9 @@ export class SoftwareCpus implements CpuBackend {
           readPhysical32: (address) => memory.readU32(address),
         }),
     );
-    code.onNewCodePage = () => {
+    code.onNewCodePage = (page) => {
       for (const processor of this.processors) {
-        processor.translation.dropWriteTags(0, 2 ** 32);
+        processor.translation.dropWriteTags(page, page + 4096);
       }
     };
     this.#store.add(

@@ -239,9 +239,12 @@ export function load<N extends LoadName>(name: N, address: I32, offset = 0): Exp
     const value = address.space.load(name, place) as Expression<(typeof LOADS)[N][1]> | undefined;
     return (
       value ??
-      (new Expression(result, [0x20, ...unsignedLeb(address.base.index), ...code, ...memoryArgument(place)]) as Expression<
-        (typeof LOADS)[N][1]
-      >)
+      (new Expression(result, [
+        0x20,
+        ...unsignedLeb(address.base.index),
+        ...code,
+        ...memoryArgument(place),
+      ]) as Expression<(typeof LOADS)[N][1]>)
     );
   }
   return new Expression(result, [...address.code, ...code, ...memoryArgument(offset)]) as Expression<
@@ -338,6 +341,11 @@ export class FunctionBuilder {
     const local = (free ?? { index: this.type.params.length + this.#locals.push(type) - 1, type }) as Local<T>;
     this.#taken?.push(local);
     return local;
+  }
+
+  /** A local that is not handed out again, whatever scope it is taken in. */
+  persistent<T extends ValueType>(type: T): Local<T> {
+    return { index: this.type.params.length + this.#locals.push(type) - 1, type };
   }
 
   /** Runs `body`; locals it takes are free for others afterwards. */

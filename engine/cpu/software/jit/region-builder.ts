@@ -1,0 +1,316 @@
+import { assert, defined } from '../../../base/assert.ts';
+import { loadName, storeName } from '../../x86/instructions/builder-core.ts';
+import { InstructionBuilder, type Integer } from '../../x86/instructions/instruction-builder.ts';
+import * as L from '../../x86/layout.ts';
+import {
+  CHECK_WRITE,
+  OPERAND_SLOTS,
+  UOP_DISPLACEMENT,
+  UOP_EXTRA,
+  UOP_IMMEDIATE,
+  UOP_IP,
+  UOP_LENGTH,
+  UOP_SEGMENT,
+} from '../micro-op.ts';
+import type { Variant } from '../variants.ts';
+import {
+  type FunctionReference,
+  get,
+  type I32,
+  type I64,
+  i32,
+  i64,
+  load,
+  op,
+  recordAddress,
+  type V128,
+} from '../wasm/function-builder.ts';
+import type { Effects } from './effects.ts';
+import type { RegionFunction } from './region-function.ts';
+
+/**
+ * Builds an instruction into a region: operands are known, registers and flags live in locals, and whatever is not
+ * plain memory sends the instruction back to the interpreter before it has changed anything.
+ */
+export class RegionInstructionBuilder extends InstructionBuilder {
+  readonly #region: RegionFunction;
+  readonly #variant: Variant;
+  readonly #effects: Effects;
+  readonly #uop: number;
+  readonly #first: number;
+  /** Flags are computed at once, because they are set under a condition. */
+  readonly #eager: boolean;
+  #address: I64 | undefined;
+  #carryIn = false;
+  ended = false;
+
+  constructor(region: RegionFunction, variant: Variant, effects: Effects, first: number, uop: number) {
+    super(region.f, region.cpu, variant);
+    this.#region = region;
+    this.#variant = variant;
+    this.#effects = effects;
+    this.#first = first;
+    this.#uop = uop;
+    this.#eager = effects.conditionalFlags;
+  }
+
+  build(address: I64 | undefined): void {
+    this.#address = address;
+    this.#region.instructionEffects = this.#effects;
+    this.#variant.definition.semantics(this);
+  }
+
+  get #view(): DataView {
+    return this.#region.view;
+  }
+
+  // ── Operands ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  override registerAddress(index: number): I32 {
+    return recordAddress(this.cpu, this.#slot(index));
+  }
+
+  #slot(index: number): number {
+    return this.#view.getUint16(this.#uop + defined(OPERAND_SLOTS[index], 'slot'), true);
+  }
+
+  override immediate64(): I64 {
+    return i64(this.#view.getBigInt64(this.#uop + UOP_IMMEDIATE, true));
+  }
+
+  override knownImmediate(): number {
+    return this.#view.getInt32(this.#uop + UOP_IMMEDIATE, true);
+  }
+
+  override extra(): I32 {
+    return i32(this.#view.getInt32(this.#uop + UOP_EXTRA, true));
+  }
+
+  override effectiveAddress(): I64 {
+    return defined(this.#address, 'address of the memory operand');
+  }
+
+  override moveEffectiveAddress(by: I64): void {
+    const mark = this.#view.getInt32(this.#uop + UOP_EXTRA, true);
+    let moved: I64 = op('i64.add', this.effectiveAddress(), by);
+    if (!this.#region.is64 || mark !== 0) {
+      moved = op('i64.and', moved, i64(0xffffffff));
+      if (mark >>> 0 > 1) {
+        moved = op('i64.add', moved, load('i64.load', get(this.cpu), mark));
+      }
+    }
+    this.#address = this.keep(moved);
+  }
+
+  override slotValue(index: number): I32 {
+    return i32(this.#slot(index));
+  }
+
+  override sourceSegment(): I32 {
+    return i32(this.#view.getUint8(this.#uop + UOP_SEGMENT));
+  }
+
+  override segmentedMask(): I64 {
+    const mask = this.#view.getInt32(this.#uop + UOP_EXTRA, true);
+    return mask === 0 ? i64(-1) : i64(mask >>> 0);
+  }
+
+  override segmentSelector(index: number): I32 {
+    return this.keep(load('i32.load', get(this.cpu), this.#slot(index) + L.SEGMENT_SELECTOR));
+  }
+
+  override ownRip(): I64 {
+    return this.#region.rip(this.#view.getUint16(this.#uop + UOP_IP, true));
+  }
+
+  override nextRip(): I64 {
+    const view = this.#view;
+    return this.#region.rip(view.getUint16(this.#uop + UOP_IP, true) + view.getUint8(this.#uop + UOP_LENGTH));
+  }
+
+  override helper(name: string): FunctionReference {
+    return this.#region.helper(name);
+  }
+
+  override segmentAddress(segment: I32, offset: I64, size: number, write: boolean): I64 {
+    const check = i32(size | (write ? CHECK_WRITE : 0));
+    const address = this.f.call(this.helper('segmentAddress'), get(this.cpu), segment, offset, check) as I64;
+    const kept = this.keep(address);
+    this.leaveOnFault();
+    return kept;
+  }
+
+  // ── Memory ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** The place in the arena of `size` bytes at a linear address, which lie in one page of plain memory. */
+  #host(address: I64, size: number, write: boolean): I32 {
+    const { f } = this;
+    const at = this.keep(address);
+    const entry = this.tlbEntry(at);
+    const host = f.local('i32');
+    const last = size === 1 ? at : op('i64.add', at, i64(size - 1));
+    f.if(
+      op('i64.ne', load('i64.load', entry, write ? 8 : 0), op('i64.and', last, i64(-4096))),
+      () => {
+        f.set(host, f.call(this.helper('fillTlb'), get(this.cpu), at, i32(write ? 1 : 0), i32(size)) as I32);
+        f.if(op('i32.eqz', get(host)), () => this.#region.leaveToInterpreter(this.#first));
+      },
+      () => f.set(host, this.hostAddress(entry, at)),
+    );
+    return get(host);
+  }
+
+  override loadMemory(address: I64, size: number): Integer {
+    return this.keep(load(loadName(size), this.#host(address, size, false))) as Integer;
+  }
+
+  override storeMemory(address: I64, value: Integer, size: number): void {
+    const kept = this.keep(value);
+    this.f.store(storeName(size), this.#host(address, size, true), kept);
+  }
+
+  override loadVector(address: I64): V128 {
+    return this.keep(load('v128.load', this.#host(address, 16, false)));
+  }
+
+  override storeVector(address: I64, value: V128): void {
+    const kept = this.keep(value);
+    this.f.store('v128.store', this.#host(address, 16, true), kept);
+  }
+
+  #modified: I32 | undefined;
+
+  override readForWrite(index: number): Integer {
+    if (!this.isMemory(index)) {
+      return this.read(index);
+    }
+    const { size } = this.operand(index);
+    this.#modified = this.#host(this.effectiveAddress(), size, true);
+    return this.keep(load(loadName(size), this.#modified)) as Integer;
+  }
+
+  override write(index: number, value: Integer): void {
+    if (this.#modified !== undefined && this.isMemory(index)) {
+      this.f.store(storeName(this.operand(index).size), this.#modified, value);
+      return;
+    }
+    super.write(index, value);
+  }
+
+  // Reached through `slowCheckWrite` and the like only: accesses above never need them.
+  override slowLoad(address: I64, size: number): I64 {
+    return this.zeroExtend64(this.loadMemory(address, size), size);
+  }
+
+  override slowStore(address: I64, size: number, value: I64): void {
+    this.storeMemory(address, this.fit(value, size), size);
+  }
+
+  override slowCheckWrite(address: I64, size: number): I32 {
+    return this.#host(address, size, true);
+  }
+
+  // ── Flags ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  override carry(): I32 {
+    this.#carryIn = true;
+    return this.#region.pendingCarry(this) ?? super.carry();
+  }
+
+  override flagsAdd(a: Integer, b: Integer, r: Integer, size: number = this.size): void {
+    if (this.#eager) {
+      super.flagsAdd(a, b, r, size);
+    } else {
+      this.#region.setPending({ kind: this.#carryIn ? 'sum' : 'add', a, b, r, size });
+    }
+  }
+
+  override flagsSub(a: Integer, b: Integer, r: Integer, size: number = this.size): void {
+    if (this.#eager) {
+      super.flagsSub(a, b, r, size);
+    } else {
+      this.#region.setPending({ kind: this.#carryIn ? 'difference' : 'sub', a, b, r, size });
+    }
+  }
+
+  override flagsLogic(r: Integer, size: number = this.size): void {
+    if (this.#eager) {
+      super.flagsLogic(r, size);
+    } else {
+      this.#region.setPending({ kind: 'logic', r, size });
+    }
+  }
+
+  override flagsResult(r: Integer, cf: I32, of: I32, size: number = this.size): void {
+    if (this.#eager) {
+      super.flagsResult(r, cf, of, size);
+    } else {
+      this.#region.setPending({ kind: 'result', r, carry: this.keep(cf), overflow: this.keep(of), size });
+    }
+  }
+
+  override flagsIncrement(a: Integer, r: Integer, down: boolean): void {
+    if (this.#eager) {
+      super.flagsIncrement(a, r, down);
+      return;
+    }
+    const carry = this.#region.pendingCarry(this) ?? super.carry();
+    this.#region.setPending({ kind: down ? 'decrement' : 'increment', a, r, carry, size: this.size });
+  }
+
+  override condition(code: number): I32 {
+    return this.#region.pendingCondition(this, code) ?? super.condition(code);
+  }
+
+  // ── Control ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  override leaveFaulted(): void {
+    this.#region.leaveFaulted(this.#uop);
+  }
+
+  override jumpRelative(): void {
+    this.ended = true;
+    const view = this.#view;
+    const uop = this.#uop;
+    const next = view.getUint16(uop + UOP_IP, true) + view.getUint8(uop + UOP_LENGTH);
+    const offset = next + view.getInt32(uop + UOP_DISPLACEMENT, true);
+    if (this.size === 2) {
+      this.#region.goToAddress(this.keep(op('i64.and', this.#region.rip(offset), i64(0xffff))));
+    } else {
+      this.#region.goTo(offset);
+    }
+  }
+
+  override jumpNext(): void {
+    this.ended = true;
+    const view = this.#view;
+    this.#region.goTo(view.getUint16(this.#uop + UOP_IP, true) + view.getUint8(this.#uop + UOP_LENGTH));
+  }
+
+  override jumpTo(target: I64): void {
+    this.ended = true;
+    this.#region.goToAddress(target);
+  }
+
+  override again(): void {
+    assert(false, `${this.#variant.definition.name}: not built into regions`);
+  }
+
+  /** Reached where only the unusual case needs it: the interpreter does the whole instruction. */
+  override system(): void {
+    this.#region.leaveToInterpreter(this.#first);
+  }
+
+  /** The helpers find RDX and RAX in the record. */
+  override divideWide(divisor: I64, signed: boolean): void {
+    const { f } = this;
+    const region = this.#region;
+    region.storeRegister(0);
+    region.storeRegister(2);
+    const helper = this.helper(signed ? 'divideSigned128' : 'divide128');
+    const fits = f.call(helper, get(this.cpu), divisor) as I32;
+    f.if(op('i32.eqz', fits), () => this.fault(L.VECTOR_DE));
+    region.loadRegister(0);
+    region.loadRegister(2);
+  }
+}

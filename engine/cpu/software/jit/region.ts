@@ -1,0 +1,273 @@
+import { defined } from '../../../base/assert.ts';
+import * as L from '../../x86/layout.ts';
+import type { CachedBlock, CodeCache } from '../code-cache.ts';
+import type { Interpreter, SpecialHandler } from '../interpreter.ts';
+import {
+  BLOCK_ORIGINAL_HANDLER,
+  UOP_DISPLACEMENT,
+  UOP_HANDLER,
+  UOP_IP,
+  UOP_LENGTH,
+  UOP_REMAINING,
+  UOP_SIZE,
+} from '../micro-op.ts';
+import type { Variant } from '../variants.ts';
+
+/** One instruction of a region, or the closing micro-operation of a block that simply goes on. */
+export interface RegionInstruction {
+  /** Arena address of its first micro-operation (address computations come first) and of the operation proper. */
+  readonly first: number;
+  readonly uop: number;
+  /** The operation; undefined for what belongs to no instruction. */
+  readonly variant: Variant | undefined;
+  readonly special: SpecialHandler | undefined;
+  /** Slot in the function table of the handler that the interpreter calls, if it is not part of its loop. */
+  readonly coldSlot: number | undefined;
+}
+
+/** How control leaves a block, as far as it is known beforehand. */
+export type BlockEnd =
+  /** Goes on at `next`, always. */
+  | { readonly kind: 'next'; readonly next: number }
+  /** Jumps to `taken`, always. */
+  | { readonly kind: 'jump'; readonly taken: number }
+  /** Jumps to `taken` or goes on at `next`. */
+  | { readonly kind: 'branch'; readonly taken: number; readonly next: number }
+  /** Calls `taken`, to come back to `next`. */
+  | { readonly kind: 'call'; readonly taken: number; readonly next: number }
+  | { readonly kind: 'return' }
+  /** An address computed by the program, or an instruction that leaves compiled code. */
+  | { readonly kind: 'elsewhere' };
+
+export interface RegionBlock {
+  readonly cached: CachedBlock;
+  /** Offset of its page from the entry's page, in linear addresses. */
+  readonly pageDelta: number;
+  /** Offset of its first byte from the start of the entry's page. */
+  readonly at: number;
+  /** What it costs in fuel. */
+  readonly instructionCount: number;
+  readonly instructions: readonly RegionInstruction[];
+  /** Places are offsets from the start of the entry's page. */
+  readonly end: BlockEnd;
+}
+
+/** Code that is compiled as one function. Block 0 is the entry. */
+export interface Region {
+  readonly mode: number;
+  readonly blocks: readonly RegionBlock[];
+  /** Block number by offset of its first byte from the start of the entry's page. */
+  readonly at: ReadonlyMap<number, number>;
+  /** For each block that ends in a return: the blocks that calls within the region return to. */
+  readonly returnsTo: ReadonlyMap<number, readonly number[]>;
+}
+
+export interface RegionLimits {
+  readonly blocks: number;
+  readonly instructions: number;
+}
+
+/** At most this many known places that one return compares its target with. */
+const RETURN_SITES = 6;
+
+const CONDITIONAL = /^(j\d+|loop|loope|loopne|jcxz)$/;
+
+/** Whether code of this mode is compiled at all: 64-bit and flat 32-bit protected code. */
+export function isCompilable(mode: number): boolean {
+  if (mode & L.MODE_SINGLE) {
+    return false;
+  }
+  const code = mode & L.MODE_CODE_MASK;
+  return (
+    code === L.MODE_CODE64 ||
+    (code === L.MODE_CODE32 && (mode & L.MODE_FLAT) !== 0 && (mode & L.MODE_STACK_MASK) === L.MODE_STACK32_FLAT)
+  );
+}
+
+/** Finds what is to be compiled together: blocks that have run, reached from an entry by direct branches and calls. */
+export class RegionFinder {
+  readonly #view: DataView;
+  readonly #code: CodeCache;
+  readonly #interpreter: Interpreter;
+  readonly #specials: readonly (SpecialHandler | undefined)[];
+
+  constructor(arena: ArrayBufferLike, code: CodeCache, interpreter: Interpreter) {
+    this.#view = new DataView(arena);
+    this.#code = code;
+    this.#interpreter = interpreter;
+    const specials: (SpecialHandler | undefined)[] = [];
+    for (const [name, number] of Object.entries(interpreter.special)) {
+      specials[number] = name as SpecialHandler;
+    }
+    this.#specials = specials;
+  }
+
+  /**
+   * Collects the region that starts with `entry`. `physicalPage` tells where the page lies that is `pageDelta` bytes
+   * behind the entry's in linear addresses, or −1 when that is not known. Returns undefined when the entry itself cannot
+   * be compiled.
+   */
+  find(entry: CachedBlock, physicalPage: (pageDelta: number) => number, limits: RegionLimits): Region | undefined {
+    const mode = entry.mode;
+    const blocks: RegionBlock[] = [];
+    const at = new Map<number, number>();
+    const queue: number[] = [];
+    let instructions = 0;
+    const add = (cached: CachedBlock, place: number): boolean => {
+      const block = this.#readBlock(cached, place - (place & 0xfff), mode);
+      if (block === undefined) {
+        return false;
+      }
+      at.set(place, blocks.length);
+      blocks.push(block);
+      instructions += block.instructionCount;
+      const { end } = block;
+      if (end.kind === 'jump' || end.kind === 'branch' || end.kind === 'call') {
+        queue.push(end.taken);
+      }
+      if (end.kind === 'next' || end.kind === 'branch' || end.kind === 'call') {
+        queue.push(end.next);
+      }
+      return true;
+    };
+    if (!add(entry, entry.physical & 0xfff)) {
+      return undefined;
+    }
+    for (let place = queue.shift(); place !== undefined; place = queue.shift()) {
+      if (blocks.length >= limits.blocks || instructions >= limits.instructions) {
+        break;
+      }
+      if (at.has(place)) {
+        continue;
+      }
+      const offset = place & 0xfff;
+      const page = physicalPage(place - offset);
+      const cached = page < 0 ? undefined : this.#code.find(page + offset, mode);
+      if (cached !== undefined) {
+        add(cached, place);
+      }
+    }
+    return { mode, blocks, at, returnsTo: returnSites(blocks, at) };
+  }
+
+  #readBlock(cached: CachedBlock, pageDelta: number, mode: number): RegionBlock | undefined {
+    const view = this.#view;
+    const { start, end, straddles } = cached.block;
+    if (straddles) {
+      return undefined;
+    }
+    const instructions: RegionInstruction[] = [];
+    let first = start;
+    let finish: BlockEnd = { kind: 'elsewhere' };
+    for (let uop = start; uop < end; uop += UOP_SIZE) {
+      let handler = view.getUint16(uop + UOP_HANDLER, true);
+      if (uop === start && handler === this.#interpreter.special.compiled) {
+        handler = view.getUint16(start - UOP_SIZE + BLOCK_ORIGINAL_HANDLER, true);
+      }
+      const special = this.#specials[handler];
+      if (special?.startsWith('address')) {
+        continue;
+      }
+      if (special === 'stale' || special === 'straddle') {
+        return undefined;
+      }
+      const operation = this.#interpreter.operationOf(handler);
+      instructions.push({
+        first,
+        uop,
+        variant: operation?.variant,
+        special,
+        coldSlot: operation?.slot,
+      });
+      first = uop + UOP_SIZE;
+      if (special === 'end') {
+        finish = { kind: 'next', next: pageDelta + view.getUint16(uop + UOP_IP, true) };
+      } else if (operation !== undefined) {
+        finish = this.#endOf(operation.variant, uop, pageDelta, mode);
+      }
+    }
+    if (instructions.length === 0) {
+      return undefined;
+    }
+    return {
+      cached,
+      pageDelta,
+      at: pageDelta + (cached.physical & 0xfff),
+      instructionCount: view.getUint8(start + UOP_REMAINING),
+      instructions,
+      end: finish,
+    };
+  }
+
+  #endOf(variant: Variant, uop: number, pageDelta: number, mode: number): BlockEnd {
+    const { definition, operands, size } = variant;
+    const { name } = definition;
+    const view = this.#view;
+    if (name === 'ret') {
+      return { kind: 'return' };
+    }
+    // A jump with a smaller operand size truncates its target: rare enough to be left to the interpreter.
+    const natural = (mode & L.MODE_CODE_MASK) === L.MODE_CODE64 ? 8 : 4;
+    if (size !== natural) {
+      return { kind: 'elsewhere' };
+    }
+    const next = pageDelta + view.getUint16(uop + UOP_IP, true) + view.getUint8(uop + UOP_LENGTH);
+    const taken = next + view.getInt32(uop + UOP_DISPLACEMENT, true);
+    if (CONDITIONAL.test(name)) {
+      return { kind: 'branch', taken, next };
+    }
+    const direct = operands.length === 1 && defined(operands[0], 'operand').kind === 'none';
+    if (direct && name === 'jmp') {
+      return { kind: 'jump', taken };
+    }
+    return direct && name === 'call' ? { kind: 'call', taken, next } : { kind: 'elsewhere' };
+  }
+}
+
+/** Which return sites each return of the region can lead to, by following the functions that the region calls. */
+function returnSites(blocks: readonly RegionBlock[], at: ReadonlyMap<number, number>): Map<number, number[]> {
+  const callers = new Map<number, number[]>();
+  for (const { end } of blocks) {
+    if (end.kind === 'call') {
+      const callee = at.get(end.taken);
+      const site = at.get(end.next);
+      if (callee !== undefined && site !== undefined) {
+        const list = callers.get(callee) ?? [];
+        callers.set(callee, list);
+        list.push(site);
+      }
+    }
+  }
+  const result = new Map<number, number[]>();
+  for (const [callee, sites] of callers) {
+    const seen = new Set<number>([callee]);
+    const stack = [callee];
+    const follow = (place: number) => {
+      const block = at.get(place);
+      if (block !== undefined && !seen.has(block)) {
+        seen.add(block);
+        stack.push(block);
+      }
+    };
+    for (let index = stack.pop(); index !== undefined; index = stack.pop()) {
+      const { end } = defined(blocks[index], 'block');
+      if (end.kind === 'return') {
+        const list = result.get(index) ?? [];
+        result.set(index, list);
+        for (const site of sites) {
+          if (!list.includes(site) && list.length < RETURN_SITES) {
+            list.push(site);
+          }
+        }
+      } else if (end.kind === 'next' || end.kind === 'call') {
+        follow(end.next);
+      } else if (end.kind === 'jump') {
+        follow(end.taken);
+      } else if (end.kind === 'branch') {
+        follow(end.taken);
+        follow(end.next);
+      }
+    }
+  }
+  return result;
+}
