@@ -239,3 +239,41 @@ test('outputs need a place and destroy nothing the machine uses', () => {
     /^--serial .*--screenshot/,
   );
 });
+
+test('a network: the user-mode one, with its card and its ports', () => {
+  const network = (input: MachineConfigInput['network']) => validateMachineConfig({ network: input }).network;
+  assert.equal(network(undefined), undefined);
+  assert.deepEqual(network({}), {
+    model: 'e1000',
+    mac: '52:54:00:12:34:56',
+    forwards: [],
+    hostLoopback: false,
+    isolated: false,
+  });
+  const forward = { protocol: 'tcp', hostPort: 2222, guestPort: 22 };
+  assert.deepEqual(network({ forwards: [forward] })?.forwards, [{ ...forward, hostAddress: '127.0.0.1' }]);
+  const wrong = (input: NonNullable<MachineConfigInput['network']>) => refusal({ network: input });
+  assert.match(wrong({ model: 'ne2000' }), /^--net model=ne2000: .*virtio or e1000/);
+  assert.match(wrong({ mac: '01:00:00:00:00:00' }), /^--net mac=01:/);
+  assert.match(wrong({ forwards: [{ ...forward, protocol: 'sctp' }] }), /^--net forward=sctp:2222:22: /);
+  assert.match(wrong({ forwards: [{ ...forward, hostPort: 70_000 }] }), /^--net forward=tcp:70000:22: .*host port/);
+  assert.match(wrong({ forwards: [{ ...forward, guestPort: 0 }] }), /guest port.*1 to 65535/);
+  assert.match(wrong({ forwards: [{ ...forward, hostAddress: 'localhost' }] }), /'localhost' is no address/);
+  assert.match(wrong({ forwards: [{ ...forward, guestAddress: '10.0.3.1' }] }), /'10.0.3.1' is no address of a guest/);
+  assert.match(wrong({ forwards: [forward, { ...forward, guestPort: 23 }] }), /forward=tcp:2222:23: .*twice/);
+  assert.match(wrong({ bootFile: 'kernel' }), /^--net bootfile=kernel: .*boot=FOLDER/);
+  assert.match(refusal({ network: {}, virtualTime: true }), /^--net nat: .*--virtual-time/);
+});
+
+test('files of a network: the capture has a place, the boot folder is there', () => {
+  const files: Record<string, Partial<FileFacts>> = {
+    '/out': { kind: 'directory' },
+    '/boot': { kind: 'directory' },
+    '/file': {},
+  };
+  const check = (network: NonNullable<MachineConfigInput['network']>) => refusal({ network }, files);
+  validateMachineConfig({ network: { capture: '/out/a.pcap', bootFolder: '/boot' } }, { files: host(files) });
+  assert.match(check({ capture: '/none/a.pcap' }), /^--net capture \/none\/a.pcap: its folder does not exist/);
+  assert.match(check({ bootFolder: '/file' }), /^--net boot=\/file: is no folder/);
+  assert.match(check({ bootFolder: '/none' }), /^--net boot=\/none: is no folder/);
+});

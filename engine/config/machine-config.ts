@@ -1,4 +1,5 @@
 import { type ErrorDetails, HostError } from '../base/host-error.ts';
+import type { NetworkConfig, NetworkConfigInput } from './network-config.ts';
 
 /** Which processor runs the guest: 'auto' takes the best that this host offers. */
 export const ACCELERATORS = ['auto', 'software'] as const;
@@ -94,6 +95,8 @@ export interface MachineConfig {
   readonly cdrom?: CdromConfig;
   readonly floppy?: FloppyConfig;
   readonly serial: SerialTarget;
+  /** Undefined: the machine has no network card. */
+  readonly network?: NetworkConfig;
   /** The guest can fetch the host's random numbers from a virtio entropy device. */
   readonly entropy: boolean;
   /** Port 0xF4 ends the run: the exit code is the byte written × 2 + 1. */
@@ -139,6 +142,7 @@ export interface MachineConfigInput {
   readonly serial?: SerialTarget | undefined;
   /** Undefined: if the machine has another virtio device. */
   readonly entropy?: boolean | undefined;
+  readonly network?: NetworkConfigInput | undefined;
   readonly debugExit?: boolean | undefined;
   readonly headless?: boolean | undefined;
   readonly timeoutSeconds?: number | undefined;
@@ -165,6 +169,7 @@ export interface OptionNames {
   readonly timeout: string;
   readonly screenshot: string;
   readonly type: string;
+  readonly network: string;
   readonly name: string;
 }
 
@@ -185,6 +190,7 @@ export const COMMAND_LINE_NAMES: OptionNames = {
   timeout: '--timeout',
   screenshot: '--screenshot',
   type: '--type',
+  network: '--net',
   name: '--name',
 };
 
@@ -205,6 +211,7 @@ export const SETTING_NAMES: OptionNames = {
   timeout: 'time limit',
   screenshot: 'screenshot',
   type: 'text',
+  network: 'network',
   name: 'name',
 };
 

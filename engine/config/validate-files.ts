@@ -155,6 +155,9 @@ function checkOutputs(config: MachineConfig, names: OptionNames, files: FileProb
   if (config.serial.kind === 'file') {
     outputs.push({ option: names.serial, path: config.serial.path });
   }
+  if (config.network?.capture !== undefined) {
+    outputs.push({ option: `${names.network} capture`, path: config.network.capture });
+  }
   const inputs = [config.firmware.bios, config.boot.kernel, ...config.boot.initrd].filter((path) => path !== undefined);
   const identities = new Map(media.map((medium) => [medium.identity, medium.path]));
   for (const path of inputs) {
@@ -182,12 +185,35 @@ function checkOutputs(config: MachineConfig, names: OptionNames, files: FileProb
       checkFolder(option, path, files.inspectFolderOf(path));
     }
   }
+  checkBootFolder(config, names, files);
   const serial = config.serial.kind === 'file' ? files.resolve(config.serial.path) : undefined;
+  const capture = config.network?.capture;
+  if (serial !== undefined && capture !== undefined && files.resolve(capture) === serial) {
+    throw usageError(
+      `${names.network} capture=${capture}: is also written by ${names.serial}`,
+      'give two different paths',
+    );
+  }
   if (serial !== undefined && config.screenshots.some(({ path }) => files.resolve(path) === serial)) {
     throw usageError(
       `${names.serial} file:${serial}: is also written by ${names.screenshot}`,
       'give two different paths',
     );
+  }
+}
+
+/** The folder that network boot is served from. */
+function checkBootFolder(config: MachineConfig, names: OptionNames, files: FileProbe): void {
+  const path = config.network?.bootFolder;
+  if (path === undefined) {
+    return;
+  }
+  const { kind, readable } = files.inspect(path);
+  if (kind !== 'directory') {
+    throw usageError(`${names.network} boot=${path}: is no folder`, 'give a folder with the files to boot from');
+  }
+  if (!readable) {
+    throw usageError(`${names.network} boot=${path}: no permission to read it`, 'give another folder');
   }
 }
 

@@ -15,6 +15,7 @@ import {
 } from './machine-config.ts';
 import { drivesOf } from './validate-drives.ts';
 import { checkFiles } from './validate-files.ts';
+import { networkOf } from './validate-network.ts';
 import { checkPath, optionalPath } from './validate-paths.ts';
 
 const DEFAULT_MEMORY_MEGABYTES = 512;
@@ -41,6 +42,13 @@ export function validateMachineConfig(input: MachineConfigInput, options: Valida
   const { disks, cdrom } = drivesOf(input, names);
   const floppyPath = optionalPath(input.floppy?.path, names.floppy);
   const bios = optionalPath(input.firmware?.bios, names.bios);
+  const network = networkOf(input.network, names);
+  if (network !== undefined && input.virtualTime === true) {
+    throw usageError(
+      `${names.network} nat: the outside world does not follow virtual time`,
+      `leave out --virtual-time, or give ${names.network} none`,
+    );
+  }
   const timeoutSeconds = input.timeoutSeconds;
   if (timeoutSeconds !== undefined && !(timeoutSeconds > 0 && timeoutSeconds <= MAX_SECONDS)) {
     throw usageError(
@@ -72,6 +80,7 @@ export function validateMachineConfig(input: MachineConfigInput, options: Valida
           },
         }),
     serial: serialOf(input, names),
+    ...(network === undefined ? {} : { network }),
     entropy: input.entropy ?? disks.some(({ bus }) => bus !== 'ide'),
     debugExit: input.debugExit ?? false,
     headless: input.headless ?? false,

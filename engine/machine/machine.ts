@@ -18,10 +18,12 @@ import type { Firmware } from '../firmware/find-firmware.ts';
 import { createArena } from '../memory/arena.ts';
 import { MachineMemory } from '../memory/machine-memory.ts';
 import type { BootInput } from './boot/boot-input.ts';
+import type { NetworkPort } from '../net/network-port.ts';
 import { loadKernel } from './boot/load-kernel.ts';
 import { BOOT_CODE_SELECTOR, BOOT_DATA_SELECTOR } from './boot/start-state.ts';
 import { prepareWithoutFirmware } from './boot/without-firmware.ts';
 import { PcBoard } from './pc-board.ts';
+import { networkCardOf } from './network-card.ts';
 import { PCI_SLOTS, TSC_FREQUENCY_HZ, VIRTUAL_NANOS_PER_INSTRUCTION } from './pc-layout.ts';
 
 /** A disk of a machine, opened. */
@@ -49,6 +51,8 @@ export interface MachineParts {
   };
   readonly serialOutput: CharBackend;
   /** Told of changes on the screen, while `board.vga.refresh` is called. */
+  /** What the network card of the configuration is plugged into. */
+  readonly network?: NetworkPort | undefined;
   readonly display?: DisplaySink;
   readonly log: Log;
 }
@@ -159,6 +163,7 @@ export class Machine implements Disposable {
       floppy: media.floppy,
       serialOutputs: [parts.serialOutput, { write() {} }],
       ...(parts.display === undefined ? {} : { display: parts.display }),
+      ...networkCardOf(config.network, parts.network),
       debugExit: config.debugExit,
       onPowerOff: () => this.#raise({ kind: 'powered-off' }),
       onReset: () => this.#raise({ kind: 'reset' }),

@@ -38,6 +38,7 @@ import { RAM } from '../memory/arena.ts';
 import type { MachineMemory } from '../memory/machine-memory.ts';
 import { HostBridge, type PamMode } from '../pci/host-bridge.ts';
 import { PciBus } from '../pci/pci-bus.ts';
+import { addNetworkCard, type NetworkCardParts } from './network-card.ts';
 import * as layout from './pc-layout.ts';
 import { addVirtioDevices, type VirtioParts } from './virtio-devices.ts';
 
@@ -56,6 +57,7 @@ export interface PcBoardParts {
   /** Primary master, primary slave, secondary master, secondary slave. */
   readonly ideDrives: readonly (IdeDriveConfig | undefined)[];
   readonly virtio: VirtioParts;
+  readonly networkCard?: NetworkCardParts;
   /** Undefined: a drive without a disk. */
   readonly floppy: BlockBackend | undefined;
   readonly serialOutputs: readonly [CharBackend, CharBackend];
@@ -262,6 +264,18 @@ export class PcBoard {
       interruptLine: (slot, pin) => isaBridge.pciInterruptLine(slot, pin),
       add,
     });
+
+    if (parts.networkCard !== undefined) {
+      addNetworkCard(parts.networkCard, {
+        buses,
+        memory,
+        clock,
+        log,
+        pci,
+        interruptLine: (slot, pin) => isaBridge.pciInterruptLine(slot, pin),
+        add,
+      });
+    }
 
     // People.
     this.vga = add(

@@ -61,6 +61,7 @@ export const PCI_SLOTS = {
   ide: [1, 1],
   powerManagement: [1, 3],
   vga: [2, 0],
+  network: [3, 0],
   scsi: [4, 0],
   entropy: [5, 0],
   /** The first of the virtio disks; the others follow. */

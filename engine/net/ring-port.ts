@@ -60,10 +60,13 @@ export class RingNetworkPort implements NetworkPort {
   #starved = true;
   /** The card was refused room and is to be told of some. */
   #refused = false;
+  readonly #activity: (kind: 'read' | 'write') => void;
   /** Where frames of an unplugged cable are written to. */
   #lost: Uint8Array | undefined;
 
-  constructor(cable: NetworkCable, wake: () => void) {
+  /** `activity` is told of every frame: read from the network, or written to it. */
+  constructor(cable: NetworkCable, wake: () => void, activity: (kind: 'read' | 'write') => void = () => {}) {
+    this.#activity = activity;
     this.#out = new FrameRingWriter(cable.toNetwork);
     this.#in = new FrameRingReader(cable.toCard);
     this.#offloads = new Int32Array(cable.offloads);
@@ -120,6 +123,7 @@ export class RingNetworkPort implements NetworkPort {
   commit(work: FrameWork): void {
     if (this.#linkUp) {
       this.#out.commit(work, false);
+      this.#activity('write');
       if (this.#out.publish()) {
         this.#wake();
       }
@@ -136,6 +140,7 @@ export class RingNetworkPort implements NetworkPort {
 
   take(): void {
     this.#in.take();
+    this.#activity('read');
     if (this.#in.release()) {
       this.#wake();
     }

@@ -15,17 +15,18 @@ export class ActivityLights {
       size: backend.size,
       readOnly: backend.readOnly,
       submit: (request, done) => {
-        if (request.kind === 'read') {
-          if (this.#seen.get(light) !== 'write') {
-            this.#seen.set(light, 'read');
-          }
-        } else {
-          this.#seen.set(light, 'write');
-        }
+        this.see(light, request.kind === 'read' ? 'read' : 'write');
         backend.submit(request, done);
       },
       dispose: () => backend.dispose(),
     };
+  }
+
+  /** Something was read or written; of both in one look, writing shows. */
+  see(light: Light, what: 'read' | 'write'): void {
+    if (what === 'write' || this.#seen.get(light) !== 'write') {
+      this.#seen.set(light, what);
+    }
   }
 
   /** The machine has such a drive, even when it is empty. */

@@ -1,6 +1,8 @@
 import { z } from 'zod';
 import type { ErrorDetails } from '../base/host-error.ts';
 import type { MachineConfig } from '../config/machine-config.ts';
+import type { PortForwardConfig } from '../config/network-config.ts';
+import type { NetworkCable } from '../net/ring-port.ts';
 import type { RunOutcome } from './run-machine.ts';
 
 /**
@@ -12,6 +14,14 @@ const keyCode = z.string().max(30);
 /** Bytes as they travel between processes. */
 export const bytesSchema = z.custom<Uint8Array>((value) => value instanceof Uint8Array, 'must be bytes');
 const drive = z.enum(['cdrom', 'floppy']);
+
+export const portForwardSchema = z.object({
+  protocol: z.enum(['tcp', 'udp']),
+  hostAddress: z.string().max(64),
+  hostPort: z.int().min(0).max(65535),
+  guestAddress: z.string().max(64).optional(),
+  guestPort: z.int().min(1).max(65535),
+});
 
 export const machineCommandSchema = z.discriminatedUnion('kind', [
   /** Presses or releases a key, by its W3C KeyboardEvent.code. Unknown ones are ignored. */
@@ -47,6 +57,15 @@ export const machineCommandSchema = z.discriminatedUnion('kind', [
   /** A viewer has drawn the packet with this sequence number. */
   z.object({ kind: z.literal('ack'), viewer, sequence: z.int().min(0).max(0xffffffff) }),
   z.object({ kind: z.literal('detach'), viewer }),
+  /** Plugs the network cable in or out. */
+  z.object({ kind: z.literal('link'), up: z.boolean() }),
+  /** Leads a port of the host to one of the guest; host port 0 is any. */
+  z.object({ kind: z.literal('add-forward'), forward: portForwardSchema }),
+  z.object({
+    kind: z.literal('remove-forward'),
+    forward: portForwardSchema.pick({ protocol: true, hostAddress: true, hostPort: true }),
+  }),
+  z.object({ kind: z.literal('forwards') }),
 ]);
 export type MachineCommand = z.infer<typeof machineCommandSchema>;
 
@@ -59,6 +78,11 @@ export interface CommandResults {
   readonly screenshot: { readonly png: Uint8Array; readonly width: number; readonly height: number };
   /** Null while the screen shows no text. */
   readonly 'screen-text': { readonly lines: string[] | null };
+  /** With the host port that was chosen. */
+  readonly 'add-forward': { readonly forward: PortForwardConfig };
+  /** False: there was no such forward. */
+  readonly 'remove-forward': { readonly removed: boolean };
+  readonly forwards: { readonly forwards: readonly PortForwardConfig[] };
 }
 export type CommandResult<K extends MachineCommand['kind']> = K extends keyof CommandResults ? CommandResults[K] : null;
 
@@ -99,6 +123,8 @@ export type FromMachine =
   | ({ readonly kind: 'refusal'; readonly request: number } & MachineFailure)
   | { readonly kind: 'frame'; readonly viewer: number; readonly packet: Uint8Array<ArrayBuffer> }
   | { readonly kind: 'status'; readonly status: MachineStatus }
+  /** Frames are in the cable, or room for some; or the guest has started anew. */
+  | { readonly kind: 'network'; readonly event: 'frames' | 'reset' }
   | { readonly kind: 'finished'; readonly outcome: RunOutcome };
 
 /** What the machine thread is started with. */
@@ -106,4 +132,6 @@ export interface MachineThreadInput {
   readonly config: MachineConfig;
   /** One i32: changes whenever a message was sent, so that a waiting machine thread can be woken. */
   readonly bell: SharedArrayBuffer;
+  /** The other end is the user-mode network on the host thread. */
+  readonly network: NetworkCable | undefined;
 }

@@ -5,12 +5,13 @@ import { openRawImage } from '../backends/block/raw-image.ts';
 import { encodePng } from '../backends/display/png.ts';
 import { ByteBatch } from '../backends/serial/byte-batch.ts';
 import { FileSink } from '../backends/serial/file-sink.ts';
-import { defined } from '../base/assert.ts';
+import { defined, InvariantError } from '../base/assert.ts';
 import { HostError } from '../base/host-error.ts';
 import type { MachineConfig } from '../config/machine-config.ts';
 import { findFirmware } from '../firmware/find-firmware.ts';
 import type { BootInput, NamedBytes } from '../machine/boot/boot-input.ts';
 import { Machine, type Turn } from '../machine/machine.ts';
+import { RingNetworkPort } from '../net/ring-port.ts';
 import { ActivityLights } from './activity.ts';
 import { DisplayPump } from './display-pump.ts';
 import type {
@@ -44,6 +45,7 @@ class MachineThread {
   readonly #machine: Machine;
   readonly #lights = new ActivityLights();
   readonly #pump: DisplayPump;
+  readonly #network: RingNetworkPort | undefined;
   #waitingInput: Uint8Array[] = [];
   #stopped = false;
   #timedOut = false;
@@ -72,8 +74,10 @@ class MachineThread {
     );
     const direct = config.boot.kernel !== undefined;
     const firmware = findFirmware(config.firmware.bios === undefined ? {} : { bios: config.firmware.bios });
+    this.#network = this.#plugIn(input);
     this.#machine = new Machine({
       config,
+      network: this.#network,
       firmware: direct ? undefined : firmware,
       vgaBios: firmware.vgaBios,
       kernel: readKernel(config),
@@ -95,6 +99,18 @@ class MachineThread {
         this.#machine.cpus.stopSoon();
       });
     }
+  }
+
+  #plugIn({ network }: MachineThreadInput): RingNetworkPort | undefined {
+    if (network === undefined) {
+      return undefined;
+    }
+    this.#lights.equip('network');
+    return new RingNetworkPort(
+      network,
+      () => this.#send({ kind: 'network', event: 'frames' }),
+      (kind) => this.#lights.see('network', kind),
+    );
   }
 
   #send(message: FromMachine): void {
@@ -166,6 +182,7 @@ class MachineThread {
           this.#wait(bell, undefined);
           continue;
         }
+        this.#network?.poll();
         const turn = this.#machine.turn();
         this.#serial.flush();
         const outcome = this.#outcome(turn);
@@ -200,16 +217,23 @@ class MachineThread {
           return { kind: 'guest-crashed', detail: turn.detail };
         }
         this.#send({ kind: 'log', level: 'warn', message: `${turn.detail}; the machine restarts` });
-        this.#machine.reset();
+        this.#reset();
         return undefined;
       case 'reset':
         if (this.#config.noReboot) {
           return { kind: 'reset' };
         }
-        this.#machine.reset();
+        this.#reset();
         return undefined;
       default:
         return undefined;
+    }
+  }
+
+  #reset(): void {
+    this.#machine.reset();
+    if (this.#network !== undefined) {
+      this.#send({ kind: 'network', event: 'reset' });
     }
   }
 
@@ -289,6 +313,13 @@ class MachineThread {
     const { board } = this.#machine;
     const { keyboard } = board.keyboardController;
     switch (command.kind) {
+      case 'link':
+        this.#network?.setLink(command.up);
+        return;
+      case 'add-forward':
+      case 'remove-forward':
+      case 'forwards':
+        throw new InvariantError(`${command.kind} is dealt with by the host thread`);
       case 'key':
         this.#pump.expectAnswer(performance.now());
         keyboard.key(command.code, command.down);
@@ -330,7 +361,7 @@ class MachineThread {
         board.power.pressPowerButton();
         return;
       case 'reset':
-        this.#machine.reset();
+        this.#reset();
         return;
       case 'pause':
         this.#machine.pause();

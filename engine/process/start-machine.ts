@@ -3,16 +3,32 @@ import { HostError } from '../base/host-error.ts';
 import type { MachineConfig } from '../config/machine-config.ts';
 import { FrameSender } from './frame-sender.ts';
 import type { CommandResult, FromMachine, MachineCommand, MachineThreadInput, ToMachine } from './machine-messages.ts';
+import { NetworkHost } from './network-host.ts';
 import type { ControlledMachine, MachineHost, RunOutcome } from './run-machine.ts';
 
 /** Starts a machine in a thread of its own. Rejects with HostError when it cannot be built. */
-export function startMachine(config: MachineConfig, host: MachineHost): Promise<ControlledMachine> {
+export async function startMachine(config: MachineConfig, host: MachineHost): Promise<ControlledMachine> {
   const bell = new SharedArrayBuffer(4);
-  const input: MachineThreadInput = { config, bell };
+  const ring = () => ringBell(new Int32Array(bell));
+  const log = {
+    info: (message: string) => host.log('info', message),
+    warn: (message: string) => host.log('warn', message),
+  };
+  // First of all: an occupied port stops the start before anything is touched.
+  const network = config.network === undefined ? undefined : await NetworkHost.create(config.network, log, ring);
+  const input: MachineThreadInput = { config, bell, network: network?.cable };
   const worker = new Worker(new URL('./machine-thread.ts', import.meta.url), { workerData: input });
-  const running = new ThreadedMachine(worker, new Int32Array(bell), host);
+  const running = new ThreadedMachine(worker, new Int32Array(bell), host, network);
   return running.started;
 }
+
+function ringBell(bell: Int32Array): void {
+  Atomics.add(bell, 0, 1);
+  Atomics.notify(bell, 0);
+}
+
+/** Commands that the machine thread never hears of. */
+type NetworkCommand = Extract<MachineCommand, { kind: 'add-forward' | 'remove-forward' | 'forwards' }>;
 
 interface Settler<T> {
   resolve(value: T): void;
@@ -25,6 +41,7 @@ class ThreadedMachine implements ControlledMachine {
   readonly #worker: Worker;
   readonly #bell: Int32Array;
   readonly #host: MachineHost;
+  readonly #network: NetworkHost | undefined;
   readonly #frames: FrameSender;
   readonly #answers = new Map<number, Settler<unknown>>();
   readonly #stored: Promise<void>[] = [];
@@ -33,10 +50,11 @@ class ThreadedMachine implements ControlledMachine {
   #start: Settler<ControlledMachine> | undefined;
   #finish: Settler<RunOutcome> | undefined;
 
-  constructor(worker: Worker, bell: Int32Array, host: MachineHost) {
+  constructor(worker: Worker, bell: Int32Array, host: MachineHost, network: NetworkHost | undefined) {
     this.#worker = worker;
     this.#bell = bell;
     this.#host = host;
+    this.#network = network;
     this.#frames = new FrameSender((viewer, packet) => host.frame?.(viewer, packet));
     this.started = new Promise((resolve, reject) => {
       this.#start = { resolve, reject };
@@ -53,6 +71,7 @@ class ThreadedMachine implements ControlledMachine {
 
   #end(settle: (settler: Settler<never>) => void): void {
     this.#ended = true;
+    this.#network?.close().catch(() => {});
     const settlers = [this.#start, this.#finish, ...this.#answers.values()];
     for (const settler of settlers) {
       if (settler !== undefined) {
@@ -67,6 +86,13 @@ class ThreadedMachine implements ControlledMachine {
   #receive(message: FromMachine): void {
     switch (message.kind) {
       case 'started':
+        try {
+          this.#network?.started();
+        } catch (error) {
+          this.stop();
+          this.#end((settler) => settler.reject(error));
+          return;
+        }
         this.#start?.resolve(this);
         this.#start = undefined;
         return;
@@ -98,12 +124,22 @@ class ThreadedMachine implements ControlledMachine {
       case 'frame':
         this.#frames.send(message.viewer, message.packet);
         return;
+      case 'network':
+        if (message.event === 'reset') {
+          this.#network?.guestReset();
+        } else {
+          this.#network?.wake();
+        }
+        return;
       case 'status':
         this.#host.status?.(message.status);
         return;
       case 'finished': {
         const finish = this.#finish;
         this.#finish = undefined;
+        if (this.#network !== undefined) {
+          this.#stored.push(this.#network.close());
+        }
         this.#end((settler) => settler.reject(notRunning()));
         Promise.all(this.#stored).then(
           () => finish?.resolve(message.outcome),
@@ -117,13 +153,16 @@ class ThreadedMachine implements ControlledMachine {
   #send(message: ToMachine): void {
     if (!this.#ended) {
       this.#worker.postMessage(message);
-      Atomics.add(this.#bell, 0, 1);
-      Atomics.notify(this.#bell, 0);
+      ringBell(this.#bell);
     }
   }
 
   tell(command: MachineCommand): void {
-    this.#noteViewers(command);
+    if (this.#isForNetwork(command)) {
+      this.#performOnNetwork(command).catch(() => {});
+      return;
+    }
+    this.#note(command);
     this.#send({ request: undefined, command });
   }
 
@@ -131,7 +170,11 @@ class ThreadedMachine implements ControlledMachine {
     if (this.#ended) {
       return Promise.reject(notRunning());
     }
-    this.#noteViewers(command);
+    if (this.#isForNetwork(command)) {
+      // Each kind of command has its kind of result.
+      return this.#performOnNetwork(command) as Promise<CommandResult<C['kind']>>;
+    }
+    this.#note(command);
     const request = this.#requests++;
     return new Promise((resolve, reject) => {
       // The machine thread answers each kind of command with its kind of result.
@@ -140,8 +183,34 @@ class ThreadedMachine implements ControlledMachine {
     });
   }
 
-  #noteViewers(command: MachineCommand): void {
-    if (command.kind === 'attach') {
+  #isForNetwork(command: MachineCommand): command is NetworkCommand {
+    return command.kind === 'add-forward' || command.kind === 'remove-forward' || command.kind === 'forwards';
+  }
+
+  async #performOnNetwork(command: NetworkCommand): Promise<CommandResult<NetworkCommand['kind']>> {
+    const network = this.#network;
+    if (network === undefined) {
+      throw new HostError('no-network', 'the machine has no network', {
+        remedy: 'switch the machine off and give it one in its settings',
+      });
+    }
+    switch (command.kind) {
+      case 'add-forward':
+        return { forward: await network.addForward(command.forward) };
+      case 'remove-forward':
+        return { removed: network.removeForward(command.forward) };
+      case 'forwards':
+        return { forwards: network.forwards };
+    }
+  }
+
+  /** What else happens on this side when the machine is told something. */
+  #note(command: MachineCommand): void {
+    if (command.kind === 'pause') {
+      this.#network?.pause();
+    } else if (command.kind === 'resume') {
+      this.#network?.resume();
+    } else if (command.kind === 'attach') {
       this.#frames.attach(command.viewer, command.compress);
     } else if (command.kind === 'detach') {
       this.#frames.detach(command.viewer);

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { bytesSchema, machineCommandSchema, machineStatusSchema } from './machine-messages.ts';
+import { bytesSchema, machineCommandSchema, machineStatusSchema, portForwardSchema } from './machine-messages.ts';
 
 /**
  * What a machine's process and its supervisor say to each other. Both check what they hear: the supervisor because a
@@ -25,6 +25,18 @@ const configSchema = z.object({
   ),
   cdrom: z.object({ path: path.optional(), port: z.number() }).optional(),
   floppy: z.object({ path: path.optional(), readOnly: z.boolean() }).optional(),
+  network: z
+    .object({
+      model: z.string(),
+      mac: z.string(),
+      forwards: z.array(portForwardSchema),
+      hostLoopback: z.boolean(),
+      isolated: z.boolean(),
+      capture: path.optional(),
+      bootFolder: path.optional(),
+      bootFile: z.string().optional(),
+    })
+    .optional(),
 });
 export type VmConfig = z.infer<typeof configSchema>;
 
@@ -84,5 +96,8 @@ export const answerSchemas = {
   type: z.object({ unknown: z.array(z.string()) }),
   eject: z.object({ ejected: z.boolean() }),
   screenshot: z.object({ png: bytesSchema, width: z.int(), height: z.int() }),
+  'add-forward': z.object({ forward: portForwardSchema }),
+  'remove-forward': z.object({ removed: z.boolean() }),
+  forwards: z.object({ forwards: z.array(portForwardSchema) }),
   'screen-text': z.object({ lines: z.array(z.string()).nullable() }),
 } as const;

@@ -86,6 +86,63 @@ export function serial(option: string, text: string): SerialTarget {
   throw usageError(`${option} ${text}: is not known`, 'give stdio, none or file:PATH');
 }
 
+type Network = NonNullable<MachineConfigInput['network']>;
+type Forward = NonNullable<Network['forwards']>[number];
+
+/** `nat[,model=…][,forward=…]…[,host-loopback][,isolated][,capture=FILE][,boot=FOLDER][,bootfile=NAME][,mac=…]` or `none` */
+export function network(option: string, text: string): Network | undefined {
+  const [kind, ...parts] = text.split(',');
+  if (kind === 'none' && parts.length === 0) {
+    return undefined;
+  }
+  if (kind !== 'nat') {
+    throw usageError(`${option} ${text}: is not known`, 'give nat, with its options after commas, or none');
+  }
+  const known = ['model', 'mac', 'capture', 'boot', 'bootfile'] as const;
+  const values = new Map<string, string>();
+  const forwards: Forward[] = [];
+  const flags = new Set<string>();
+  for (const part of parts) {
+    const equals = part.indexOf('=');
+    const key = equals < 0 ? part : part.slice(0, equals);
+    const value = equals < 0 ? undefined : part.slice(equals + 1);
+    if (key === 'forward' && value !== undefined) {
+      forwards.push(portForward(`${option} forward=${value}`, value));
+    } else if (value === undefined && (key === 'host-loopback' || key === 'isolated')) {
+      flags.add(key);
+    } else if (value !== undefined && known.some((name) => name === key) && !values.has(key)) {
+      values.set(key, value);
+    } else {
+      const what = values.has(key) ? `'${key}' is given twice` : `there is no '${part}'`;
+      throw usageError(
+        `${option} ${text}: ${what}`,
+        `after a comma, give ${known.map((name) => `${name}=…`).join(', ')}, forward=…, host-loopback or isolated`,
+      );
+    }
+  }
+  return {
+    model: values.get('model'),
+    mac: values.get('mac'),
+    forwards,
+    hostLoopback: flags.has('host-loopback'),
+    isolated: flags.has('isolated'),
+    capture: values.get('capture'),
+    bootFolder: values.get('boot'),
+    bootFile: values.get('bootfile'),
+  };
+}
+
+/** `tcp:[HOSTADDRESS:]HOSTPORT:[GUESTADDRESS:]GUESTPORT`, or `udp:…`; IPv6 addresses in brackets. */
+function portForward(where: string, text: string): Forward {
+  const match = /^([a-z]+):(?:(?:\[([^\]]+)\]|([^:\]]+)):)?(\d{1,6}):(?:([\d.]+):)?(\d{1,6})$/.exec(text);
+  const [, protocol, host6, host4, hostPort, guestAddress, guestPort] = match ?? [];
+  if (protocol === undefined || hostPort === undefined || guestPort === undefined) {
+    throw usageError(`${where}: is not a forward`, 'write forward=tcp:HOSTPORT:GUESTPORT, or udp:HOSTPORT:GUESTPORT');
+  }
+  const hostAddress = host6 ?? host4;
+  return { protocol, hostAddress, hostPort: Number(hostPort), guestAddress, guestPort: Number(guestPort) };
+}
+
 function splitMoment(option: string, text: string, example: string): [what: string, atSeconds: number] {
   const at = text.lastIndexOf('@');
   if (at < 0) {

@@ -37,6 +37,8 @@ interface RunFlags {
   readonly bios?: string;
   readonly debugExit?: boolean;
   readonly serial?: ReturnType<typeof parse.serial>;
+  /** Null for `none`. */
+  readonly net?: ReturnType<typeof parse.network> | null;
   readonly headless?: boolean;
   readonly timeout?: number;
   /** Commander's name for `--no-reboot`. */
@@ -77,6 +79,7 @@ function configInput(flags: RunFlags): MachineConfigInput {
     floppy: flags.floppy,
     serial: flags.serial ?? { kind: 'stdio' },
     entropy: flags.rng,
+    network: flags.net ?? undefined,
     debugExit: flags.debugExit,
     headless: flags.headless,
     timeoutSeconds: flags.timeout,
@@ -130,6 +133,11 @@ function addRunOptions(command: Command): Command {
     )
     .option('--headless', 'no window')
     .option(
+    .option(
+      '--net <nat[,model=…][,forward=tcp:HOSTPORT:GUESTPORT][,host-loopback][,isolated][,capture=FILE]|none>',
+      'network behind the host, without privileges',
+      once('--net', (text) => parse.network('--net', text) ?? null),
+    )
       '--timeout <SECONDS>',
       'end the run after so many seconds of guest time',
       once('--timeout', (text) => parse.seconds('--timeout', text)),

@@ -1,0 +1,55 @@
+import { HostError } from '../base/host-error.ts';
+import type { Log } from '../base/log.ts';
+import type { Clock } from '../clock/clock.ts';
+import type { NetworkConfig, NetworkModel } from '../config/network-config.ts';
+import type { Device } from '../devices/device.ts';
+import { E1000 } from '../devices/e1000/e1000.ts';
+import type { InterruptLine } from '../irq/line.ts';
+import type { GuestMemory } from '../memory/guest-memory.ts';
+import type { NetworkPort } from '../net/network-port.ts';
+import type { PciBus } from '../pci/pci-bus.ts';
+import type { PciBuses } from '../pci/pci-function.ts';
+import { PCI_SLOTS } from './pc-layout.ts';
+
+/** A machine's network card, and what it is plugged into. */
+export interface NetworkCardParts {
+  readonly model: NetworkModel;
+  readonly mac: Uint8Array;
+  readonly port: NetworkPort;
+}
+
+/** What the board offers it. */
+export interface NetworkBoard {
+  readonly buses: PciBuses;
+  readonly memory: GuestMemory;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly pci: PciBus;
+  interruptLine(slot: number, pin: number): InterruptLine;
+  /** Makes the board the device's owner. */
+  add<T extends Device>(device: T): T;
+}
+
+/** The card of a configuration, for the parts of a board; nothing when there is none. */
+export function networkCardOf(
+  config: NetworkConfig | undefined,
+  port: NetworkPort | undefined,
+): { networkCard?: NetworkCardParts } {
+  if (config === undefined || port === undefined) {
+    return {};
+  }
+  const mac = Uint8Array.from(config.mac.split(':'), (byte) => Number.parseInt(byte, 16));
+  return { networkCard: { model: config.model, mac, port } };
+}
+
+/** Makes the network card and puts it into its slot. */
+export function addNetworkCard({ model, mac, port: network }: NetworkCardParts, board: NetworkBoard): void {
+  const { buses, memory, clock, log } = board;
+  const [slot, fn] = PCI_SLOTS.network;
+  const line = board.interruptLine(slot, 1);
+  if (model === 'virtio') {
+    throw new HostError('not-built', '--net model=virtio: this card is not built yet', { remedy: 'give model=e1000' });
+  }
+  const card = board.add(new E1000('network', { buses, memory, clock, line, network, log }, { mac }));
+  board.pci.add(slot, fn, card.pci);
+}
