@@ -38,7 +38,7 @@ export interface KvmSystem {
 }
 
 export type VmStructure = 'irqchip' | 'pit2' | 'clock';
-export type VcpuStructure = 'regs' | 'sregs' | 'fpu' | 'events' | 'debugregs' | 'xcrs' | 'mp-state' | 'lapic';
+export type VcpuStructure = 'regs' | 'sregs' | 'xsave' | 'events' | 'debugregs' | 'xcrs' | 'mp-state' | 'lapic';
 
 /** One virtual machine. Closing it takes its memory away from the processors; those are closed first. */
 export interface KvmVm {
@@ -48,7 +48,7 @@ export interface KvmVm {
   borrow(memory: Uint8Array): void;
   /** `offset` counts from the start of the borrowed memory; `size` 0 removes the slot. Page aligned. */
   setMemory(slot: number, flags: number, guestAddress: number, size: number, offset: number): void;
-  useHugePages(offset: number, length: number): void;
+  adviseHugePages(offset: number, length: number): void;
   /** Address of the borrowed memory in this process modulo 2 MiB. */
   memoryAddress(): number;
   /** One bit a page, in whole words of 64: pages written since the last call. `pages` is the slot's length. */

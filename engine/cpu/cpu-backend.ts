@@ -69,3 +69,11 @@ export interface CpuBackend extends Disposable {
   /** After a reset: starts the first processor in flat 32-bit protected mode instead of at the reset vector. */
   enterProtected32(start: ProtectedModeStart): void;
 }
+
+/** The processors as the board knows them: whichever backend runs them at the moment. */
+export interface MachineCpus extends CpuBackend {
+  /** The machine's time at which the time-stamp counter of processor `cpu` reaches `tsc`; may be in the past. */
+  tscToNanos(tsc: bigint, cpu: number): Nanos;
+  /** Brings what guests wrote to tracked pages into the map of dirty pages (engine/memory). */
+  collectDirty(): void;
+}

@@ -9,7 +9,8 @@ import type { Log } from '../base/log.ts';
 import type { Alarm, Nanos } from '../clock/clock.ts';
 import { HostMachineClock, type MachineClock, VirtualMachineClock } from '../clock/machine-clock.ts';
 import type { DiskBus, DiskConfig, MachineConfig } from '../config/machine-config.ts';
-import { SoftwareCpus } from '../cpu/software/software-cpus.ts';
+import { HybridCpus } from '../cpu/hybrid-cpus.ts';
+import type { KvmAccess } from '../cpu/kvm/kvm-access.ts';
 import { KeyTyper } from '../devices/i8042/key-typer.ts';
 import type { IdeDriveConfig } from '../devices/ide/piix-ide.ts';
 import { type AcpiConfig, pcAcpiConfig } from '../firmware/acpi/pc-config.ts';
@@ -55,6 +56,8 @@ export interface MachineParts {
   readonly network?: NetworkPort | undefined;
   readonly display?: DisplaySink;
   readonly log: Log;
+  /** Undefined: the machine runs on Lodge's own processor. The machine closes it in the end. */
+  readonly kvm?: KvmAccess | undefined;
 }
 
 /** Something happened that ends a run, or would. */
@@ -78,7 +81,7 @@ const SLICE_NANOS = 2_000_000;
 export class Machine implements Disposable {
   readonly clock: MachineClock;
   readonly memory: MachineMemory;
-  readonly cpus: SoftwareCpus;
+  readonly cpus: HybridCpus;
   readonly board: PcBoard;
   readonly typer: KeyTyper;
   readonly #store = new DisposableStore();
@@ -99,7 +102,7 @@ export class Machine implements Disposable {
     this.#kernel = parts.kernel;
     this.#log = log;
     const memoryBytes = config.memoryMegabytes * 0x100000;
-    let cpus: SoftwareCpus | undefined;
+    let cpus: HybridCpus | undefined;
     this.clock = config.virtualTime
       ? new VirtualMachineClock(() => cpus?.executed ?? 0, VIRTUAL_NANOS_PER_INSTRUCTION)
       : new HostMachineClock();
@@ -169,17 +172,15 @@ export class Machine implements Disposable {
       onReset: () => this.#raise({ kind: 'reset' }),
       onDebugExit: (value) => this.#raise({ kind: 'debug-exit', value }),
     });
-    cpus = new SoftwareCpus({
+    cpus = new HybridCpus({
       count: config.cpus,
       memory: this.memory,
       bus: this.board.cpuBus,
       log,
-      timing: {
-        now: () => clock.now(),
-        nanosPerInstruction: config.virtualTime ? VIRTUAL_NANOS_PER_INSTRUCTION : undefined,
-        tscFrequencyHz: TSC_FREQUENCY_HZ,
-        timestamp: () => BigInt(clock.now()),
-      },
+      now: () => clock.now(),
+      nanosPerInstruction: config.virtualTime ? VIRTUAL_NANOS_PER_INSTRUCTION : undefined,
+      tscFrequencyHz: TSC_FREQUENCY_HZ,
+      kvm: parts.kvm,
     });
     this.cpus = cpus;
     this.#store.add(cpus);
@@ -274,10 +275,12 @@ export class Machine implements Disposable {
   pause(): void {
     this.#paused = true;
     this.clock.pause();
+    this.cpus.pause();
   }
 
   resume(): void {
     this.#paused = false;
+    this.cpus.resume();
     this.clock.resume();
   }
 

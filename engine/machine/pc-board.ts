@@ -6,7 +6,7 @@ import type { Log } from '../base/log.ts';
 import { MmioWindows } from '../bus/mmio-bus.ts';
 import { Ports } from '../bus/port-bus.ts';
 import type { MachineClock } from '../clock/machine-clock.ts';
-import type { CpuBackend, CpuBus } from '../cpu/cpu-backend.ts';
+import type { CpuBus, MachineCpus } from '../cpu/cpu-backend.ts';
 import { DEBUG_CONSOLE_PORT, DebugConsole } from '../devices/debug/debug-console.ts';
 import { DEBUG_EXIT_LENGTH, DEBUG_EXIT_PORT, DebugExit } from '../devices/debug/debug-exit.ts';
 import type { Device } from '../devices/device.ts';
@@ -92,7 +92,7 @@ export class PcBoard {
   readonly #biosAddress: number | undefined;
   readonly #pam: (PamMode | undefined)[] = [];
   readonly #parts: PcBoardParts;
-  #cpus: CpuBackend | undefined;
+  #cpus: MachineCpus | undefined;
   /** Opens and closes address line 20 of all processors. */
   #setA20: (enabled: boolean) => void = () => {};
 
@@ -156,7 +156,7 @@ export class PcBoard {
               signals,
               fabric: this.apics,
               acknowledgePic: () => pic.acknowledge(),
-              tscToNanos: (tsc, index) => Number(tsc - (this.#cpus?.tscOffset(index) ?? 0n)),
+              tscToNanos: (tsc, index) => this.#cpus?.tscToNanos(tsc, index) ?? Number.POSITIVE_INFINITY,
             },
             { cpu },
           ),
@@ -281,7 +281,7 @@ export class PcBoard {
     this.vga = add(
       new StdVga('vga', {
         buses,
-        vram: { bytes: memory.vram, takeDirty: () => memory.takeDirtyVram() },
+        vram: { bytes: memory.vram, takeDirty: () => this.#takeDirtyVram() },
         placeVram: (base) => memory.placeVram(base),
         rom: parts.vgaBios,
         clock,
@@ -352,7 +352,7 @@ export class PcBoard {
   }
 
   /** Connects the processors that were made with `cpuBus`. */
-  attach(cpus: CpuBackend): void {
+  attach(cpus: MachineCpus): void {
     this.#cpus = cpus;
     this.#setA20 = (enabled) => cpus.setA20(enabled);
   }
@@ -386,6 +386,11 @@ export class PcBoard {
     rtc.setCmos(0x10, type << 4);
     // Equipment: one floppy drive, mouse port, FPU.
     rtc.setCmos(0x14, 0x07);
+  }
+
+  #takeDirtyVram(): Uint8Array | undefined {
+    this.#cpus?.collectDirty();
+    return this.#memory.takeDirtyVram();
   }
 
   #placeShadow(segment: number, base: number, length: number, mode: PamMode): void {

@@ -45,7 +45,7 @@ Napi::Function KvmVm::define(Napi::Env env) {
                          InstanceMethod<&KvmVm::enableCapability>("enableCapability"),
                          InstanceMethod<&KvmVm::borrow>("borrow"),
                          InstanceMethod<&KvmVm::setMemory>("setMemory"),
-                         InstanceMethod<&KvmVm::useHugePages>("useHugePages"),
+                         InstanceMethod<&KvmVm::adviseHugePages>("adviseHugePages"),
                          InstanceMethod<&KvmVm::memoryAddress>("memoryAddress"),
                          InstanceMethod<&KvmVm::takeDirty>("takeDirty"),
                          InstanceMethod<&KvmVm::setAddresses>("setAddresses"),
@@ -166,7 +166,7 @@ void KvmVm::setMemory(const Napi::CallbackInfo &info) {
 }
 
 /** (offset, length): asks for transparent huge pages. The kernel is free to decline. */
-void KvmVm::useHugePages(const Napi::CallbackInfo &info) {
+void KvmVm::adviseHugePages(const Napi::CallbackInfo &info) {
   opened(info.Env());
   const std::uint64_t offset = uint53Of(info.Env(), info[0]);
   const std::uint64_t length = uint53Of(info.Env(), info[1]);

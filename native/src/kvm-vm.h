@@ -31,7 +31,7 @@ class KvmVm : public Napi::ObjectWrap<KvmVm> {
   void enableCapability(const Napi::CallbackInfo &info);
   void borrow(const Napi::CallbackInfo &info);
   void setMemory(const Napi::CallbackInfo &info);
-  void useHugePages(const Napi::CallbackInfo &info);
+  void adviseHugePages(const Napi::CallbackInfo &info);
   Napi::Value memoryAddress(const Napi::CallbackInfo &info);
   void takeDirty(const Napi::CallbackInfo &info);
   void setAddresses(const Napi::CallbackInfo &info);

@@ -58,17 +58,19 @@ std::uint32_t VcpuCore::enter() {
     entered_ = true;
   }
   std::uint32_t reason = EXIT_INTERRUPTED;
-  if (!kicked_.exchange(false) && !threadSignalled) {
-    int result;
-    do {
-      result = ioctl(fd_.get(), KVM_RUN, 0);
-    } while (result < 0 && errno == EAGAIN);
-    if (result == 0) {
-      reason = run_->exit_reason;
-    } else if (errno != EINTR) {
-      error_ = errno;
-      reason = EXIT_ERROR;
-    }
+  if (kicked_.exchange(false) || threadSignalled) {
+    // KVM takes the answer to the last exit in all the same.
+    run_->immediate_exit = 1;
+  }
+  int result;
+  do {
+    result = ioctl(fd_.get(), KVM_RUN, 0);
+  } while (result < 0 && errno == EAGAIN);
+  if (result == 0) {
+    reason = run_->exit_reason;
+  } else if (errno != EINTR) {
+    error_ = errno;
+    reason = EXIT_ERROR;
   }
   {
     std::lock_guard<std::mutex> lock(mutex_);

@@ -93,6 +93,7 @@ const BRAND = 'Lodge Virtual CPU';
 const HYPERVISOR = 'LodgeVirtual';
 /** Family 6, model 42, stepping 7: an ordinary processor that no operating system has workarounds for. */
 export const CPU_SIGNATURE = 0x000206a7;
+const XSAVE = 1 << 26;
 const MAX_BASIC = 0x16;
 const MAX_EXTENDED = 0x80000008;
 const HYPERVISOR_BASE = 0x40000000;
@@ -117,6 +118,7 @@ function greatestCommonDivisor(a: number, b: number): number {
 /** CPUID: who this processor is and what it can do (SDM 2A). */
 export class CpuIdentification {
   readonly #core: Core;
+  #masks: ReadonlyMap<FeatureRegister, number> | undefined;
   #eax = 0;
   #ebx = 0;
   #ecx = 0;
@@ -151,6 +153,11 @@ export class CpuIdentification {
     state.setGpr32(2, this.#edx);
   }
 
+  /** Announces only what the masks leave, for machines that another kind of processor runs too. */
+  limitFeatures(masks: ReadonlyMap<FeatureRegister, number>): void {
+    this.#masks = masks;
+  }
+
   /** The feature bits of one register as they read now. */
   features(register: FeatureRegister): number {
     let bits = 0;
@@ -159,7 +166,7 @@ export class CpuIdentification {
         bits |= 1 << feature.bit;
       }
     }
-    return bits >>> 0;
+    return (bits & (this.#masks?.get(register) ?? 0xffffffff)) >>> 0;
   }
 
   #applies(feature: CpuFeature): boolean {
@@ -283,6 +290,9 @@ export class CpuIdentification {
 
   /** Leaf DH: the XSAVE area. */
   #extendedState(subleaf: number): void {
+    if ((this.features('1.ecx') & XSAVE) === 0) {
+      return;
+    }
     if (subleaf === 0) {
       this.#eax = XCR0_SUPPORTED;
       this.#ebx = XSAVE_SIZE;

@@ -4,7 +4,7 @@ import { GuestFault, type LinearMemory } from '../linear-memory.ts';
 import { ControlRegisters } from './control-registers.ts';
 import { ControlTransfer } from './control-transfer.ts';
 import { Core, type OperandSize } from './core.ts';
-import { CpuIdentification, XCR0_SUPPORTED } from './cpuid.ts';
+import { CpuIdentification, type FeatureRegister, XCR0_SUPPORTED } from './cpuid.ts';
 import { DebugRegisters } from './debug-registers.ts';
 import { FastCalls } from './fast-calls.ts';
 import { NewTaskFault, undefinedOpcode } from './faults.ts';
@@ -426,6 +426,11 @@ export class System {
   /** CPUID: the answer goes to EAX, EBX, ECX and EDX. By default for the leaf in EAX and the subleaf in ECX. */
   cpuid(leaf = this.#state.gpr32(0), subleaf = this.#state.gpr32(1)): void {
     this.#identification.cpuid(leaf, subleaf);
+  }
+
+  /** See CpuIdentification.limitFeatures. */
+  limitFeatures(masks: ReadonlyMap<FeatureRegister, number>): void {
+    this.#identification.limitFeatures(masks);
   }
 
   rdtsc(): void {

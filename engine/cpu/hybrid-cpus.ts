@@ -1,0 +1,445 @@
+import { defined } from '../base/assert.ts';
+import { DisposableStore } from '../base/disposable.ts';
+import { HostError } from '../base/host-error.ts';
+import type { Nanos } from '../clock/clock.ts';
+import type { CpuSignals } from '../irq/cpu-signals.ts';
+import type { MachineCpus, ProtectedModeStart, RunExit } from './cpu-backend.ts';
+import { HandOverPolicy } from './hand-over-policy.ts';
+import type { KvmAccess } from './kvm/kvm-access.ts';
+import { cpuidEntries, supportedFeatures } from './kvm/kvm-cpuid.ts';
+import { KvmCpus } from './kvm/kvm-cpus.ts';
+import type { UndeliveredEvent } from './kvm/vcpu-registers.ts';
+import type { Processor } from './software/processor.ts';
+import { SoftwareCpus, type SoftwareCpusOptions } from './software/software-cpus.ts';
+import * as L from './x86/layout.ts';
+import { GuestFault } from './x86/linear-memory.ts';
+import { IA32_APIC_BASE, IA32_TSC_DEADLINE } from './x86/system/msr.ts';
+
+export interface HybridCpusOptions extends Omit<SoftwareCpusOptions, 'timing'> {
+  now(): Nanos;
+  /** Nanoseconds that an instruction takes in virtual time, which only the software processor keeps. */
+  readonly nanosPerInstruction: number | undefined;
+  /** The time-stamp counter's frequency where KVM does not decide on it. */
+  readonly tscFrequencyHz: number;
+  /** Undefined: the machine runs in software. */
+  readonly kvm: KvmAccess | undefined;
+}
+
+/** Turns of the software processors when a stretch of code is theirs. */
+const TURN = 20_000;
+const APIC_MSRS = 0x800;
+
+/**
+ * The processors of a machine, on KVM or in software, and between the two. Where KVM gives up on an instruction, the
+ * software processor carries it out from the same state and hands the processor back; on request it takes the machine
+ * over for good, and gives it back. All processors move together, so that locked accesses stay what they are.
+ */
+export class HybridCpus implements MachineCpus {
+  readonly count: number;
+  readonly signals: CpuSignals;
+  readonly tscFrequencyHz: number;
+  readonly #software: SoftwareCpus;
+  readonly #kvm: KvmCpus | undefined;
+  readonly #access: KvmAccess | undefined;
+  readonly #now: () => Nanos;
+  readonly #policy = new HandOverPolicy();
+  readonly #store = new DisposableStore();
+  #kind: 'kvm' | 'software';
+  /** Instructions that the software processors are to carry out before KVM is asked again. */
+  #stretch = 0;
+  #stretchCpu = 0;
+  #handedOverInstructions = 0;
+  #inSlice = false;
+  #stop = false;
+  #a20 = true;
+  /** INIT or a start-up message waits for a processor. */
+  #eventsFor = new Set<number>();
+  /** Ticks of the host's counter before power-on and during pauses. */
+  #tscBase = 0n;
+  #pausedAt: bigint | undefined;
+
+  constructor(options: HybridCpusOptions) {
+    const { kvm, bus } = options;
+    this.count = options.count;
+    this.#now = options.now;
+    this.#access = kvm;
+    // In whole megahertz, as CPUID tells it; the rest of a percent of a percent is for the guest's clock discipline.
+    this.tscFrequencyHz = kvm === undefined ? options.tscFrequencyHz : Math.round(kvm.tscKilohertz / 1000) * 1_000_000;
+    this.#tscBase = kvm?.addon.readTsc() ?? 0n;
+    const timestamp = () => this.timestamp();
+    this.#software = new SoftwareCpus({
+      count: options.count,
+      memory: options.memory,
+      bus,
+      log: options.log,
+      timing: {
+        now: options.now,
+        nanosPerInstruction: options.nanosPerInstruction,
+        tscFrequencyHz: this.tscFrequencyHz,
+        timestamp,
+      },
+    });
+    const software = this.#software;
+    if (kvm !== undefined) {
+      const leaves = new Uint32Array(2560);
+      const features = supportedFeatures(leaves.subarray(0, kvm.system.supportedCpuid(leaves) * 10));
+      for (const { system } of software.processors) {
+        system.limitFeatures(features);
+      }
+      this.#kvm = new KvmCpus({
+        system: kvm.system,
+        memory: options.memory,
+        bus,
+        clock: { timestamp, base: () => this.#tscBase },
+        now: options.now,
+        log: options.log,
+        processors: software.processors.map(({ state, system, index }) => ({
+          state,
+          cpuid: cpuidEntries(state, (leaf, subleaf) => system.cpuid(leaf, subleaf)),
+          readMsr: (msr: number) => {
+            if (!isApicMsr(msr)) {
+              return system.readMsr(msr);
+            }
+            const value = bus.readApicMsr(index, msr);
+            if (value === undefined) {
+              throw new GuestFault(L.VECTOR_GP, 0);
+            }
+            return value;
+          },
+          writeMsr: (msr: number, value: bigint) => {
+            if (!isApicMsr(msr)) {
+              system.writeMsr(msr, value);
+            } else if (!bus.writeApicMsr(index, msr, value)) {
+              throw new GuestFault(L.VECTOR_GP, 0);
+            }
+          },
+        })),
+      });
+      this.#store.add(this.#kvm);
+    }
+    this.#store.add(software);
+    this.#kind = kvm === undefined ? 'software' : 'kvm';
+    this.signals = {
+      setInterruptRequest: (cpu, pending) => {
+        software.signals.setInterruptRequest(cpu, pending);
+        if (pending) {
+          this.#kvm?.notify(cpu);
+        }
+      },
+      nmi: (cpu) => {
+        software.signals.nmi(cpu);
+        this.#kvm?.notify(cpu);
+      },
+      init: (cpu) => {
+        software.signals.init(cpu);
+        this.#noteEvent(cpu);
+      },
+      startup: (cpu, vector) => {
+        software.signals.startup(cpu, vector);
+        this.#noteEvent(cpu);
+      },
+      smi() {},
+    };
+    this.reset();
+  }
+
+  get kind(): 'kvm' | 'software' {
+    return this.#kind;
+  }
+
+  /** What KVM could not do and the software processor did. */
+  get handedOver(): { readonly times: number; readonly instructions: number } {
+    return { times: this.#policy.count, instructions: this.#handedOverInstructions };
+  }
+
+  /** The number by which another thread of this process makes `run` come back; undefined in software. */
+  get kickHandle(): number | undefined {
+    return this.#kvm?.kickHandle;
+  }
+
+  get current(): number {
+    if (this.#inSlice) {
+      return this.#stretchCpu;
+    }
+    return this.#inSoftware ? this.#software.current : defined(this.#kvm, 'KVM').current;
+  }
+
+  /** The processors with their registers in the record, wherever they run. */
+  get processors(): readonly Processor[] {
+    this.#takeAll();
+    return this.#software.processors;
+  }
+
+  /** Instructions carried out in software since power-on. */
+  get executed(): number {
+    return this.#software.executed;
+  }
+
+  get #inSoftware(): boolean {
+    return this.#kind === 'software' || !this.#a20 || this.#stretch > 0 || this.#beyondKvm();
+  }
+
+  // ── Time ──
+
+  /** The time-stamp counter that the processors' own offsets are added to. */
+  timestamp(): bigint {
+    if (this.#access === undefined) {
+      return BigInt(this.#now());
+    }
+    return (this.#pausedAt ?? this.#access.addon.readTsc()) - this.#tscBase;
+  }
+
+  tscOffset(cpu: number): bigint {
+    const offset = this.#kvm?.tscOffset(cpu);
+    return offset === undefined ? this.#software.tscOffset(cpu) : BigInt.asIntN(64, offset + this.#tscBase);
+  }
+
+  tscToNanos(tsc: bigint, cpu: number): Nanos {
+    const ticks = Number(BigInt.asIntN(64, tsc - this.timestamp() - this.tscOffset(cpu)));
+    return this.#now() + (ticks * 1e9) / this.tscFrequencyHz;
+  }
+
+  /** The machine's time stands still: so do the counters. */
+  pause(): void {
+    if (this.#access !== undefined && this.#pausedAt === undefined) {
+      this.#takeAll();
+      this.#pausedAt = this.#access.addon.readTsc();
+    }
+  }
+
+  resume(): void {
+    if (this.#access !== undefined && this.#pausedAt !== undefined) {
+      this.#tscBase += this.#access.addon.readTsc() - this.#pausedAt;
+      this.#pausedAt = undefined;
+    }
+  }
+
+  // ── Life ──
+
+  reset(): void {
+    this.#takeAll();
+    this.#eventsFor.clear();
+    this.#stretch = 0;
+    this.#software.reset();
+  }
+
+  setA20(enabled: boolean): void {
+    // KVM has no address line 20 to mask: with it masked, the machine runs in software.
+    if (this.#a20 !== enabled && this.#kind === 'kvm') {
+      this.stopSoon();
+    }
+    this.#a20 = enabled;
+    this.#software.setA20(enabled);
+  }
+
+  enterProtected32(start: ProtectedModeStart): void {
+    this.#takeAll();
+    this.#software.enterProtected32(start);
+  }
+
+  /** Moves the machine to the other kind of processor. Throws HostError when it cannot be moved there. */
+  moveTo(kind: 'kvm' | 'software'): void {
+    if (kind === 'kvm' && this.#kvm === undefined) {
+      throw new HostError('accelerator-fixed', 'the machine was started without KVM and cannot be moved to it', {
+        remedy: 'switch it off, and start it with the accelerator kvm',
+      });
+    }
+    this.#takeAll();
+    this.#stretch = 0;
+    this.#kind = kind;
+  }
+
+  // ── Running ──
+
+  stopSoon(): void {
+    this.#stop = true;
+    this.#kvm?.stopSoon();
+    this.#software.stopSoon();
+    if (this.#inSlice) {
+      this.#software.processors[this.#stretchCpu]?.stopSoon();
+    }
+  }
+
+  run(until: Nanos): RunExit {
+    const kvm = this.#kvm;
+    if (kvm === undefined || this.#kind === 'software') {
+      return this.#software.run(until);
+    }
+    this.#stop = false;
+    for (;;) {
+      this.#carryOutEvents();
+      if (!this.#a20 || this.#beyondKvm()) {
+        this.#takeAll();
+        return this.#software.run(until);
+      }
+      if (this.#stretch > 0) {
+        const exit = this.#runStretch(until);
+        if (exit !== undefined) {
+          return exit;
+        }
+        if (this.#stretch > 0) {
+          return { reason: 'deadline' };
+        }
+        this.#settle();
+        this.#policy.handedBack(this.#now());
+      }
+      const exit = kvm.run(until);
+      if (exit.reason !== 'gave-up') {
+        return exit;
+      }
+      this.#takeAll();
+      this.#stretchCpu = exit.cpu;
+      this.#stretch = this.#policy.gaveUp(this.#now());
+    }
+  }
+
+  /** A processor is in a mode that this KVM does not have. */
+  #beyondKvm(): boolean {
+    if (this.#access?.longModeOnly !== true) {
+      return false;
+    }
+    for (const { state, index } of this.#software.processors) {
+      if (this.#kvm?.holds(index) !== true && !state.longMode && state.i32(L.ACTIVITY) <= L.ACTIVITY_HALTED) {
+        return true;
+      }
+    }
+    return false;
+  }
+
+  /** Runs what is left of the stretch; undefined: it is done, or `until` has come. */
+  #runStretch(until: Nanos): RunExit | undefined {
+    const software = this.#software;
+    if (this.#stretch <= TURN) {
+      const processor = defined(software.processors[this.#stretchCpu], 'processor');
+      this.#inSlice = true;
+      let done: number;
+      try {
+        done = processor.runSlice(this.#stretch);
+      } finally {
+        this.#inSlice = false;
+      }
+      this.#handedOverInstructions += done;
+      this.#stretch = 0;
+      if (processor.isShutDown) {
+        return { reason: 'shutdown', cpu: this.#stretchCpu };
+      }
+      return this.#stop ? { reason: 'kicked' } : undefined;
+    }
+    while (this.#stretch > 0) {
+      const before = software.executed;
+      const exit = software.run(until);
+      const done = software.executed - before;
+      this.#handedOverInstructions += done;
+      this.#stretch = exit.reason === 'halted' ? 0 : Math.max(0, this.#stretch - Math.max(1, done));
+      if (exit.reason !== 'deadline') {
+        return exit;
+      }
+      if (this.#now() >= until) {
+        break;
+      }
+    }
+    return undefined;
+  }
+
+  /** Carries out what waits in the software processors but is not part of their records. */
+  #settle(): void {
+    for (const processor of this.#software.processors) {
+      this.#stretchCpu = processor.index;
+      this.#inSlice = true;
+      try {
+        processor.runSlice(0);
+      } finally {
+        this.#inSlice = false;
+      }
+    }
+  }
+
+  #noteEvent(cpu: number): void {
+    if (this.#kind === 'kvm') {
+      this.#eventsFor.add(cpu);
+      this.stopSoon();
+    }
+  }
+
+  /** INIT and start-up messages, which only the software half knows how to obey. */
+  #carryOutEvents(): void {
+    if (this.#eventsFor.size === 0) {
+      return;
+    }
+    const cpus = [...this.#eventsFor];
+    this.#eventsFor.clear();
+    for (const cpu of cpus) {
+      this.#take(cpu);
+      this.#stretchCpu = cpu;
+      this.#inSlice = true;
+      try {
+        this.#software.processors[cpu]?.runSlice(0);
+      } finally {
+        this.#inSlice = false;
+      }
+    }
+  }
+
+  // ── Between KVM and the records ──
+
+  #takeAll(): void {
+    const kvm = this.#kvm;
+    if (kvm === undefined) {
+      return;
+    }
+    kvm.quiesce();
+    let any = false;
+    for (let cpu = 0; cpu < this.count; cpu++) {
+      any = this.#take(cpu) || any;
+    }
+    if (any) {
+      kvm.forgetRefusals();
+    }
+  }
+
+  /** Moves one processor into its record; true when it was KVM's. */
+  #take(cpu: number): boolean {
+    const kvm = this.#kvm;
+    if (kvm?.holds(cpu) !== true) {
+      return false;
+    }
+    const event = kvm.take(cpu);
+    // KVM's guests write memory without marking what was decoded from it.
+    this.#software.code.dropRange(0, 2 ** 32);
+    const processor = defined(this.#software.processors[cpu], 'processor');
+    const { system, translation } = processor;
+    system.restoreMode();
+    translation.flush(true);
+    translation.watching = system.dataBreakpointsArmed;
+    translation.select();
+    processor.breakSoon();
+    if (event !== undefined) {
+      deliver(processor, event);
+    }
+    return true;
+  }
+
+  /** See KvmCpus.collectDirty. */
+  collectDirty(): void {
+    this.#kvm?.collectDirty();
+  }
+
+  dispose(): void {
+    this.#store.dispose();
+    this.#access?.system.close();
+  }
+}
+
+function isApicMsr(msr: number): boolean {
+  return msr === IA32_APIC_BASE || msr === IA32_TSC_DEADLINE || (msr >= APIC_MSRS && msr < APIC_MSRS + 0x100);
+}
+
+/** Completes the delivery of an event that KVM had begun. */
+function deliver({ system, state }: Processor, event: UndeliveredEvent): void {
+  if (event.kind === 'exception') {
+    const address = event.vector === L.VECTOR_PF ? state.u64(L.CR2) : undefined;
+    system.deliverFault(new GuestFault(event.vector, event.errorCode, address));
+  } else {
+    system.acceptInterrupt(event.vector);
+  }
+}

@@ -1,0 +1,11 @@
+import type { KvmAddon, KvmSystem } from '../../../native/index.ts';
+
+/** KVM, opened for one machine. */
+export interface KvmAccess {
+  readonly addon: KvmAddon;
+  readonly system: KvmSystem;
+  /** Frequency of its guests' time-stamp counters. */
+  readonly tscKilohertz: number;
+  /** This KVM cannot run guests that page outside long mode: whatever is not in long mode runs in software. */
+  readonly longModeOnly: boolean;
+}

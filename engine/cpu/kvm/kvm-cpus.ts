@@ -1,0 +1,569 @@
+import {
+  EXIT_A,
+  EXIT_B,
+  EXIT_BYTES,
+  EXIT_C,
+  EXIT_CR8,
+  EXIT_CR8_IN,
+  EXIT_D,
+  EXIT_DATA,
+  EXIT_INTERRUPT_FLAG,
+  EXIT_INTERRUPTED,
+  EXIT_MSR_ERROR,
+  EXIT_READY_FOR_INTERRUPT,
+  EXIT_WANT_WINDOW,
+  isKvmError,
+  type KvmSystem,
+  type KvmVcpu,
+  type KvmVm,
+} from '../../../native/index.ts';
+import { defined } from '../../base/assert.ts';
+import type { Log } from '../../base/log.ts';
+import type { AccessSize } from '../../bus/bus.ts';
+import type { Nanos } from '../../clock/clock.ts';
+import type { MachineMemory } from '../../memory/machine-memory.ts';
+import type { CpuBus } from '../cpu-backend.ts';
+import type { CpuState } from '../x86/cpu-state.ts';
+import * as L from '../x86/layout.ts';
+import { GuestFault } from '../x86/linear-memory.ts';
+import { IA32_APIC_BASE, IA32_TSC_DEADLINE } from '../x86/system/msr.ts';
+import * as K from './kvm-abi.ts';
+import { KvmMemory } from './kvm-memory.ts';
+import { type TscClock, type UndeliveredEvent, VcpuRegisters } from './vcpu-registers.ts';
+
+/** Real-mode helpers of Intel's virtualization lie between the firmware and the APICs, where no device is. */
+const IDENTITY_MAP = 0xfeffc000;
+const TSS = 0xfeffd000;
+/** The longest that a processor runs without this thread looking around. */
+const MAX_SLICE_NANOS = 1_000_000_000;
+
+/** One processor as its KVM half knows it. */
+export interface KvmProcessorParts {
+  readonly state: CpuState;
+  /** Registers that KVM does not know: the machine's own answers. May throw GuestFault. */
+  readMsr(index: number): bigint;
+  writeMsr(index: number, value: bigint): void;
+  /** CPUID, as kvm_cpuid_entry2 structures. */
+  readonly cpuid: Uint32Array;
+}
+
+export interface KvmCpusOptions {
+  readonly system: KvmSystem;
+  readonly memory: MachineMemory;
+  readonly bus: CpuBus;
+  readonly clock: TscClock;
+  now(): Nanos;
+  readonly log: Log;
+  readonly processors: readonly KvmProcessorParts[];
+}
+
+/** Why `KvmCpus.run` came back. */
+export type KvmRunExit =
+  | { readonly reason: 'deadline' | 'kicked' | 'halted' }
+  | { readonly reason: 'shutdown'; readonly cpu: number }
+  /** KVM cannot go on with this processor's next instruction. */
+  | { readonly reason: 'gave-up'; readonly cpu: number; readonly detail: string };
+
+class Vcpu {
+  readonly index: number;
+  readonly vcpu: KvmVcpu;
+  readonly state: CpuState;
+  readonly registers: VcpuRegisters;
+  readonly parts: KvmProcessorParts;
+  readonly bytes: Uint8Array;
+  readonly words: Uint32Array;
+  readonly data: DataView;
+  /** Its registers are KVM's; otherwise they are in the record. */
+  inKvm = false;
+  /** Its thread runs it. */
+  running = false;
+  /** The last exit wants to be finished by another entry. */
+  unfinished = false;
+  /** An interrupt may be injected now. */
+  ready = false;
+  /** RFLAGS.IF after the last exit. */
+  interruptible = false;
+  tpr = 0;
+
+  constructor(index: number, vm: KvmVm, parts: KvmProcessorParts, clock: TscClock, system: KvmSystem) {
+    this.index = index;
+    this.bytes = new Uint8Array(EXIT_BYTES);
+    this.words = new Uint32Array(this.bytes.buffer, 0, EXIT_DATA / 4);
+    this.data = new DataView(this.bytes.buffer, EXIT_DATA);
+    this.parts = parts;
+    this.state = parts.state;
+    this.vcpu = vm.createVcpu(index, this.bytes);
+    this.vcpu.setCpuid(parts.cpuid);
+    this.registers = new VcpuRegisters(this.vcpu, parts.state, {
+      clock,
+      hasXcrs: system.checkExtension(K.KVM_CAP_XCRS) > 0,
+      hasYmm: announcesYmm(parts.cpuid),
+    });
+  }
+
+  word(index: number): number {
+    return this.words[index] as number;
+  }
+}
+
+/**
+ * The processors of a machine, run by KVM: a single one in this thread, several on threads of their own, whose exits are
+ * carried out here all the same, so that devices see one thread. The interrupt controllers are the machine's own.
+ *
+ * A processor's registers are either KVM's or in its record in the arena; `take` and running move them. INTR, NMI_PENDING
+ * and ACTIVITY of the record always hold.
+ */
+export class KvmCpus {
+  readonly tscKilohertz: number;
+  readonly #vm: KvmVm;
+  readonly #vcpus: readonly Vcpu[];
+  readonly #memory: KvmMemory;
+  readonly #bus: CpuBus;
+  readonly #now: () => Nanos;
+  readonly #threads: boolean;
+  #current = 0;
+  #stop = false;
+  /** Exits so far, by their reason. */
+  readonly exits = new Map<number, number>();
+
+  constructor(options: KvmCpusOptions) {
+    const { system, memory, bus, clock, processors } = options;
+    this.#bus = bus;
+    this.#now = options.now;
+    const vm = system.createVm();
+    this.#vm = vm;
+    const vcpus: Vcpu[] = [];
+    this.#vcpus = vcpus;
+    try {
+      vm.setAddresses(TSS, IDENTITY_MAP);
+      vm.enableCapability(K.KVM_CAP_X86_USER_SPACE_MSR, K.KVM_MSR_EXIT_REASONS);
+      vm.setMsrFilter(Uint32Array.of(IA32_APIC_BASE, 1, IA32_TSC_DEADLINE, 1));
+      if (system.checkExtension(K.KVM_CAP_EXIT_ON_EMULATION_FAILURE) > 0) {
+        vm.enableCapability(K.KVM_CAP_EXIT_ON_EMULATION_FAILURE, 1);
+      }
+      this.#memory = new KvmMemory(vm, memory);
+      for (const [index, parts] of processors.entries()) {
+        vcpus.push(new Vcpu(index, vm, parts, clock, system));
+      }
+      this.tscKilohertz = defined(vcpus[0], 'processor').vcpu.tscKilohertz();
+      this.#threads = vcpus.length > 1;
+      if (this.#threads) {
+        for (const { vcpu } of vcpus) {
+          vcpu.start();
+        }
+      }
+    } catch (error) {
+      for (const { vcpu } of vcpus) {
+        vcpu.close();
+      }
+      vm.close();
+      throw error;
+    }
+  }
+
+  get current(): number {
+    return this.#current;
+  }
+
+  /** Makes `run` come back soon. From device accesses and between runs. */
+  stopSoon(): void {
+    this.#stop = true;
+  }
+
+  /** Brings pages that guests wrote into the map of dirty pages. */
+  collectDirty(): void {
+    this.#memory.collectDirty();
+  }
+
+  /** The number with which another thread ends a wait of this machine. */
+  get kickHandle(): number {
+    return this.#threads ? this.#vm.kickHandle() : defined(this.#vcpus[0], 'processor').vcpu.kickHandle();
+  }
+
+  /**
+   * Moves a processor's registers into its record; it stops running for that. Returns what was just being delivered to
+   * it, which is to be delivered before anything else.
+   */
+  take(cpu: number): UndeliveredEvent | undefined {
+    const processor = defined(this.#vcpus[cpu], 'processor');
+    this.#halt(processor);
+    if (!processor.inKvm) {
+      return undefined;
+    }
+    this.#finish(processor);
+    processor.inKvm = false;
+    return processor.registers.fromKvm();
+  }
+
+  /** Whether the processor's registers are KVM's. */
+  holds(cpu: number): boolean {
+    return this.#vcpus[cpu]?.inKvm === true;
+  }
+
+  /** Lets the instruction of the last exit take its answer in, with all device accesses that are left of it. */
+  #finish(processor: Vcpu): void {
+    while (processor.unfinished) {
+      processor.unfinished = false;
+      const reason = processor.vcpu.complete();
+      this.#note(processor);
+      if (reason !== EXIT_INTERRUPTED) {
+        this.#handle(processor, reason);
+      }
+    }
+  }
+
+  /** Stops a processor's thread; its exit, if it had one meanwhile, is carried out. */
+  #halt(processor: Vcpu): void {
+    if (!processor.running) {
+      return;
+    }
+    processor.vcpu.kick();
+    while (processor.running) {
+      const index = this.#vm.wait(MAX_SLICE_NANOS);
+      if (index >= 0) {
+        this.#pendingExit = this.#exited(index) ?? this.#pendingExit;
+      }
+    }
+  }
+
+  /** What the processor's counter differs by from the host's; undefined while that is the record's to say. */
+  tscOffset(cpu: number): bigint | undefined {
+    const processor = this.#vcpus[cpu];
+    return processor?.inKvm === true && !processor.running ? processor.vcpu.tscOffset() : undefined;
+  }
+
+  /** All processors were taken: what KVM refused of them meanwhile is no news any more. */
+  forgetRefusals(): void {
+    if (this.#pendingExit?.reason === 'gave-up') {
+      this.#pendingExit = undefined;
+    }
+  }
+
+  /** An event for the processor was noted in its record: has it looked at. */
+  notify(cpu: number): void {
+    const processor = this.#vcpus[cpu];
+    if (processor?.running === true) {
+      processor.vcpu.kick();
+    }
+  }
+
+  /** Stops all processors. */
+  quiesce(): void {
+    for (const processor of this.#vcpus) {
+      this.#halt(processor);
+    }
+  }
+
+  #pendingExit: KvmRunExit | undefined;
+
+  run(until: Nanos): KvmRunExit {
+    this.#stop = false;
+    return this.#threads ? this.#runThreads(until) : this.#runInline(until);
+  }
+
+  #runInline(until: Nanos): KvmRunExit {
+    const processor = defined(this.#vcpus[0], 'processor');
+    this.#current = 0;
+    processor.vcpu.armTimer(Math.max(1, Math.min(MAX_SLICE_NANOS, until - this.#now())));
+    for (;;) {
+      if (!this.#enter(processor)) {
+        return this.#idleReason(processor);
+      }
+      let reason: number;
+      try {
+        reason = processor.vcpu.run();
+      } catch (error) {
+        return this.#failed(processor, error);
+      }
+      this.#note(processor);
+      if (reason === EXIT_INTERRUPTED) {
+        return this.#now() >= until ? DEADLINE : KICKED;
+      }
+      const exit = this.#handle(processor, reason);
+      if (exit !== undefined) {
+        return exit;
+      }
+      if (this.#stop) {
+        return KICKED;
+      }
+    }
+  }
+
+  #runThreads(until: Nanos): KvmRunExit {
+    for (;;) {
+      let active = 0;
+      if (this.#memory.stale) {
+        this.quiesce();
+      }
+      let exit = this.#pendingExit;
+      this.#pendingExit = undefined;
+      for (let i = 0; i < this.#vcpus.length && exit === undefined; i++) {
+        const processor = this.#vcpus[i] as Vcpu;
+        if (processor.running) {
+          active++;
+        } else if (this.#enter(processor)) {
+          processor.running = true;
+          processor.vcpu.resume();
+          active++;
+        } else if (processor.state.i32(L.ACTIVITY) === L.ACTIVITY_SHUTDOWN) {
+          exit = this.#idleReason(processor);
+        }
+      }
+      if (exit !== undefined) {
+        return exit;
+      }
+      if (active === 0) {
+        return HALTED;
+      }
+      const left = until - this.#now();
+      if (left <= 0) {
+        return DEADLINE;
+      }
+      if (this.#stop) {
+        return KICKED;
+      }
+      const index = this.#vm.wait(Math.min(left, MAX_SLICE_NANOS));
+      if (index >= 0) {
+        const happened = this.#exited(index);
+        if (happened !== undefined) {
+          return happened;
+        }
+      }
+    }
+  }
+
+  /** Takes the exit of a processor's thread, and carries it out. */
+  #exited(index: number): KvmRunExit | undefined {
+    const processor = defined(this.#vcpus[index], 'processor');
+    processor.running = false;
+    this.#current = index;
+    let reason: number;
+    try {
+      reason = processor.vcpu.takeExit();
+    } catch (error) {
+      return this.#failed(processor, error);
+    }
+    this.#note(processor);
+    return reason === EXIT_INTERRUPTED ? undefined : this.#handle(processor, reason);
+  }
+
+  #failed(processor: Vcpu, error: unknown): KvmRunExit {
+    if (!isKvmError(error)) {
+      throw error;
+    }
+    return { reason: 'gave-up', cpu: processor.index, detail: error.message };
+  }
+
+  #idleReason(processor: Vcpu): KvmRunExit {
+    return processor.state.i32(L.ACTIVITY) === L.ACTIVITY_SHUTDOWN
+      ? { reason: 'shutdown', cpu: processor.index }
+      : HALTED;
+  }
+
+  /** What every exit tells. */
+  #note(processor: Vcpu): void {
+    processor.ready = processor.word(EXIT_READY_FOR_INTERRUPT) !== 0;
+    processor.interruptible = processor.word(EXIT_INTERRUPT_FLAG) !== 0;
+    const tpr = processor.word(EXIT_CR8) & 15;
+    if (tpr !== processor.tpr) {
+      processor.tpr = tpr;
+      this.#bus.setTpr(processor.index, tpr);
+    }
+  }
+
+  /** Prepares an entry: registers, pending events. False when the processor waits. */
+  #enter(processor: Vcpu): boolean {
+    const { state, vcpu, words } = processor;
+    if (!processor.inKvm) {
+      processor.interruptible = (state.i32(L.FLAGS_REST) & L.FLAG_IF) !== 0;
+      processor.ready = processor.interruptible && state.i32(L.SHADOW) === 0;
+    }
+    const nmi = state.i32(L.NMI_PENDING) !== 0;
+    const interrupt = state.i32(L.INTR) !== 0;
+    const activity = state.i32(L.ACTIVITY);
+    if (activity !== L.ACTIVITY_RUNNING) {
+      if (activity !== L.ACTIVITY_HALTED || !(nmi || (interrupt && processor.interruptible))) {
+        return false;
+      }
+      state.setI32(L.ACTIVITY, L.ACTIVITY_RUNNING);
+      // HLT ends in an interrupt, with nothing in between.
+      processor.ready = processor.interruptible;
+    }
+    if (this.#memory.stale) {
+      this.#memory.update();
+    }
+    const tpr = this.#bus.tpr(processor.index);
+    if (!processor.inKvm) {
+      processor.registers.toKvm(this.#bus.readApicMsr(processor.index, IA32_APIC_BASE) ?? 0n, tpr);
+      processor.inKvm = true;
+      processor.unfinished = false;
+    }
+    processor.tpr = tpr;
+    words[EXIT_CR8_IN] = tpr;
+    if (nmi) {
+      state.setI32(L.NMI_PENDING, 0);
+      vcpu.nmi();
+    }
+    let window = false;
+    if (interrupt) {
+      if (processor.ready) {
+        vcpu.interrupt(this.#bus.acknowledge(processor.index));
+        processor.ready = false;
+        // Another one may wait behind it.
+        window = state.i32(L.INTR) !== 0;
+      } else {
+        window = true;
+      }
+    }
+    words[EXIT_WANT_WINDOW] = window ? 1 : 0;
+    processor.unfinished = false;
+    return true;
+  }
+
+  #handle(processor: Vcpu, reason: number): KvmRunExit | undefined {
+    this.#current = processor.index;
+    this.exits.set(reason, (this.exits.get(reason) ?? 0) + 1);
+    switch (reason) {
+      case K.KVM_EXIT_IO:
+        processor.unfinished = true;
+        this.#port(processor);
+        return undefined;
+      case K.KVM_EXIT_MMIO:
+        processor.unfinished = true;
+        this.#deviceMemory(processor);
+        return undefined;
+      case K.KVM_EXIT_IRQ_WINDOW_OPEN:
+      case K.KVM_EXIT_INTR:
+      case K.KVM_EXIT_SET_TPR:
+        return undefined;
+      case K.KVM_EXIT_HLT:
+        processor.state.setI32(L.ACTIVITY, L.ACTIVITY_HALTED);
+        return undefined;
+      case K.KVM_EXIT_X86_RDMSR:
+      case K.KVM_EXIT_X86_WRMSR:
+        processor.unfinished = true;
+        this.#msr(processor, reason === K.KVM_EXIT_X86_WRMSR);
+        return undefined;
+      case K.KVM_EXIT_SHUTDOWN:
+        processor.state.setI32(L.ACTIVITY, L.ACTIVITY_SHUTDOWN);
+        return { reason: 'shutdown', cpu: processor.index };
+      case K.KVM_EXIT_INTERNAL_ERROR:
+        return {
+          reason: 'gave-up',
+          cpu: processor.index,
+          detail:
+            processor.word(EXIT_A) === K.KVM_INTERNAL_ERROR_EMULATION
+              ? 'it cannot emulate an instruction'
+              : `internal error ${processor.word(EXIT_A)}`,
+        };
+      case K.KVM_EXIT_FAIL_ENTRY:
+        return {
+          reason: 'gave-up',
+          cpu: processor.index,
+          detail: `the processor cannot be entered (${processor.word(EXIT_C).toString(16)})`,
+        };
+      default:
+        return { reason: 'gave-up', cpu: processor.index, detail: `an exit of an unknown kind, ${reason}` };
+    }
+  }
+
+  #port({ words, data }: Vcpu): void {
+    const bus = this.#bus;
+    const write = words[EXIT_A] !== 0;
+    const size = words[EXIT_B] as AccessSize;
+    const port = words[EXIT_C] as number;
+    const count = words[EXIT_D] as number;
+    for (let i = 0, at = 0; i < count; i++, at += size) {
+      if (write) {
+        bus.writePort(
+          port,
+          size,
+          size === 1 ? data.getUint8(at) : size === 2 ? data.getUint16(at, true) : data.getUint32(at, true),
+        );
+        continue;
+      }
+      const value = bus.readPort(port, size);
+      if (size === 1) {
+        data.setUint8(at, value);
+      } else if (size === 2) {
+        data.setUint16(at, value, true);
+      } else {
+        data.setUint32(at, value, true);
+      }
+    }
+  }
+
+  #deviceMemory({ words, data }: Vcpu): void {
+    const bus = this.#bus;
+    const write = words[EXIT_A] !== 0;
+    const length = Math.min(8, words[EXIT_B] as number);
+    const address = (words[EXIT_C] as number) + (words[EXIT_D] as number) * 2 ** 32;
+    let done = 0;
+    while (done < length) {
+      const left = length - done;
+      // KVM gives up to 8 bytes at a time; devices take at most 4.
+      const size = left >= 4 ? 4 : left >= 2 ? 2 : 1;
+      const at = address + done;
+      if (write) {
+        const value =
+          size === 1 ? data.getUint8(done) : size === 2 ? data.getUint16(done, true) : data.getUint32(done, true);
+        if (at < 2 ** 32) {
+          bus.writeMmio(at, size, value);
+        }
+      } else {
+        const value = at < 2 ** 32 ? bus.readMmio(at, size) : 0xffffffff;
+        if (size === 1) {
+          data.setUint8(done, value);
+        } else if (size === 2) {
+          data.setUint16(done, value, true);
+        } else {
+          data.setUint32(done, value, true);
+        }
+      }
+      done += size;
+    }
+  }
+
+  /** A register that KVM leaves to us: the APIC's, and those that only Lodge promises. */
+  #msr({ words, data, index: cpu, parts }: Vcpu, write: boolean): void {
+    const index = words[EXIT_B] as number;
+    words[EXIT_MSR_ERROR] = 0;
+    try {
+      if (write) {
+        parts.writeMsr(index, data.getBigUint64(0, true));
+      } else {
+        data.setBigUint64(0, parts.readMsr(index), true);
+      }
+    } catch (error) {
+      if (!(error instanceof GuestFault)) {
+        throw error;
+      }
+      words[EXIT_MSR_ERROR] = 1;
+    }
+    // The base of the APIC decides what the bus does with its page.
+    this.#current = cpu;
+  }
+
+  /** Ends all threads and gives everything back. */
+  dispose(): void {
+    for (const { vcpu } of this.#vcpus) {
+      vcpu.close();
+    }
+    this.#memory.dispose();
+    this.#vm.close();
+  }
+}
+
+/** Leaf DH says that XCR0 may hold bit 2. */
+function announcesYmm(cpuid: Uint32Array): boolean {
+  for (let at = 0; at < cpuid.length; at += K.CPUID_ENTRY_WORDS) {
+    if (cpuid[at] === 0xd && cpuid[at + 1] === 0) {
+      return ((cpuid[at + 3] as number) & 4) !== 0;
+    }
+  }
+  return false;
+}
+
+const DEADLINE: KvmRunExit = { reason: 'deadline' };
+const KICKED: KvmRunExit = { reason: 'kicked' };
+const HALTED: KvmRunExit = { reason: 'halted' };

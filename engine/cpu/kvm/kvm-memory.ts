@@ -1,0 +1,124 @@
+import type { KvmVm } from '../../../native/index.ts';
+import type { Disposable } from '../../base/disposable.ts';
+import { DIRTY_MAP, FRAME_COUNT, FRAME_TRACKED, FRAME_WRITABLE, FRAMES, RAM } from '../../memory/arena.ts';
+import type { MachineMemory } from '../../memory/machine-memory.ts';
+import { KVM_MEM_LOG_DIRTY_PAGES, KVM_MEM_READONLY } from './kvm-abi.ts';
+
+const PAGE = 4096;
+const FLAGS = 0xfff;
+/** Slots never reach over 1 MiB: what happens below it must not disturb the bulk of RAM above. */
+const LEGACY_PAGES = 0x100;
+
+interface Slot {
+  readonly number: number;
+  /** Physical page. */
+  readonly first: number;
+  readonly pages: number;
+  /** Arena address of the first page, and its FRAME_* flags. */
+  readonly frame: number;
+}
+
+/** Keeps KVM's memory slots what the map of physical pages says (engine/memory). */
+export class KvmMemory implements Disposable {
+  readonly #vm: KvmVm;
+  readonly #frames: Uint32Array;
+  readonly #dirty: Uint8Array;
+  readonly #subscription: Disposable;
+  readonly #free: number[] = [];
+  #slots: Slot[] = [];
+  #numbers = 0;
+  #stale = true;
+
+  constructor(vm: KvmVm, memory: MachineMemory) {
+    this.#vm = vm;
+    const { buffer } = memory.arena;
+    this.#frames = new Uint32Array(buffer, FRAMES, FRAME_COUNT);
+    this.#dirty = new Uint8Array(buffer, DIRTY_MAP, FRAME_COUNT);
+    vm.borrow(new Uint8Array(buffer));
+    vm.adviseHugePages(RAM, memory.sizeBytes);
+    this.#subscription = memory.onRemap(() => {
+      this.#stale = true;
+    });
+  }
+
+  /** The map has changed since `update`. */
+  get stale(): boolean {
+    return this.#stale;
+  }
+
+  /** Makes the slots follow the map. No processor may be running. */
+  update(): void {
+    this.#stale = false;
+    const wanted = this.#runs();
+    const kept: Slot[] = [];
+    for (const slot of this.#slots) {
+      if (wanted.some((run) => run.first === slot.first && run.pages === slot.pages && run.frame === slot.frame)) {
+        kept.push(slot);
+      } else {
+        // Writes that were logged up to now must not be lost with the slot.
+        this.#collect(slot);
+        this.#vm.setMemory(slot.number, 0, slot.first * PAGE, 0, 0);
+        this.#free.push(slot.number);
+      }
+    }
+    for (const run of wanted) {
+      if (!kept.some((slot) => slot.first === run.first && slot.pages === run.pages)) {
+        const number = this.#free.pop() ?? this.#numbers++;
+        const readOnly = (run.frame & FRAME_WRITABLE) === 0 ? KVM_MEM_READONLY : 0;
+        const logged = (run.frame & FRAME_TRACKED) === 0 ? 0 : KVM_MEM_LOG_DIRTY_PAGES;
+        this.#vm.setMemory(number, readOnly | logged, run.first * PAGE, run.pages * PAGE, (run.frame & ~FLAGS) >>> 0);
+        kept.push({ number, ...run });
+      }
+    }
+    this.#slots = kept;
+  }
+
+  /** Spans of pages that follow each other in the arena with the same flags. */
+  #runs(): Omit<Slot, 'number'>[] {
+    const frames = this.#frames;
+    const runs: Omit<Slot, 'number'>[] = [];
+    for (let page = 0; page < FRAME_COUNT; ) {
+      const frame = frames[page] as number;
+      if (frame === 0) {
+        page++;
+        continue;
+      }
+      const first = page;
+      const end = first < LEGACY_PAGES ? LEGACY_PAGES : FRAME_COUNT;
+      do {
+        page++;
+      } while (page < end && frames[page] === frame + (page - first) * PAGE);
+      runs.push({ first, pages: page - first, frame });
+    }
+    return runs;
+  }
+
+  /** Marks in the map of dirty pages what guests wrote to tracked pages. */
+  collectDirty(): void {
+    for (const slot of this.#slots) {
+      this.#collect(slot);
+    }
+  }
+
+  #collect({ number, first, pages, frame }: Slot): void {
+    if ((frame & FRAME_TRACKED) === 0) {
+      return;
+    }
+    const bits = new Uint8Array(Math.ceil(pages / 64) * 8);
+    this.#vm.takeDirty(number, bits, pages);
+    for (let i = 0; i < pages; i++) {
+      if ((bits[i >> 3] as number) & (1 << (i & 7))) {
+        this.#dirty[first + i] = 1;
+      }
+    }
+  }
+
+  /** Takes all slots away. */
+  dispose(): void {
+    this.#subscription.dispose();
+    for (const { number, first } of this.#slots) {
+      this.#vm.setMemory(number, 0, first * PAGE, 0, 0);
+    }
+    this.#slots = [];
+  }
+}
