@@ -59,25 +59,18 @@ export class HybridCpus implements MachineCpus {
   #pausedAt: bigint | undefined;
 
   constructor(options: HybridCpusOptions) {
-    const { kvm, bus } = options;
+    const { kvm, now, nanosPerInstruction, tscFrequencyHz, ...forSoftware } = options;
+    const { bus } = options;
     this.count = options.count;
-    this.#now = options.now;
+    this.#now = now;
     this.#access = kvm;
     // In whole megahertz, as CPUID tells it; the rest of a percent of a percent is for the guest's clock discipline.
-    this.tscFrequencyHz = kvm === undefined ? options.tscFrequencyHz : Math.round(kvm.tscKilohertz / 1000) * 1_000_000;
+    this.tscFrequencyHz = kvm === undefined ? tscFrequencyHz : Math.round(kvm.tscKilohertz / 1000) * 1_000_000;
     this.#tscBase = kvm?.addon.readTsc() ?? 0n;
     const timestamp = () => this.timestamp();
     this.#software = new SoftwareCpus({
-      count: options.count,
-      memory: options.memory,
-      bus,
-      log: options.log,
-      timing: {
-        now: options.now,
-        nanosPerInstruction: options.nanosPerInstruction,
-        tscFrequencyHz: this.tscFrequencyHz,
-        timestamp,
-      },
+      ...forSoftware,
+      timing: { now, nanosPerInstruction, tscFrequencyHz: this.tscFrequencyHz, timestamp },
     });
     const software = this.#software;
     if (kvm !== undefined) {
@@ -91,7 +84,7 @@ export class HybridCpus implements MachineCpus {
         memory: options.memory,
         bus,
         clock: { timestamp, base: () => this.#tscBase },
-        now: options.now,
+        now,
         log: options.log,
         processors: software.processors.map(({ state, system, index }) => ({
           state,
