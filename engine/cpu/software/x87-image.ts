@@ -15,6 +15,7 @@ import {
   v128,
 } from './wasm/function-builder.ts';
 import type { ModuleBuilder } from './wasm/module-builder.ts';
+import { zeroVector } from './wasm/vectors.ts';
 import { control, registerOf } from './x87-stack.ts';
 
 /** Environment formats (SDM 1, 8.1.10): bit 0 protected mode, bit 1 32-bit operand size. */
@@ -315,7 +316,45 @@ export function buildImages(module: ModuleBuilder): Map<string, FunctionReferenc
       f.store('i64.store', address, i64(0), L.XMM + 8);
     });
   });
+  /** The same of the upper halves, from byte 576 on. */
+  const saveYmm = module.function('ymm-save', three, (f) => {
+    const cpu = get(f.parameter(0, 'i32'));
+    const to = get(f.parameter(1, 'i32'));
+    repeat(f, get(f.parameter(2, 'i32')), (index) => {
+      const value = load('v128.load', d.add(cpu, d.mul(index, L.XMM_STRIDE)), L.XMM + 16);
+      f.store('v128.store', d.add(to, d.shl(index, 4)), value, X.XSAVE_SIZE);
+    });
+  });
+  const restoreYmm = module.function('ymm-restore', three, (f) => {
+    const cpu = get(f.parameter(0, 'i32'));
+    const from = get(f.parameter(1, 'i32'));
+    repeat(f, get(f.parameter(2, 'i32')), (index) => {
+      const value = load('v128.load', d.add(from, d.shl(index, 4)), X.XSAVE_SIZE);
+      f.store('v128.store', d.add(cpu, d.mul(index, L.XMM_STRIDE)), value, L.XMM + 16);
+    });
+  });
+  const resetYmm = module.function('ymm-reset', two, (f) => {
+    const cpu = get(f.parameter(0, 'i32'));
+    repeat(f, get(f.parameter(1, 'i32')), (index) =>
+      f.store('v128.store', d.add(cpu, d.mul(index, L.XMM_STRIDE)), zeroVector, L.XMM + 16),
+    );
+  });
+  /** (cpu) → the AVX bit of XCR0 if any upper half is not zero, else 0. */
+  const ymmInUse = module.function('ymm-in-use', { params: ['i32'], results: ['i32'] }, (f) => {
+    const cpu = get(f.parameter(0, 'i32'));
+    const all = Array.from({ length: 16 }, (_, i) => load('v128.load', cpu, L.XMM + i * L.XMM_STRIDE + 16));
+    const any = op(
+      'v128.any_true',
+      all.reduce((left, right) => op('v128.or', left, right)),
+    );
+    f.return(d.mul(any, L.XCR0_AVX));
+    f.unreachable();
+  });
   return new Map([
+    ['ymm-save', saveYmm],
+    ['ymm-restore', restoreYmm],
+    ['ymm-reset', resetYmm],
+    ['ymm-in-use', ymmInUse],
     ['x87-init', init],
     ['x87-load-control', loadControl],
     ['x87-store-environment', storeEnvironment],

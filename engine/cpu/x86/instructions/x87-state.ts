@@ -1,10 +1,11 @@
-import { d, q } from '../../software/wasm/arithmetic.ts';
-import { get, type I32, i32, load, select } from '../../software/wasm/function-builder.ts';
+import { d } from '../../software/wasm/arithmetic.ts';
+import { get, type I32, i32, load } from '../../software/wasm/function-builder.ts';
 import * as L from '../layout.ts';
 import * as X from '../x87/registers.ts';
 import type { InstructionTable } from './definition.ts';
 import type { InstructionBuilder } from './instruction-builder.ts';
 import { call, checkPending, withImage } from './x87-operands.ts';
+import { checkAligned, checkMxcsr, defineXsave, xmmCount } from './xsave.ts';
 
 const X87 = { unit: 'x87' } as const;
 const WRITES = { unit: 'x87', writes: true } as const;
@@ -69,20 +70,6 @@ export function defineX87StateInstructions(table: InstructionTable): void {
   defineXsave(table);
 }
 
-/** XMM registers that the mode reaches. */
-function xmmCount(b: InstructionBuilder): I32 {
-  const mode = d.and(load('i32.load', get(b.cpu), L.MODE), L.MODE_CODE_MASK);
-  return b.keep(select(d.eq(mode, L.MODE_CODE64), i32(16), i32(8)));
-}
-
-function checkAligned(b: InstructionBuilder, bytes: number): void {
-  b.faultIf(d.and(d.wrap(b.effectiveAddress()), bytes - 1), L.VECTOR_GP, 0);
-}
-
-function checkMxcsr(b: InstructionBuilder, image: I32): void {
-  b.faultIf(d.and(load('i32.load', image, 24), ~X.MXCSR_MASK), L.VECTOR_GP, 0);
-}
-
 /** FXSAVE raises #NM for CR0.EM and TS, as x87 instructions do, and does not report pending exceptions. */
 function defineFxsave(table: InstructionTable): void {
   for (const wide of [0, 1]) {
@@ -102,73 +89,6 @@ function defineFxsave(table: InstructionTable): void {
         call(b, 'x87-restore', image, i32(wide));
         b.setField32(L.MXCSR, load('i32.load', image, 24));
         call(b, 'sse-restore-registers', image, xmmCount(b));
-      });
-    });
-  }
-}
-
-const COMPONENT_X87 = 1;
-const COMPONENT_SSE = 2;
-const COMPONENT_AVX = 4;
-/** Bytes of the legacy region and the header: all there is while only x87 and SSE can be enabled in XCR0. */
-const XSAVE_SIZE = 576;
-const XSTATE_BV = 512;
-const XCOMP_BV = 520;
-
-/** XSAVE, XSAVEOPT, XRSTOR in the standard format (SDM 1, 13.7–13.9). */
-function defineXsave(table: InstructionTable): void {
-  const check = (b: InstructionBuilder) => {
-    b.faultIf(d.zero(d.and(load('i32.load', get(b.cpu), L.CR4), L.CR4_OSXSAVE)), L.VECTOR_UD);
-    b.faultIf(d.and(load('i32.load', get(b.cpu), L.CR0), L.CR0_TS), L.VECTOR_NM);
-    checkAligned(b, 64);
-  };
-  /** The requested feature bitmap: EDX:EAX and XCR0. No feature above bit 31 exists. */
-  const requested = (b: InstructionBuilder) =>
-    b.keep(d.and(load('i32.load', get(b.cpu), L.GPR), load('i32.load', get(b.cpu), L.XCR0)));
-  for (const wide of [0, 1]) {
-    const suffix = wide ? '64' : '';
-    for (const [name, digit] of [
-      ['xsave', 4],
-      ['xsaveopt', 6],
-    ] as const) {
-      // XSAVEOPT may leave out what is unmodified or initial; writing all of it is always right.
-      table.define(`${name}${suffix}`, `NP 0F AE /${digit} mem W${wide} : Ma`, { writes: true }, (b) => {
-        check(b);
-        const features = requested(b);
-        withImage(b, b.effectiveAddress(), XSAVE_SIZE, 8, true, (image) => {
-          b.f.if(d.and(features, COMPONENT_X87), () => call(b, 'x87-save', image, i32(wide)));
-          b.f.if(d.and(features, COMPONENT_SSE | COMPONENT_AVX), () => call(b, 'sse-save-mxcsr', image));
-          b.f.if(d.and(features, COMPONENT_SSE), () => call(b, 'sse-save-registers', image, xmmCount(b)));
-          // Every component counts as in use.
-          b.f.store('i32.store', image, d.or(load('i32.load', image, XSTATE_BV), features), XSTATE_BV);
-        });
-      });
-    }
-    table.define(`xrstor${suffix}`, `NP 0F AE /5 mem W${wide} : Ma`, {}, (b) => {
-      check(b);
-      const features = requested(b);
-      withImage(b, b.effectiveAddress(), XSAVE_SIZE, 8, false, (image) => {
-        const present = b.keep(load('i64.load', image, XSTATE_BV));
-        const unknown = q.and(present, q.xor(load('i64.load', get(b.cpu), L.XCR0), -1));
-        // No compacted format here: XCOMP_BV and the eight bytes behind it are to be zero.
-        const reserved = q.or(load('i64.load', image, XCOMP_BV), load('i64.load', image, XCOMP_BV + 8));
-        b.faultIf(q.nonzero(q.or(unknown, reserved)), L.VECTOR_GP, 0);
-        b.f.if(d.and(features, COMPONENT_SSE | COMPONENT_AVX), () => {
-          checkMxcsr(b, image);
-          b.setField32(L.MXCSR, load('i32.load', image, 24));
-        });
-        const restore = (component: number, saved: () => void, initial: () => void) =>
-          b.f.if(d.and(features, component), () => b.f.if(d.and(d.wrap(present), component), saved, initial));
-        restore(
-          COMPONENT_X87,
-          () => call(b, 'x87-restore', image, i32(wide)),
-          () => call(b, 'x87-reset'),
-        );
-        restore(
-          COMPONENT_SSE,
-          () => call(b, 'sse-restore-registers', image, xmmCount(b)),
-          () => call(b, 'sse-reset-registers', xmmCount(b)),
-        );
       });
     });
   }

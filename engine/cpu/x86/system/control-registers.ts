@@ -251,16 +251,29 @@ export class ControlRegisters {
     core.updateMode();
   }
 
-  /** XGETBV of register `index` (SDM 2C). */
+  /** XGETBV of register `index` (SDM 2C): 1 is what of XCR0 is in use. */
   xgetbv(index: number): bigint {
     const state = this.#core.state;
     if (!(state.cr4 & L.CR4_OSXSAVE)) {
       throw undefinedOpcode();
     }
-    if (index !== 0) {
+    if (index > 1) {
       throw generalProtection();
     }
-    return state.u64(L.XCR0);
+    const enabled = state.u64(L.XCR0);
+    return index === 0 || this.#avxInUse() ? enabled : enabled & ~BigInt(L.XCR0_AVX);
+  }
+
+  /** Whether a YMM register has anything in its upper half. The other components always count as in use. */
+  #avxInUse(): boolean {
+    const { state } = this.#core;
+    for (let i = 0; i < 16; i++) {
+      const high = L.XMM + i * L.XMM_STRIDE + 16;
+      if (state.u64(high) !== 0n || state.u64(high + 8) !== 0n) {
+        return true;
+      }
+    }
+    return false;
   }
 
   /** XSETBV. `supported`: the bits XCR0 may have. */
@@ -276,11 +289,6 @@ export class ControlRegisters {
     }
     core.state.setU64(L.XCR0, value);
     core.updateMode();
-  }
-
-  invlpg(address: bigint): void {
-    this.#core.requireSupervisor();
-    this.#core.environment.invalidatePage(address);
   }
 
   /** INVPCID (SDM 2A). Translations carry no PCID, so each type forgets at least what it must. */

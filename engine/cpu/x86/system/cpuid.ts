@@ -1,4 +1,5 @@
 import * as L from '../layout.ts';
+import { XSAVE_SIZE, XSAVE_SIZE_AVX } from '../x87/registers.ts';
 import type { Core } from './core.ts';
 import { IA32_APIC_BASE } from './msr.ts';
 
@@ -57,6 +58,7 @@ export const CPU_FEATURES: readonly CpuFeature[] = [
   { name: 'sse3', register: '1.ecx', bit: 0 },
   { name: 'pclmulqdq', register: '1.ecx', bit: 1 },
   { name: 'ssse3', register: '1.ecx', bit: 9 },
+  { name: 'fma', register: '1.ecx', bit: 12 },
   { name: 'cx16', register: '1.ecx', bit: 13 },
   { name: 'pcid', register: '1.ecx', bit: 17 },
   { name: 'sse4_1', register: '1.ecx', bit: 19 },
@@ -68,19 +70,28 @@ export const CPU_FEATURES: readonly CpuFeature[] = [
   { name: 'aes', register: '1.ecx', bit: 25 },
   { name: 'xsave', register: '1.ecx', bit: 26 },
   { name: 'osxsave', register: '1.ecx', bit: 27, when: 'osxsave', note: 'CR4.OSXSAVE is set' },
+  { name: 'avx', register: '1.ecx', bit: 28 },
+  { name: 'f16c', register: '1.ecx', bit: 29 },
   { name: 'rdrand', register: '1.ecx', bit: 30 },
   { name: 'hypervisor', register: '1.ecx', bit: 31 },
   { name: 'arat', register: '6.eax', bit: 2, note: 'the APIC timer never stops' },
   { name: 'fsgsbase', register: '7.ebx', bit: 0 },
   { name: 'tsc_adjust', register: '7.ebx', bit: 1 },
+  { name: 'bmi1', register: '7.ebx', bit: 3 },
+  { name: 'avx2', register: '7.ebx', bit: 5 },
   { name: 'smep', register: '7.ebx', bit: 7 },
+  { name: 'bmi2', register: '7.ebx', bit: 8 },
   { name: 'erms', register: '7.ebx', bit: 9, note: 'REP MOVSB and STOSB are the fastest copies' },
   { name: 'invpcid', register: '7.ebx', bit: 10 },
   { name: 'smap', register: '7.ebx', bit: 20 },
   { name: 'umip', register: '7.ecx', bit: 2 },
+  { name: 'serialize', register: '7.edx', bit: 14 },
   { name: 'arch_capabilities', register: '7.edx', bit: 29, note: 'an MSR that denies speculation weaknesses' },
   { name: 'xsaveopt', register: '13.1.eax', bit: 0 },
+  { name: 'xsavec', register: '13.1.eax', bit: 1 },
+  { name: 'xgetbv1', register: '13.1.eax', bit: 2 },
   { name: 'lahf_lm', register: '80000001.ecx', bit: 0, note: 'LAHF and SAHF in 64-bit code' },
+  { name: 'abm', register: '80000001.ecx', bit: 5, note: 'LZCNT' },
   { name: 'syscall', register: '80000001.edx', bit: 11, when: 'code64' },
   { name: 'nx', register: '80000001.edx', bit: 20 },
   { name: 'rdtscp', register: '80000001.edx', bit: 27 },
@@ -94,13 +105,12 @@ const HYPERVISOR = 'LodgeVirtual';
 /** Family 6, model 42, stepping 7: an ordinary processor that no operating system has workarounds for. */
 export const CPU_SIGNATURE = 0x000206a7;
 const XSAVE = 1 << 26;
+const AVX = 1 << 28;
 const MAX_BASIC = 0x16;
 const MAX_EXTENDED = 0x80000008;
 const HYPERVISOR_BASE = 0x40000000;
 /** The crystal clock of leaf 15H, which operating systems also take for the APIC timer's. */
 const CRYSTAL_HZ = 1_000_000_000;
-/** Bytes of the XSAVE area: legacy region and header. */
-const XSAVE_SIZE = 512 + 64;
 
 function letters(text: string, index: number): number {
   let value = 0;
@@ -288,17 +298,29 @@ export class CpuIdentification {
     }
   }
 
-  /** Leaf DH: the XSAVE area. */
+  /** The bits that XCR0 may have. */
+  get supportedState(): number {
+    return L.XCR0_X87 | L.XCR0_SSE | (this.features('1.ecx') & AVX ? L.XCR0_AVX : 0);
+  }
+
+  /** Leaf DH: the XSAVE area, as large as XCR0 makes it and as large as it may be; its components from number 2 on. */
   #extendedState(subleaf: number): void {
     if ((this.features('1.ecx') & XSAVE) === 0) {
       return;
     }
+    const supported = this.supportedState;
+    const sizeOf = (components: number) => (components & L.XCR0_AVX ? XSAVE_SIZE_AVX : XSAVE_SIZE);
+    const present = sizeOf(this.#core.state.i32(L.XCR0));
     if (subleaf === 0) {
-      this.#eax = XCR0_SUPPORTED;
-      this.#ebx = XSAVE_SIZE;
-      this.#ecx = XSAVE_SIZE;
+      this.#eax = supported;
+      this.#ebx = present;
+      this.#ecx = sizeOf(supported);
     } else if (subleaf === 1) {
       this.#eax = this.features('13.1.eax');
+      this.#ebx = present;
+    } else if (subleaf === 2 && supported & L.XCR0_AVX) {
+      this.#eax = XSAVE_SIZE_AVX - XSAVE_SIZE;
+      this.#ebx = XSAVE_SIZE;
     }
   }
 
@@ -345,6 +367,3 @@ export class CpuIdentification {
     }
   }
 }
-
-/** XCR0's bits this processor knows: x87 and SSE. */
-export const XCR0_SUPPORTED = 3;

@@ -4,7 +4,7 @@ import { GuestFault, type LinearMemory } from '../linear-memory.ts';
 import { ControlRegisters } from './control-registers.ts';
 import { ControlTransfer } from './control-transfer.ts';
 import { Core, type OperandSize } from './core.ts';
-import { CpuIdentification, type FeatureRegister, XCR0_SUPPORTED } from './cpuid.ts';
+import { CpuIdentification, type FeatureRegister } from './cpuid.ts';
 import { DebugRegisters } from './debug-registers.ts';
 import { FastCalls } from './fast-calls.ts';
 import { NewTaskFault, undefinedOpcode } from './faults.ts';
@@ -274,20 +274,6 @@ export class System {
     this.#fast.sysexit(size);
   }
 
-  swapgs(): void {
-    this.#fast.swapgs();
-  }
-
-  /** RDFSBASE (segment SEG_FS) and RDGSBASE (SEG_GS) into a general register. */
-  readSegmentBase(segment: number, register: number, size: OperandSize): void {
-    this.#fast.readBase(segment, register, size);
-  }
-
-  /** WRFSBASE and WRGSBASE from a general register. */
-  writeSegmentBase(segment: number, register: number, size: OperandSize): void {
-    this.#fast.writeBase(segment, register, size);
-  }
-
   // Flags and I/O (SDM 2B: PUSHF, POPF, CLI, STI; SDM 1, 19.5)
 
   pushf(size: OperandSize): void {
@@ -362,11 +348,7 @@ export class System {
   /** Writes EDX:EAX to XCR[ECX]. */
   xsetbv(): void {
     const value = (BigInt(this.#state.gpr32(2)) << 32n) | BigInt(this.#state.gpr32(0));
-    this.#control.xsetbv(this.#state.gpr32(1), value, XCR0_SUPPORTED);
-  }
-
-  invlpg(address: bigint): void {
-    this.#control.invlpg(address);
+    this.#control.xsetbv(this.#state.gpr32(1), value, this.#identification.supportedState);
   }
 
   /** INVPCID with the linear address of its descriptor. */

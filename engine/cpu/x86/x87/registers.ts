@@ -47,6 +47,9 @@ export const WAS_DENORMAL = 0x10000;
 /** MXCSR bits that exist: what FXSAVE stores as MXCSR_MASK. */
 export const MXCSR_MASK = 0xffff;
 export const MXCSR_INITIAL = 0x1f80;
+/** Bytes of the XSAVE area: legacy region and header, and with the upper halves of the YMM registers behind them. */
+export const XSAVE_SIZE = 576;
+export const XSAVE_SIZE_AVX = XSAVE_SIZE + 256;
 
 // Where the x87 functions leave their results, in the processor's record.
 /** i64, i32: significand, and sign and exponent, of the result. */

@@ -65,6 +65,7 @@ const FXRSTOR = [0x0f, 0xae, 0x0f];
 const FXRSTOR64 = [0x48, ...FXRSTOR];
 const XSAVE64 = [0x48, 0x0f, 0xae, 0x27];
 const XSAVEOPT = [0x0f, 0xae, 0x37];
+const XSAVEC64 = [0x48, 0x0f, 0xc7, 0x27];
 const XRSTOR64 = [0x48, 0x0f, 0xae, 0x2f];
 
 /** An image as FXSAVE may leave it: reserved bytes zero. */
@@ -235,20 +236,123 @@ describe('the x87 and SSE state in memory', () => {
     });
 
     it('refuse headers that are not valid', () => {
-      for (const [offset, value] of [
-        [512, 4],
-        [519, 0x80],
-        [527, 0x80],
-        [535, 1],
-      ] as const) {
+      const cases: readonly (readonly [string, Readonly<Record<number, number>>])[] = [
+        ['a component that XCR0 lacks', { 512: 4 }],
+        ['an unknown component', { 519: 0x80 }],
+        ['a layout without the mark of the compacted format', { 520: 1 }],
+        ['reserved bytes', { 535: 1 }],
+        ['compacted, with a component that XCR0 lacks', { 520: 4, 527: 0x80 }],
+        ['compacted, with a component that the layout lacks', { 512: 3, 520: 1, 527: 0x80 }],
+        ['compacted, with reserved bytes', { 520: 3, 527: 0x80, 575: 1 }],
+      ];
+      for (const [what, bytes] of cases) {
         const fpu = enabled();
         fpu.machine.write(DATA, new Uint8Array(576));
-        fpu.machine.write(DATA + offset, [value]);
-        assert.equal(fpu.run(...XRSTOR64), L.VECTOR_GP, `byte ${offset}`);
+        for (const [offset, value] of Object.entries(bytes)) {
+          fpu.machine.write(DATA + Number(offset), [value]);
+        }
+        assert.equal(fpu.run(...XRSTOR64), L.VECTOR_GP, what);
       }
       const fpu = enabled();
       fpu.state.setGpr(7, BigInt(DATA + 16));
       assert.equal(fpu.run(...XSAVE64), L.VECTOR_GP, 'not on a 64-byte boundary');
+    });
+
+    describe('with AVX', () => {
+      const withAvx = (mode?: 'protected'): Fpu => {
+        const fpu = mode === undefined ? enabled(7) : new Fpu(mode);
+        fpu.state.setU64(L.CR4, fpu.state.u64(L.CR4) | BigInt(L.CR4_OSXSAVE));
+        fpu.state.setU64(L.XCR0, 7n);
+        fpu.state.setGpr(0, 7n);
+        fpu.state.setGpr(2, 0n);
+        fpu.machine.update();
+        fpu.machine.write(DATA, new Uint8Array(1024).fill(0xee));
+        fpu.machine.write(DATA + 512, new Uint8Array(64));
+        return fpu;
+      };
+      const high = (i: number) => L.XMM + i * L.XMM_STRIDE + 16;
+      const setHighs = (fpu: Fpu, value: (i: number) => bigint) => {
+        for (let i = 0; i < 16; i++) {
+          fpu.state.setU64(high(i), value(i));
+          fpu.state.setU64(high(i) + 8, value(i) << 32n);
+        }
+      };
+      const highs = (fpu: Fpu) => Array.from({ length: 16 }, (_, i) => fpu.state.u64(high(i)));
+      const numbers = Array.from({ length: 16 }, (_, i) => BigInt(i + 1));
+
+      it('have the upper halves of the YMM registers behind the header', () => {
+        for (const address of [DATA, DATA + 0xd00]) {
+          const fpu = withAvx();
+          fpu.machine.write(address + 512, new Uint8Array(64));
+          fpu.state.setGpr(7, BigInt(address));
+          setHighs(fpu, (i) => BigInt(i + 1));
+          assert.equal(fpu.run(...XSAVE64), undefined);
+          assert.equal(fpu.bytes(1, address + 512)[0], 7);
+          const view = fpu.view(256, address + 576);
+          assert.deepEqual([view.getBigUint64(32, true), view.getBigUint64(40, true)], [3n, 3n << 32n]);
+          setHighs(fpu, () => 0n);
+          assert.equal(fpu.run(...XRSTOR64), undefined);
+          assert.deepEqual(highs(fpu), numbers);
+        }
+      });
+
+      it('reach eight registers in 32-bit code', () => {
+        const fpu = withAvx('protected');
+        setHighs(fpu, (i) => BigInt(i + 1));
+        assert.equal(fpu.run(0x0f, 0xae, 0x27), undefined);
+        assert.equal(fpu.view(8, DATA + 576 + 7 * 16).getBigUint64(0, true), 8n);
+        assert.equal(fpu.bytes(1, DATA + 576 + 8 * 16)[0], 0xee);
+        fpu.machine.write(DATA + 512, [0]);
+        assert.equal(fpu.run(0x0f, 0xae, 0x2f), undefined);
+        assert.deepEqual(highs(fpu), [0n, 0n, 0n, 0n, 0n, 0n, 0n, 0n, ...numbers.slice(8)]);
+      });
+
+      it('tell initial state from state in use', () => {
+        for (const [save, written] of [
+          [XSAVE64, 0],
+          [[0x48, ...XSAVEOPT], 0xee],
+          [XSAVEC64, 0xee],
+        ] as const) {
+          const fpu = withAvx();
+          setHighs(fpu, () => 0n);
+          assert.equal(fpu.run(...save), undefined);
+          assert.equal(fpu.bytes(1, DATA + 512)[0], 3);
+          assert.equal(fpu.bytes(1, DATA + 576)[0], written);
+          setHighs(fpu, () => 9n);
+          assert.equal(fpu.run(...XRSTOR64), undefined);
+          assert.deepEqual(new Set(highs(fpu)), new Set([0n]));
+        }
+      });
+
+      it('leave what lies behind a smaller area alone', () => {
+        const fpu = withAvx();
+        fpu.state.setGpr(0, 3n);
+        setHighs(fpu, () => 9n);
+        assert.equal(fpu.run(...XSAVE64, ...XRSTOR64), undefined);
+        assert.equal(fpu.bytes(1, DATA + 576)[0], 0xee);
+        assert.deepEqual(new Set(highs(fpu)), new Set([9n]));
+      });
+
+      it('know the compacted format', () => {
+        const fpu = withAvx();
+        setHighs(fpu, (i) => BigInt(i + 1));
+        fpu.state.setGpr(0, 6n);
+        fpu.state.setU32(L.MXCSR, 0x3f80);
+        assert.equal(fpu.run(...XSAVEC64), undefined);
+        const header = fpu.view(16, DATA + 512);
+        assert.deepEqual([header.getBigUint64(0, true), header.getBigUint64(8, true)], [6n, (1n << 63n) | 6n]);
+        assert.equal(fpu.bytes(1)[0], 0xee, 'x87 state was not requested');
+        fpu.state.setU32(L.MXCSR, 0x1fa0);
+        setHighs(fpu, () => 0n);
+        assert.equal(fpu.run(...XRSTOR64), undefined);
+        assert.deepEqual(highs(fpu), numbers);
+        assert.equal(fpu.state.u32(L.MXCSR), 0x3f80);
+        // SSE state that is absent is initial, with its MXCSR.
+        fpu.machine.write(DATA + 512, [4]);
+        assert.equal(fpu.run(...XRSTOR64), undefined);
+        assert.equal(fpu.state.u32(L.MXCSR), 0x1f80);
+        assert.deepEqual(highs(fpu), numbers);
+      });
     });
   });
 });
