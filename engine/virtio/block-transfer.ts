@@ -1,4 +1,5 @@
-import type { BlockBackend, BlockError } from '../backends/block/block-backend.ts';
+import type { BlockError } from '../backends/block/block-backend.ts';
+import type { BlockLane } from './block-lane.ts';
 import type { Staging } from './staging.ts';
 
 /** Data of one request in flight at a time; longer ones go piece by piece. A multiple of 512. */
@@ -18,8 +19,8 @@ export interface Transfer {
   done(error: BlockError | undefined): void;
 }
 
-/** Carries out `transfer` on `backend` through memory borrowed from `staging`. `done` is never called from within. */
-export function transferBlocks(backend: BlockBackend, staging: Staging, transfer: Transfer): void {
+/** Carries out `transfer` on `lane` through memory borrowed from `staging`. `done` is never called from within. */
+export function transferBlocks(lane: BlockLane, staging: Staging, transfer: Transfer): void {
   const { kind, offset, length } = transfer;
   const piece = (at: number) => {
     if (!transfer.alive()) {
@@ -34,7 +35,7 @@ export function transferBlocks(backend: BlockBackend, staging: Staging, transfer
     if (kind === 'write') {
       transfer.copy(buffer, at);
     }
-    backend.submit({ kind, offset: offset + at, buffer }, (error) => {
+    lane.submit({ kind, offset: offset + at, buffer }, (error) => {
       const alive = transfer.alive();
       if (alive && kind === 'read' && error === undefined) {
         transfer.copy(buffer, at);

@@ -237,6 +237,20 @@ test('blk: what the host completes after a reset touches nothing', () => {
   assert.equal(statusOf(perform(guest, disk, [header(IN, 0), 512, 1])), BLK_S_OK);
 });
 
+test('blk: a write from before a reset cannot land on one from after it', () => {
+  const { guest, disk } = build();
+  guest.start();
+  guest.submit(0, [header(OUT, 0), pattern(512, 1), 1]);
+  guest.start();
+  guest.submit(0, [header(OUT, 0), pattern(512, 2), 1]);
+  assert.equal(disk.pending.length, 1, 'the new one waits');
+  disk.complete(1);
+  assert.equal(disk.pending.length, 1);
+  disk.complete(1);
+  assert.deepEqual(disk.bytes.subarray(0, 512), pattern(512, 2));
+  assert.equal(statusOf(guest.collect(0)[0] as Completion), BLK_S_OK);
+});
+
 test('blk: requests in flight are carried out by the machine that takes over', () => {
   const { guest, disk } = build();
   guest.start();

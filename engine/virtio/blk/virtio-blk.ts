@@ -2,6 +2,7 @@ import type { BlockBackend, BlockError } from '../../backends/block/block-backen
 import type { Alarm, Clock } from '../../clock/clock.ts';
 import type { StateValue } from '../../devices/device.ts';
 import type { StateReader } from '../../devices/state.ts';
+import { BlockLane } from '../block-lane.ts';
 import { transferBlocks } from '../block-transfer.ts';
 import type { DescriptorChain } from '../queue/descriptor-chain.ts';
 import { Staging } from '../staging.ts';
@@ -70,7 +71,7 @@ export class VirtioBlk implements VirtioDevice {
   readonly features: bigint;
   readonly queueSizes: readonly number[];
   readonly config = new Uint8Array(BLK_CONFIG.length);
-  readonly #backend: BlockBackend;
+  readonly #backend: BlockLane;
   readonly #serial: Uint8Array;
   readonly #staging = new Staging(STAGING_BYTES);
   /** Starts loaded requests, once guest memory is there. */
@@ -81,7 +82,7 @@ export class VirtioBlk implements VirtioDevice {
 
   constructor(wiring: VirtioBlkWiring, { serial, queues }: VirtioBlkConfig) {
     const { backend } = wiring;
-    this.#backend = backend;
+    this.#backend = new BlockLane(backend);
     this.#serial = new Uint8Array(BLK_SERIAL_BYTES);
     this.#serial.set(new TextEncoder().encode(serial).subarray(0, BLK_SERIAL_BYTES));
     this.queueSizes = new Array<number>(queues).fill(QUEUE_SIZE);
@@ -308,11 +309,13 @@ export class VirtioBlk implements VirtioDevice {
   }
 
   resetQueue(index: number): void {
+    this.#backend.fence();
     this.#forget(({ queue }) => queue === index);
   }
 
   reset(): void {
     this.#driver = undefined;
+    this.#backend.fence();
     this.#restart.cancel();
     this.#requests.clear();
     this.config[BLK_CONFIG.writeback] = 1;
@@ -338,6 +341,7 @@ export class VirtioBlk implements VirtioDevice {
       return chain === undefined ? item.refuse('a request of a device that sleeps') : { queue, chain };
     });
     this.#driver = driver;
+    this.#backend.fence();
     this.config[BLK_CONFIG.writeback] = writeback;
     this.#requests.clear();
     for (const request of requests) {
