@@ -113,6 +113,19 @@ test('a slice that ends behind STI still holds an interrupt off for one instruct
   assert.equal(machine.state.gpr(RBX), 2n);
 });
 
+test('coming back to behind an STI opens no shadow', () => {
+  const machine = withHandlers();
+  machine.bus.acknowledge = () => {
+    machine.cpus.signals.setInterruptRequest(0, false);
+    return 0x20;
+  };
+  const symbols = run(machine, 'sti\nhere: inc rbx\njmp out\nout: jmp here', 3);
+  machine.run(1);
+  machine.cpus.signals.setInterruptRequest(0, true);
+  machine.run(10);
+  assert.deepEqual(interrupted(machine), [Number(symbols.get('here'))]);
+});
+
 test('a loop of one instruction behind STI is interrupted, every time', () => {
   const machine = withHandlers();
   machine.bus.acknowledge = () => {

@@ -473,6 +473,7 @@ export class Processor implements OperationHost {
   #handleEvents(): void {
     const { state } = this;
     state.setI32(L.BIAS, 0);
+    const behindSti = this.#isBehindSti();
     if (this.#init) {
       this.#init = false;
       const intr = state.i32(L.INTR);
@@ -503,7 +504,9 @@ export class Processor implements OperationHost {
     if (!nmi && !interrupt) {
       return;
     }
-    if (this.#isBehindSti()) {
+    if (behindSti) {
+      // Once only: the shielded instruction may be a jump to itself.
+      this.#forgetSti();
       state.setI32(L.SHADOW, 1);
       return;
     }
@@ -517,18 +520,22 @@ export class Processor implements OperationHost {
     }
   }
 
-  /** The last instruction may have been a STI that shields the next one. True once only. */
+  /** Whether the last instruction may have been a STI that shields the next one; forgets one that lies further back. */
   #isBehindSti(): boolean {
     const { state } = this;
     if (
-      state.i32(L.SHADOW_RIP) !== state.i32(L.RIP) ||
-      state.i32(L.SHADOW_RIP + 4) !== state.i32(L.RIP + 4) ||
-      state.i32(L.ACTIVITY) !== L.ACTIVITY_RUNNING
+      state.i32(L.SHADOW_RIP) === state.i32(L.RIP) &&
+      state.i32(L.SHADOW_RIP + 4) === state.i32(L.RIP + 4) &&
+      state.i32(L.ACTIVITY) === L.ACTIVITY_RUNNING
     ) {
-      return false;
+      return true;
     }
+    this.#forgetSti();
+    return false;
+  }
+
+  #forgetSti(): void {
     // An address that is never executed: not canonical.
-    state.setU32(L.SHADOW_RIP + 4, 0x80000000);
-    return true;
+    this.state.setU32(L.SHADOW_RIP + 4, 0x80000000);
   }
 }
