@@ -55,6 +55,7 @@ const summary = fuzz(pair[0], pair[1], {
     }
     return now < end && sum.programs < programs;
   },
+  onDifference: (failing) => console.log(`seed ${failing} fails; making it small`),
   onFailure: (failure) => {
     const mode = values.mode === undefined ? '' : ` --mode ${values.mode}`;
     const often = ` --rounds ${rounds}`;

@@ -33,8 +33,13 @@ export interface FuzzOptions {
   readonly more: (summary: Summary) => boolean;
   /** Stop after so many failures. */
   readonly failures: number;
+  /** Told at once that a program fails, before it is made small. */
+  readonly onDifference?: (seed: number) => void;
   readonly onFailure?: (failure: Failure) => void;
 }
+
+/** After this time a failing program is taken as it is by then. */
+const MINIMIZING_MILLISECONDS = 120_000;
 
 const differs = (outcome: Outcome | undefined) => outcome !== undefined && outcome.differences.length > 0;
 
@@ -86,7 +91,8 @@ function investigate(a: Tier, b: Tier, outcome: Outcome, seed: number, options: 
     }
     return result;
   };
-  const smallest = minimize(program, (candidate) => differs(run(candidate)));
+  const end = performance.now() + MINIMIZING_MILLISECONDS;
+  const smallest = minimize(program, (candidate) => performance.now() < end && differs(run(candidate)));
   const last = run(smallest) ?? outcome;
   const history = needed === 0 ? [] : [`after the programs of the ${needed} seeds before it`];
   return { seed, outcome, text: [header, ...history, describeProgram(smallest), describeOutcome(last)].join('\n') };
@@ -109,6 +115,7 @@ export function fuzz(a: Tier, b: Tier, options: FuzzOptions): Summary {
     const end = `${program.mode} ${outcome.end}`;
     summary.ends.set(end, (summary.ends.get(end) ?? 0) + 1);
     if (differs(outcome)) {
+      options.onDifference?.(seed);
       const failure = investigate(a, b, outcome, seed, options);
       summary.failures.push(failure);
       options.onFailure?.(failure);
