@@ -150,6 +150,15 @@ test('disks on several buses get places of their own, and serial numbers that ca
     ],
   );
   assert.equal(entropy, true, 'comes with other virtio devices');
+  const onScsi = validateMachineConfig({
+    disks: ['a', 'b', 'c', 'd'].map((path) => ({ path })).concat([{ path: 'e', bus: 'scsi' } as { path: string }]),
+    cdrom: { path: 'cd', bus: 'scsi' },
+  });
+  assert.deepEqual(onScsi.cdrom, { path: 'cd', bus: 'scsi', port: 1 });
+  assert.match(
+    refusal({ cdrom: { path: 'cd', bus: 'virtio' } }),
+    /^--cdrom cd: there is no bus 'virtio'; give bus=ide/,
+  );
   const many = Array.from({ length: 17 }, (_, i) => ({ path: `d${i}`, bus: 'virtio' }));
   assert.match(refusal({ disks: many }), /^--disk d16: virtio has room for 16 drives; /);
   for (const serial of ['', 'with space', 'x'.repeat(21)]) {

@@ -44,6 +44,8 @@ export interface DiskConfig {
 export interface CdromConfig {
   /** An ISO image; undefined is a drive without a disc. */
   readonly path?: string;
+  /** Undefined: IDE. */
+  readonly bus?: 'scsi';
   readonly port: number;
 }
 
@@ -137,7 +139,13 @@ export interface MachineConfigInput {
         readonly serial?: string | undefined;
       }[]
     | undefined;
-  readonly cdrom?: { readonly path?: string | undefined; readonly port?: number | undefined } | undefined;
+  readonly cdrom?:
+    | {
+        readonly path?: string | undefined;
+        readonly bus?: string | undefined;
+        readonly port?: number | undefined;
+      }
+    | undefined;
   readonly floppy?: { readonly path?: string | undefined; readonly readOnly?: boolean | undefined } | undefined;
   readonly serial?: SerialTarget | undefined;
   /** Undefined: if the machine has another virtio device. */

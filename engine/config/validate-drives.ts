@@ -72,7 +72,14 @@ class Places {
 export function drivesOf(input: MachineConfigInput, names: OptionNames): Pick<MachineConfig, 'disks' | 'cdrom'> {
   const wanted = (input.disks ?? []).map((disk) => ({ ...disk, bus: busOf(disk, names) }));
   const onIde = wanted.filter(({ bus }) => bus === 'ide');
-  const ideCount = onIde.length + (input.cdrom === undefined ? 0 : 1);
+  const cdromBus = input.cdrom?.bus ?? 'ide';
+  if (cdromBus !== 'ide' && cdromBus !== 'scsi') {
+    throw usageError(
+      `${names.cdrom} ${input.cdrom?.path ?? ''}: there is no bus '${cdromBus}'`,
+      'give bus=ide or bus=scsi',
+    );
+  }
+  const ideCount = onIde.length + (input.cdrom === undefined || cdromBus !== 'ide' ? 0 : 1);
   if (ideCount > IDE_PORTS) {
     throw usageError(
       `${names.disk} ${onIde.at(-1)?.path ?? ''}: ${ideCount} drives are more than the ${IDE_PORTS} that IDE has room for`,
@@ -90,19 +97,23 @@ export function drivesOf(input: MachineConfigInput, names: OptionNames): Pick<Ma
   const cdromPath = optionalPath(input.cdrom?.path, names.cdrom);
   const cdromOwner = `${names.cdrom} ${cdromPath ?? '(empty)'}`;
   let cdromPort = input.cdrom?.port;
-  if (input.cdrom !== undefined) {
+  if (input.cdrom !== undefined && cdromBus === 'ide') {
     // Without a wish it takes its usual place, or what is left when a disk was put there.
     cdromPort ??= places.ide.isFree(DEFAULT_CDROM_PORT) ? DEFAULT_CDROM_PORT : places.ide.lastFree;
-    places.ide.claim(cdromPort, cdromOwner);
+  }
+  if (cdromPort !== undefined) {
+    places[cdromBus].claim(cdromPort, cdromOwner);
   }
   const disks = wanted.map(({ path, bus, readOnly, port, serial }): DiskConfig => {
     const place = port ?? places[bus].claimFirst(`${names.disk} ${path}`);
     return { path, bus, readOnly: readOnly ?? false, port: place, ...(serial === undefined ? {} : { serial }) };
   });
-  if (input.cdrom === undefined || cdromPort === undefined) {
+  if (input.cdrom === undefined) {
     return { disks };
   }
-  return { disks, cdrom: { ...(cdromPath === undefined ? {} : { path: cdromPath }), port: cdromPort } };
+  const port = cdromPort ?? places.scsi.claimFirst(cdromOwner);
+  const bus = cdromBus === 'scsi' ? ({ bus: cdromBus } as const) : {};
+  return { disks, cdrom: { ...(cdromPath === undefined ? {} : { path: cdromPath }), ...bus, port } };
 }
 
 function busOf(disk: DiskInput, names: OptionNames): DiskBus {

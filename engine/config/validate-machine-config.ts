@@ -81,7 +81,7 @@ export function validateMachineConfig(input: MachineConfigInput, options: Valida
         }),
     serial: serialOf(input, names),
     ...(network === undefined ? {} : { network }),
-    entropy: input.entropy ?? disks.some(({ bus }) => bus !== 'ide'),
+    entropy: input.entropy ?? (disks.some(({ bus }) => bus !== 'ide') || cdrom?.bus === 'scsi'),
     debugExit: input.debugExit ?? false,
     headless: input.headless ?? false,
     ...(timeoutSeconds === undefined ? {} : { timeoutSeconds }),

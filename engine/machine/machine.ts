@@ -12,20 +12,23 @@ import type { DiskBus, DiskConfig, MachineConfig } from '../config/machine-confi
 import { HybridCpus } from '../cpu/hybrid-cpus.ts';
 import type { KvmAccess } from '../cpu/kvm/kvm-access.ts';
 import { KeyTyper } from '../devices/i8042/key-typer.ts';
+import type { AtapiCdrom } from '../devices/ide/atapi-cdrom.ts';
 import type { IdeDriveConfig } from '../devices/ide/piix-ide.ts';
 import { type AcpiConfig, pcAcpiConfig } from '../firmware/acpi/pc-config.ts';
 import { floppyPath, idePath, scsiPath, virtioDiskPath } from '../firmware/boot-order.ts';
 import type { Firmware } from '../firmware/find-firmware.ts';
 import { createArena } from '../memory/arena.ts';
 import { MachineMemory } from '../memory/machine-memory.ts';
-import type { BootInput } from './boot/boot-input.ts';
 import type { NetworkPort } from '../net/network-port.ts';
+import { ScsiCdrom } from '../virtio/scsi/scsi-cdrom.ts';
+import type { BootInput } from './boot/boot-input.ts';
 import { loadKernel } from './boot/load-kernel.ts';
 import { BOOT_CODE_SELECTOR, BOOT_DATA_SELECTOR } from './boot/start-state.ts';
 import { prepareWithoutFirmware } from './boot/without-firmware.ts';
-import { PcBoard } from './pc-board.ts';
 import { networkCardOf } from './network-card.ts';
+import { PcBoard } from './pc-board.ts';
 import { PCI_SLOTS, TSC_FREQUENCY_HZ, VIRTUAL_NANOS_PER_INSTRUCTION } from './pc-layout.ts';
+import type { ScsiDrive } from './virtio-devices.ts';
 
 /** A disk of a machine, opened. */
 export interface MachineDisk {
@@ -47,7 +50,12 @@ export interface MachineParts {
   openMedia(defer: (fn: () => void) => void): {
     readonly disks: readonly MachineDisk[];
     /** `backend` undefined: a drive without a disc. */
-    readonly cdrom?: { readonly backend: BlockBackend | undefined; readonly port: number };
+    readonly cdrom?: {
+      readonly backend: BlockBackend | undefined;
+      /** Undefined: IDE. */
+      readonly bus?: 'scsi';
+      readonly port: number;
+    };
     readonly floppy: BlockBackend | undefined;
   };
   readonly serialOutput: CharBackend;
@@ -129,7 +137,9 @@ export class Machine implements Disposable {
     }
     if (media.cdrom !== undefined) {
       const { backend } = media.cdrom;
-      drives[media.cdrom.port] = { kind: 'cdrom', backend };
+      if (media.cdrom.bus === undefined) {
+        drives[media.cdrom.port] = { kind: 'cdrom', backend };
+      }
       if (backend !== undefined) {
         this.#inserted.set('cdrom', backend);
       }
@@ -161,6 +171,7 @@ export class Machine implements Disposable {
         disks: media.disks
           .filter(({ bus }) => bus === 'virtio')
           .map(({ backend, port, serial }) => ({ backend, port, serial: serial ?? `lodge-disk-${port}` })),
+        scsi: scsiDrives(media),
         entropy: config.entropy ? randomSource(config.virtualTime) : undefined,
       },
       floppy: media.floppy,
@@ -318,14 +329,25 @@ export class Machine implements Disposable {
   }
 
   #cdrom() {
-    const port = this.#config.cdrom?.port;
-    const drive = port === undefined ? undefined : this.board.ide.cdrom(port);
+    const drive = this.#findCdrom();
     if (drive === undefined) {
       throw new HostError('no-drive', 'the machine has no CD-ROM drive', {
         remedy: 'switch the machine off and give it one in its settings',
       });
     }
     return drive;
+  }
+
+  #findCdrom(): AtapiCdrom | ScsiCdrom | undefined {
+    const { cdrom } = this.#config;
+    if (cdrom === undefined) {
+      return undefined;
+    }
+    if (cdrom.bus === undefined) {
+      return this.board.ide.cdrom(cdrom.port);
+    }
+    const unit = this.board.virtio.scsi?.unit(cdrom.port, 0);
+    return unit instanceof ScsiCdrom ? unit : undefined;
   }
 
   /** Calls `action` once guest time reaches `seconds` since power-on. */
@@ -348,7 +370,8 @@ function bootOrder(config: MachineConfig): string[] {
     if (device === 'floppy' && config.floppy !== undefined) {
       paths.push(floppyPath(0));
     } else if (device === 'cdrom' && config.cdrom !== undefined) {
-      paths.push(idePath(config.cdrom.port >> 1, config.cdrom.port & 1));
+      const { bus, port } = config.cdrom;
+      paths.push(diskPath({ bus: bus ?? 'ide', port }));
     } else if (device === 'disk') {
       paths.push(...config.disks.map(diskPath));
     }
@@ -356,7 +379,7 @@ function bootOrder(config: MachineConfig): string[] {
   return paths;
 }
 
-function diskPath({ bus, port }: DiskConfig): string {
+function diskPath({ bus, port }: Pick<DiskConfig, 'bus' | 'port'>): string {
   switch (bus) {
     case 'ide':
       return idePath(port >> 1, port & 1);
@@ -365,6 +388,21 @@ function diskPath({ bus, port }: DiskConfig): string {
     case 'scsi':
       return scsiPath(PCI_SLOTS.scsi[0], port, 0);
   }
+}
+
+type Media = ReturnType<MachineParts['openMedia']>;
+
+/** What is attached to the SCSI controller. */
+function scsiDrives({ disks, cdrom }: Media): ScsiDrive[] {
+  const drives = disks
+    .filter(({ bus }) => bus === 'scsi')
+    .map(({ backend, port, serial }): ScsiDrive => {
+      return { kind: 'disk', backend, target: port, serial: serial ?? `lodge-scsi-${port}` };
+    });
+  if (cdrom?.bus === 'scsi') {
+    drives.push({ kind: 'cdrom', backend: cdrom.backend, target: cdrom.port, serial: 'lodge-cd' });
+  }
+  return drives;
 }
 
 /** The host's random numbers, or in virtual time the same ones in every run. */

@@ -40,7 +40,7 @@ import { HostBridge, type PamMode } from '../pci/host-bridge.ts';
 import { PciBus } from '../pci/pci-bus.ts';
 import { addNetworkCard, type NetworkCardParts } from './network-card.ts';
 import * as layout from './pc-layout.ts';
-import { addVirtioDevices, type VirtioParts } from './virtio-devices.ts';
+import { addVirtioDevices, type VirtioDevices, type VirtioParts } from './virtio-devices.ts';
 
 /** What a board is made of, besides its own chips. */
 export interface PcBoardParts {
@@ -80,6 +80,7 @@ export class PcBoard {
   readonly apics: ApicBus;
   readonly vga: StdVga;
   readonly ide: PiixIde;
+  readonly virtio: VirtioDevices;
   readonly floppy: FloppyController;
   readonly keyboardController: I8042;
   readonly serial: readonly [Uart16550, Uart16550];
@@ -253,7 +254,7 @@ export class PcBoard {
     );
     port(layout.PORTS.floppy, this.floppy.ports, 'floppy');
     port(layout.PORTS.floppyInput, this.floppy.inputPort, 'floppy');
-    addVirtioDevices(parts.virtio, {
+    this.virtio = addVirtioDevices(parts.virtio, {
       buses,
       memory,
       clock,

@@ -9,6 +9,9 @@ import type { PciBuses } from '../pci/pci-function.ts';
 import { VirtioBlk } from '../virtio/blk/virtio-blk.ts';
 import { VirtioPci } from '../virtio/pci/virtio-pci.ts';
 import { VirtioRng } from '../virtio/rng/virtio-rng.ts';
+import { ScsiCdrom } from '../virtio/scsi/scsi-cdrom.ts';
+import { ScsiDisk } from '../virtio/scsi/scsi-disk.ts';
+import { VirtioScsi } from '../virtio/scsi/virtio-scsi.ts';
 import type { VirtioDevice } from '../virtio/virtio-device.ts';
 import { PCI_SLOTS } from './pc-layout.ts';
 
@@ -20,9 +23,20 @@ export interface VirtioDisk {
   readonly serial: string;
 }
 
+/** A drive on the SCSI controller. */
+export interface ScsiDrive {
+  readonly kind: 'disk' | 'cdrom';
+  /** Undefined: a CD-ROM drive without a medium. */
+  readonly backend: BlockBackend | undefined;
+  readonly target: number;
+  readonly serial: string;
+}
+
 /** Which virtio devices a machine has. */
 export interface VirtioParts {
   readonly disks: readonly VirtioDisk[];
+  /** Without any there is no SCSI controller. */
+  readonly scsi: readonly ScsiDrive[];
   /** Fills `bytes` with random numbers; undefined: no entropy device. */
   readonly entropy: ((bytes: Uint8Array) => void) | undefined;
 }
@@ -44,8 +58,13 @@ export interface VirtioBoard {
 /** More queues than this serve nobody: requests all end in one machine thread. */
 const MAX_DISK_QUEUES = 4;
 
+/** What the machine talks to afterwards. */
+export interface VirtioDevices {
+  readonly scsi: VirtioScsi | undefined;
+}
+
 /** Makes the virtio devices of a machine and puts them into their slots. */
-export function addVirtioDevices(parts: VirtioParts, board: VirtioBoard): void {
+export function addVirtioDevices(parts: VirtioParts, board: VirtioBoard): VirtioDevices {
   const { buses, memory, clock, msi, log } = board;
   const plug = (id: string, slot: number, device: VirtioDevice): VirtioPci => {
     const line = board.interruptLine(slot, 1);
@@ -56,8 +75,20 @@ export function addVirtioDevices(parts: VirtioParts, board: VirtioBoard): void {
   if (parts.entropy !== undefined) {
     plug('entropy', PCI_SLOTS.entropy[0], new VirtioRng({ fill: parts.entropy }));
   }
+  const queues = Math.min(board.cpuCount, MAX_DISK_QUEUES);
+  const scsi = parts.scsi.length === 0 ? undefined : new VirtioScsi(clock, { queues });
+  if (scsi !== undefined) {
+    for (const { kind, backend, target, serial } of parts.scsi) {
+      if (kind === 'cdrom') {
+        scsi.plug(target, 0, new ScsiCdrom(backend, serial));
+      } else if (backend !== undefined) {
+        scsi.plug(target, 0, new ScsiDisk(backend, serial));
+      }
+    }
+    plug('scsi', PCI_SLOTS.scsi[0], scsi);
+  }
   for (const { backend, port, serial } of parts.disks) {
-    const queues = Math.min(board.cpuCount, MAX_DISK_QUEUES);
     plug(`virtio-disk${port}`, PCI_SLOTS.virtioDisks[0] + port, new VirtioBlk({ backend, clock }, { serial, queues }));
   }
+  return { scsi };
 }

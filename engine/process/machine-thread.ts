@@ -138,6 +138,7 @@ class MachineThread {
         : {
             cdrom: {
               backend: cdrom.path === undefined ? undefined : this.#openMedium('cdrom', cdrom.path, true, defer),
+              ...(cdrom.bus === undefined ? {} : { bus: cdrom.bus }),
               port: cdrom.port,
             },
           }),

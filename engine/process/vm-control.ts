@@ -23,7 +23,7 @@ const configSchema = z.object({
   disks: z.array(
     z.object({ path, bus: z.string(), readOnly: z.boolean(), port: z.number(), serial: z.string().optional() }),
   ),
-  cdrom: z.object({ path: path.optional(), port: z.number() }).optional(),
+  cdrom: z.object({ path: path.optional(), bus: z.string().optional(), port: z.number() }).optional(),
   floppy: z.object({ path: path.optional(), readOnly: z.boolean() }).optional(),
   network: z
     .object({

@@ -70,6 +70,12 @@ function drivePort(option: string, path: string, text: string): number {
   return Number(text);
 }
 
+/** `FILE[,bus=ide|scsi]` */
+export function cdrom(option: string, text: string): NonNullable<MachineConfigInput['cdrom']> {
+  const [path, parts] = splitMedium(option, text, ['bus=']);
+  return { path, bus: parts.get('bus') };
+}
+
 /** `FILE[,readonly]` */
 export function floppy(option: string, text: string): { path: string; readOnly: boolean } {
   const [path, parts] = splitMedium(option, text, ['readonly']);

@@ -30,7 +30,7 @@ interface RunFlags {
   readonly initrd?: string[];
   readonly append?: string;
   readonly disk?: ReturnType<typeof parse.disk>[];
-  readonly cdrom?: string;
+  readonly cdrom?: ReturnType<typeof parse.cdrom>;
   readonly floppy?: ReturnType<typeof parse.floppy>;
   readonly rng?: boolean;
   readonly boot?: string[];
@@ -75,7 +75,7 @@ function configInput(flags: RunFlags): MachineConfigInput {
     firmware: { bios: flags.bios },
     boot: { order: flags.boot, kernel: flags.kernel, initrd: flags.initrd, append: flags.append },
     disks: flags.disk,
-    cdrom: flags.cdrom === undefined ? undefined : { path: flags.cdrom },
+    cdrom: flags.cdrom,
     floppy: flags.floppy,
     serial: flags.serial ?? { kind: 'stdio' },
     entropy: flags.rng,
@@ -112,7 +112,11 @@ function addRunOptions(command: Command): Command {
       'raw hard disk image (repeatable)',
       every((text) => parse.disk('--disk', text)),
     )
-    .option('--cdrom <FILE>', 'ISO image in the CD-ROM drive', once('--cdrom', asText))
+    .option(
+      '--cdrom <FILE[,bus=ide|scsi]>',
+      'ISO image in the CD-ROM drive',
+      once('--cdrom', (text) => parse.cdrom('--cdrom', text)),
+    )
     .option(
       '--floppy <FILE[,readonly]>',
       'floppy image in drive A',
