@@ -16,13 +16,18 @@ function plausibleCode(random: Random, bytes: Uint8Array): void {
     if (random.chance(1, 6)) {
       bytes[at++] = random.pick([0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf0, 0xf2, 0xf3, 0x48, 0x41]);
     }
-    if (encoding.prefix !== 'any' && encoding.prefix !== 'none') {
+    if (encoding.vex !== undefined) {
+      const pp = ['none', '66', 'f3', 'f2'].indexOf(encoding.prefix);
+      bytes[at++] = 0xc4;
+      bytes[at++] = (random.below(8) << 5) | encoding.map;
+      bytes[at++] = (random.below(64) << 2) | pp;
+    } else if (encoding.prefix !== 'any' && encoding.prefix !== 'none') {
       bytes[at++] = Number.parseInt(encoding.prefix, 16);
     }
-    if (encoding.map > 0) {
+    if (encoding.map > 0 && encoding.vex === undefined) {
       bytes[at++] = 0x0f;
     }
-    if (encoding.map > 1) {
+    if (encoding.map > 1 && encoding.vex === undefined) {
       bytes[at++] = encoding.map === 2 ? 0x38 : 0x3a;
     }
     bytes[at++] = encoding.opcode;
@@ -120,6 +125,8 @@ run('long mode', (machine, random) => {
 });
 run('user mode', (machine, random) => {
   machine.enterLong(0x310000);
+  machine.state.setU64(L.CR4, machine.state.u64(L.CR4) | BigInt(L.CR4_OSXSAVE));
+  machine.state.setU64(L.XCR0, 7n);
   machine.setCpl(3);
   // Faults lead somewhere else.
   machine.cpu.system.deliverFault = () => {
