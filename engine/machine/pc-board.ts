@@ -272,6 +272,8 @@ export class PcBoard {
         memory,
         clock,
         log,
+        msi: this.apics,
+        cpuCount: parts.cpuCount,
         pci,
         interruptLine: (slot, pin) => isaBridge.pciInterruptLine(slot, pin),
         add,
