@@ -206,9 +206,10 @@ export class RegionFinder {
     if (name === 'ret') {
       return { kind: 'return' };
     }
-    // A jump with a smaller operand size truncates its target: rare enough to be left to the interpreter.
+    // A jump with a smaller operand size truncates its target: rare enough to be left to the interpreter. Those with a
+    // displacement of one byte have that as their size.
     const natural = (mode & L.MODE_CODE_MASK) === L.MODE_CODE64 ? 8 : 4;
-    if (size !== natural) {
+    if (size !== natural && size !== 1) {
       return { kind: 'elsewhere' };
     }
     const next = pageDelta + view.getUint16(uop + UOP_IP, true) + view.getUint8(uop + UOP_LENGTH);

@@ -3,6 +3,7 @@ import type { AccessSize } from '../../../bus/bus.ts';
 import { createArena } from '../../../memory/arena.ts';
 import { MachineMemory } from '../../../memory/machine-memory.ts';
 import type { CpuBus, RunExit } from '../../cpu-backend.ts';
+import type { JitOptions } from '../../software/jit/jit.ts';
 import type { Processor } from '../../software/processor.ts';
 import { SoftwareCpus } from '../../software/software-cpus.ts';
 import type { CpuState } from '../cpu-state.ts';
@@ -56,6 +57,7 @@ export class RecordingBus implements CpuBus {
 export interface TestMachineOptions {
   readonly ramBytes?: number;
   readonly count?: number;
+  readonly jit?: JitOptions;
 }
 
 /** One or more software processors with plain memory and nothing else, in virtual time of 1 ns per instruction. */
@@ -73,6 +75,7 @@ export class TestMachine {
     this.memory.mapRam(0, ramBytes);
     this.cpus = new SoftwareCpus({
       count: options.count ?? 1,
+      jit: options.jit,
       memory: this.memory,
       bus: this.bus,
       timing: {
