@@ -10,7 +10,7 @@ import {
   writeFileSync,
   writeSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { debianMirror, debianPackage, debianTool, findCommand, NotAvailable } from '../../scripts/debian.ts';
 import { cacheFolder } from '../../scripts/project.ts';
 import { prepared } from './prepared.ts';
@@ -19,7 +19,7 @@ import { prepared } from './prepared.ts';
 export const ROOT_PASSWORD = 'lodge';
 
 const SECTOR = 512;
-const DISK_BYTES = 1536 << 20;
+const DISK_BYTES = 2048 * 2 ** 20;
 /** The only partition starts here and reaches to the end of the disk. */
 export const PARTITION_OFFSET = 1 << 20;
 
@@ -59,7 +59,10 @@ function unmountBelow(folder: string): void {
   }
 }
 
-/** The root file system of a small Debian with systemd, a kernel and an initramfs for IDE disks. */
+/** What the guest is to run besides a small system: a compiler, and a program that compiles while it runs. */
+const PROGRAMS = ['gcc', 'libc6-dev', 'nodejs'];
+
+/** The root file system of a small Debian with systemd, a kernel, an initramfs for IDE disks, and PROGRAMS. */
 function makeRoot(root: string): void {
   const mirror = debianMirror();
   if (mirror === undefined) {
@@ -85,7 +88,7 @@ function makeRoot(root: string): void {
   writeFileSync(join(initramfs, 'conf.d/lodge'), 'MODULES=list\nFSTYPE=ext4\n');
   writeFileSync(join(initramfs, 'modules'), 'ata_piix\nata_generic\nsd_mod\next4\n');
   const chroot = { command: required('chroot', 'coreutils') };
-  execute(chroot, [root, 'apt-get', 'install', '-y', '--no-install-recommends', 'linux-image-amd64']);
+  execute(chroot, [root, 'apt-get', 'install', '-y', '--no-install-recommends', 'linux-image-amd64', ...PROGRAMS]);
   execute(chroot, [root, 'apt-get', 'clean']);
   execute(chroot, [root, 'chpasswd'], `root:${ROOT_PASSWORD}\n`);
   writeFileSync(join(root, 'etc/fstab'), '/dev/sda1 / ext4 errors=remount-ro 0 1\n');
@@ -127,11 +130,12 @@ function bootSectors(work: string): Buffer {
 }
 
 /**
- * A raw hard disk with a Debian made by debootstrap: GRUB, kernel, systemd, logins on the screen and on ttyS0.
+ * A raw hard disk with a Debian made by debootstrap: GRUB, kernel, systemd, logins on the screen and on ttyS0, gcc and
+ * Node.
  * @throws NotAvailable, always when not run by root
  */
 export function debianDisk(): string {
-  return prepared('debian-1.img', (path) => {
+  return prepared('debian-2.img', (path) => {
     if (process.getuid?.() !== 0) {
       throw new NotAvailable('debootstrap needs root to make a Debian disk');
     }
@@ -156,6 +160,35 @@ export function debianDisk(): string {
       rmSync(work, { recursive: true, force: true });
     }
   });
+}
+
+/** The kernel and the initramfs of the Debian disk, as files. */
+export interface DebianBoot {
+  readonly kernel: string;
+  readonly initrd: string;
+}
+
+/** @throws NotAvailable */
+export function debianBoot(): DebianBoot {
+  const image = debianDisk();
+  const debugfs = required('debugfs', 'e2fsprogs');
+  const ask = (request: string): string => {
+    const options = ['-R', request, `${image}?offset=${PARTITION_OFFSET}`];
+    return spawnSync(debugfs, options, { encoding: 'utf8' }).stdout;
+  };
+  // Fields between slashes; the name is the fifth.
+  const names = ask('ls -p /boot')
+    .split('\n')
+    .map((line) => line.split('/')[5] ?? '');
+  const file = (prefix: string): string =>
+    prepared(`${basename(image, '.img')}-${prefix}`, (path) => {
+      const name = names.find((entry) => entry.startsWith(`${prefix}-`));
+      ask(`dump /boot/${name} ${path}`);
+      if (name === undefined || !existsSync(path)) {
+        throw new NotAvailable(`the Debian disk has no ${prefix} in /boot`);
+      }
+    });
+  return { kernel: file('vmlinuz'), initrd: file('initrd.img') };
 }
 
 /** What e2fsck says of the disk's file system, without changing it: 0 is clean. */

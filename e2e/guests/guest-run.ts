@@ -27,6 +27,8 @@ export interface GuestOptions {
   readonly disks?: readonly GuestDisk[];
   readonly cdrom?: string;
   readonly floppy?: string;
+  /** What stands behind `--net`. */
+  readonly net?: string;
   readonly boot?: string;
   readonly bios?: string;
   readonly debugExit?: boolean;
@@ -57,6 +59,7 @@ export function lodgeArguments(options: GuestOptions, shot: (seconds: number) =>
     ...(options.disks ?? []).flatMap((disk) => ['--disk', diskArgument(disk)]),
     ...given('--cdrom', options.cdrom),
     ...given('--floppy', options.floppy),
+    ...given('--net', options.net),
     ...given('--boot', options.boot),
     ...given('--bios', options.bios),
     ...flag('--debug-exit', options.debugExit),

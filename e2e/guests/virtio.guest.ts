@@ -94,3 +94,38 @@ test('Linux reads a read-only virtio disk and cannot write it', async (t) => {
     rmSync(folder, { recursive: true, force: true });
   }
 });
+
+test('Linux on virtio SCSI: a disk that is written, verified and trimmed, and a CD-ROM drive', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'lodge-virtio-'));
+  const path = join(folder, 'disk.img');
+  const disk = openSync(path, 'w');
+  ftruncateSync(disk, 64 << 20);
+  closeSync(disk);
+  const disc = join(folder, 'disc.iso');
+  writeFileSync(disc, Buffer.alloc(1 << 20, 'compact'));
+  try {
+    const disks = [{ path, bus: 'scsi', serial: 'LODGE-SCSI' }] as const;
+    const modules = ['virtio_pci', 'virtio_scsi', 'sd_mod', 'sr_mod'];
+    await withModules(t, modules, { cpus: 2, disks, cdrom: `${disc},bus=scsi` }, async (_guest, run) => {
+      await run(
+        'sleep 2; cat /proc/scsi/scsi /sys/block/sda/size',
+        /HARDDISK[^]*CD-ROM[^]*131072|CD-ROM[^]*HARDDISK[^]*131072/,
+      );
+      await run('cat /sys/block/sda/device/vpd_pg80', /LODGE-SCSI/);
+      await run(
+        'head -c 16777216 /dev/urandom > /tmp/data; dd if=/tmp/data of=/dev/sda bs=64k seek=16 conv=fsync',
+        /256\+0/,
+      );
+      await run('echo 3 > /proc/sys/vm/drop_caches; echo dropped-$((1+1))', /dropped-2/);
+      await run(
+        'dd if=/dev/sda bs=4k skip=256 count=4096 2>/dev/null | cmp - /tmp/data && echo same-$((1+1))',
+        /same-2/,
+      );
+      await run('cat /sys/block/sda/queue/discard_max_bytes', /\n[1-9]\d+\r/);
+      await run('blkdiscard -o 33554432 -l 1048576 /dev/sda && echo trimmed-$((1+1))', /trimmed-2/);
+      await run('head -c 14 /dev/sr0; echo', /compactcompact/);
+    });
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+});

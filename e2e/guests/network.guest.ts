@@ -1,0 +1,190 @@
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import { createServer as createHttpServer, type Server } from 'node:http';
+import { type AddressInfo, connect, createServer as createTcpServer } from 'node:net';
+import { type TestContext, test } from 'node:test';
+import { GuestRun } from './guest-run.ts';
+import { initramfsWithModules, LOAD_MODULES } from './kernel-modules.ts';
+import { type KernelName, linuxKernel, READY } from './linux.ts';
+import { needs } from './needs.ts';
+
+const SECONDS = 240;
+const PROMPT = /guest# /;
+const MEGABYTE = 1 << 20;
+
+/** Configures eth0 as udhcpc says, and the name server. */
+const DHCP_SCRIPT = `cat > /tmp/dhcp <<'END'
+#!/bin/sh
+[ "$1" = bound ] || exit 0
+ip address add $ip/$mask dev $interface
+ip route add default via $router
+echo nameserver $dns > /etc/resolv.conf
+echo "LEASE $ip/$mask router $router dns $dns lease $lease"
+END
+chmod +x /tmp/dhcp`;
+
+interface Card {
+  readonly model: 'e1000' | 'virtio';
+  readonly kernel: KernelName;
+  readonly modules: readonly string[];
+}
+const CARDS: readonly Card[] = [
+  { model: 'e1000', kernel: 'generic', modules: ['e1000'] },
+  { model: 'virtio', kernel: 'cloud', modules: ['virtio_pci', 'virtio_net'] },
+];
+
+type Run = (command: string, answer: RegExp, seconds?: number) => Promise<RegExpExecArray>;
+
+/** A Linux guest with a network card and an address by DHCP. */
+async function onNetwork(
+  t: TestContext,
+  { model, kernel: name, modules }: Card,
+  net: string,
+  use: (guest: GuestRun, run: Run) => Promise<void>,
+): Promise<void> {
+  const kernel = needs(t, () => linuxKernel(name));
+  const initrd = kernel && needs(t, () => initramfsWithModules(name, [...modules, 'ipv6', 'af_packet']));
+  if (kernel === undefined || initrd === undefined) {
+    return;
+  }
+  const append = 'console=ttyS0 panic=-1';
+  const options = { memory: 256, kernel, initrd, append, noReboot: true, timeout: SECONDS * 8 };
+  await GuestRun.with({ ...options, net: `nat,model=${model}${net}` }, async (guest) => {
+    await guest.waitFor(new RegExp(READY), SECONDS);
+    await guest.waitFor(PROMPT, SECONDS);
+    const run: Run = async (command, answer, seconds = SECONDS) => {
+      guest.send(`${command}\n`);
+      const match = await guest.waitFor(answer, seconds);
+      await guest.waitFor(PROMPT, SECONDS);
+      return match;
+    };
+    await run(`${LOAD_MODULES}; echo loaded-$((6*7))`, /loaded-42/);
+    await run(`${DHCP_SCRIPT}; ip link set lo up; ip link set eth0 up; echo up-$((1+1))`, /up-2/);
+    await run('udhcpc -i eth0 -s /tmp/dhcp -n -q', /LEASE 10\.0\.2\.15\/24 router 10\.0\.2\.2 dns 10\.0\.2\.3/);
+    await use(guest, run);
+    guest.send('poweroff -f\n');
+    assert.equal(await guest.exitCode(SECONDS), 0);
+  });
+}
+
+/** Bytes that repeat only after a long time, the same every time. */
+function content(bytes: number): Buffer {
+  const block = Buffer.alloc(MEGABYTE);
+  let state = 12_345;
+  for (let i = 0; i < block.length; i += 4) {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+    block.writeUInt32LE(state, i);
+  }
+  const all = Buffer.alloc(bytes);
+  for (let at = 0; at < bytes; at += block.length) {
+    block.copy(all, at);
+    all.writeUInt32LE(at, at);
+  }
+  return all;
+}
+
+const md5 = (bytes: Buffer) => createHash('md5').update(bytes).digest('hex');
+
+async function listening(server: Server | ReturnType<typeof createTcpServer>): Promise<number> {
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return (server.address() as AddressInfo).port;
+}
+
+for (const card of CARDS) {
+  test(`${card.model}: DHCP, ping, 100 MB down and 20 MB up with checksums, 200 connections, a forwarded port`, async (t) => {
+    const file = content(100 * MEGABYTE);
+    const uploads: Buffer[] = [];
+    let most = 0;
+    let open = 0;
+    const web = createHttpServer((request, response) => {
+      if (request.url === '/file') {
+        response.end(file);
+      } else {
+        response.end('small\n');
+      }
+    });
+    const sink = createTcpServer((socket) => {
+      const parts: Buffer[] = [];
+      socket.on('data', (bytes) => parts.push(bytes));
+      socket.on('end', () => {
+        uploads.push(Buffer.concat(parts));
+        socket.end();
+      });
+      socket.on('error', () => {});
+    });
+    const hold = createTcpServer((socket) => {
+      open++;
+      most = Math.max(most, open);
+      socket.on('close', () => open--);
+      socket.on('error', () => {});
+      socket.resume();
+      if (open === 200) {
+        hold.emit('full');
+      }
+    });
+    const [webPort, sinkPort, holdPort] = await Promise.all([listening(web), listening(sink), listening(hold)]);
+    const probe = createTcpServer();
+    const hostPort = await listening(probe);
+    probe.close();
+    await once(probe, 'close');
+    try {
+      await onNetwork(t, card, `,host-loopback,forward=tcp:${hostPort}:7777`, async (guest, run) => {
+        await run('ping -c 3 10.0.2.2', /3 packets transmitted, 3 packets received, 0% packet loss/);
+        await run('ping -c 2 fd00:10:0:2::2', /2 packets received/);
+
+        const started = Date.now();
+        await run(`wget -q -O - http://10.0.2.2:${webPort}/file | md5sum`, new RegExp(md5(file)));
+        t.diagnostic(`100 MB down in ${((Date.now() - started) / 1000).toFixed(1)} s`);
+
+        await run('dd if=/dev/urandom of=/tmp/up bs=1M count=20 2>/dev/null; md5sum /tmp/up', /[0-9a-f]{32}/);
+        const uploaded = Date.now();
+        const { 0: sum } = await run(`nc 10.0.2.2 ${sinkPort} < /tmp/up; md5sum < /tmp/up`, /[0-9a-f]{32}/);
+        t.diagnostic(`20 MB up in ${((Date.now() - uploaded) / 1000).toFixed(1)} s`);
+        assert.deepEqual(uploads.map(md5), [sum]);
+
+        const full = once(hold, 'full');
+        await run(
+          `for i in $(seq 200); do sleep 60 | nc 10.0.2.2 ${holdPort} & done 2>/dev/null; echo started-$((1+1))`,
+          /started-2/,
+        );
+        await full;
+        assert.equal(most, 200);
+        await run('killall sleep nc 2>/dev/null; wait 2>/dev/null; echo killed-$((1+1))', /killed-2/);
+
+        guest.send('echo hello from the guest | nc -l -p 7777; echo served-$((1+1))\n');
+        const answer = await ask(hostPort, 'hello from outside\n');
+        assert.equal(answer, 'hello from the guest\n');
+        await guest.waitFor(/hello from outside[\s\S]*served-2/, SECONDS);
+        await guest.waitFor(PROMPT, SECONDS);
+      });
+    } finally {
+      web.close();
+      web.closeAllConnections();
+      sink.close();
+      hold.close();
+    }
+  });
+}
+
+/** Talks to a forwarded port until somebody behind it answers. */
+async function ask(port: number, question: string): Promise<string> {
+  for (let tries = 0; ; tries++) {
+    const answer = await new Promise<string | undefined>((resolve) => {
+      const socket = connect(port, '127.0.0.1');
+      let said = '';
+      socket.on('connect', () => socket.end(question));
+      socket.on('data', (bytes) => {
+        said += bytes.toString();
+      });
+      socket.on('error', () => resolve(undefined));
+      socket.on('close', () => resolve(said === '' ? undefined : said));
+    });
+    if (answer !== undefined) {
+      return answer;
+    }
+    assert.ok(tries < 100, 'nobody answers at the forwarded port');
+    await new Promise((resolve) => setTimeout(resolve, 200));
+  }
+}
