@@ -2,7 +2,7 @@ import { type ErrorDetails, HostError } from '../base/host-error.ts';
 import type { NetworkConfig, NetworkConfigInput } from './network-config.ts';
 
 /** Which processor runs the guest: 'auto' takes the best that this host offers. */
-export const ACCELERATORS = ['auto', 'software'] as const;
+export const ACCELERATORS = ['auto', 'kvm', 'software'] as const;
 export type Accelerator = (typeof ACCELERATORS)[number];
 
 /** Kinds of media the firmware can boot from. */

@@ -1,11 +1,12 @@
 import { defined } from '../base/assert.ts';
 import { DisposableStore } from '../base/disposable.ts';
 import { HostError } from '../base/host-error.ts';
+import type { Log } from '../base/log.ts';
 import type { Nanos } from '../clock/clock.ts';
 import type { CpuSignals } from '../irq/cpu-signals.ts';
 import type { MachineCpus, ProtectedModeStart, RunExit } from './cpu-backend.ts';
 import { HandOverPolicy } from './hand-over-policy.ts';
-import type { KvmAccess } from './kvm/kvm-access.ts';
+import { isKvmFailure, type KvmAccess } from './kvm/kvm-access.ts';
 import { cpuidEntries, supportedFeatures } from './kvm/kvm-cpuid.ts';
 import { KvmCpus } from './kvm/kvm-cpus.ts';
 import type { UndeliveredEvent } from './kvm/vcpu-registers.ts';
@@ -79,39 +80,45 @@ export class HybridCpus implements MachineCpus {
       for (const { system } of software.processors) {
         system.limitFeatures(features);
       }
-      this.#kvm = new KvmCpus({
-        system: kvm.system,
-        memory: options.memory,
-        bus,
-        clock: { timestamp, base: () => this.#tscBase },
-        now,
-        log: options.log,
-        processors: software.processors.map(({ state, system, index }) => ({
-          state,
-          cpuid: cpuidEntries(state, (leaf, subleaf) => system.cpuid(leaf, subleaf)),
-          readMsr: (msr: number) => {
-            if (!isApicMsr(msr)) {
-              return system.readMsr(msr);
-            }
-            const value = bus.readApicMsr(index, msr);
-            if (value === undefined) {
-              throw new GuestFault(L.VECTOR_GP, 0);
-            }
-            return value;
-          },
-          writeMsr: (msr: number, value: bigint) => {
-            if (!isApicMsr(msr)) {
-              system.writeMsr(msr, value);
-            } else if (!bus.writeApicMsr(index, msr, value)) {
-              throw new GuestFault(L.VECTOR_GP, 0);
-            }
-          },
-        })),
-      });
-      this.#store.add(this.#kvm);
+      this.#kvm = startKvm(
+        options.log,
+        () =>
+          new KvmCpus({
+            system: kvm.system,
+            memory: options.memory,
+            bus,
+            clock: { timestamp, base: () => this.#tscBase },
+            now,
+            log: options.log,
+            processors: software.processors.map(({ state, system, index }) => ({
+              state,
+              cpuid: cpuidEntries(state, (leaf, subleaf) => system.cpuid(leaf, subleaf)),
+              readMsr: (msr: number) => {
+                if (!isApicMsr(msr)) {
+                  return system.readMsr(msr);
+                }
+                const value = bus.readApicMsr(index, msr);
+                if (value === undefined) {
+                  throw new GuestFault(L.VECTOR_GP, 0);
+                }
+                return value;
+              },
+              writeMsr: (msr: number, value: bigint) => {
+                if (!isApicMsr(msr)) {
+                  system.writeMsr(msr, value);
+                } else if (!bus.writeApicMsr(index, msr, value)) {
+                  throw new GuestFault(L.VECTOR_GP, 0);
+                }
+              },
+            })),
+          }),
+      );
+      if (this.#kvm !== undefined) {
+        this.#store.add(this.#kvm);
+      }
     }
     this.#store.add(software);
-    this.#kind = kvm === undefined ? 'software' : 'kvm';
+    this.#kind = this.#kvm === undefined ? 'software' : 'kvm';
     this.signals = {
       setInterruptRequest: (cpu, pending) => {
         software.signals.setInterruptRequest(cpu, pending);
@@ -420,6 +427,19 @@ export class HybridCpus implements MachineCpus {
   dispose(): void {
     this.#store.dispose();
     this.#access?.system.close();
+  }
+}
+
+/** A host can run out of what KVM needs; the machine then runs in software. */
+function startKvm(log: Log, start: () => KvmCpus): KvmCpus | undefined {
+  try {
+    return start();
+  } catch (error) {
+    if (!isKvmFailure(error)) {
+      throw error;
+    }
+    log.warn(`${error.message}; the machine runs in software`);
+    return undefined;
   }
 }
 

@@ -1,7 +1,8 @@
-import { closeSync, constants, openSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { arch, cpus, freemem, platform, release, totalmem } from 'node:os';
 import { HostError } from '../base/host-error.ts';
 import { findFirmware } from '../firmware/find-firmware.ts';
+import { kvmFinding } from './accelerator.ts';
 
 export interface AcceleratorReport {
   readonly name: 'kvm' | 'software';
@@ -43,18 +44,6 @@ export function hostReport(): HostReport {
   };
 }
 
-/** The accelerator that 'auto' gives a machine here, and why. */
-export function acceleratorInUse(): {
-  readonly name: string;
-  readonly label: string;
-  readonly reason: string;
-  /** The reason for programs: a user interface says it in its language. */
-  readonly why: string;
-} {
-  const reason = `Lodge's own processor. KVM is ${kvmReport().detail}`;
-  return { name: 'software', label: 'Software', reason, why: 'kvm-not-built' };
-}
-
 export function lodgeVersion(): string {
   const parsed: unknown = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'));
   return typeof parsed === 'object' && parsed !== null && 'version' in parsed ? String(parsed.version) : 'unknown';
@@ -72,25 +61,7 @@ function firmwareReport(): HostReport['firmware'] {
   }
 }
 
-/** KVM support itself is not part of this build; the device is looked at so that the answer is complete. */
 function kvmReport(): AcceleratorReport {
-  const notBuilt = 'not built yet: Lodge does not use KVM so far';
-  const no = (detail: string): AcceleratorReport => ({ name: 'kvm', usable: false, detail });
-  if (platform() !== 'linux') {
-    return no(`${notBuilt}; and KVM exists only on Linux`);
-  }
-  try {
-    closeSync(openSync('/dev/kvm', constants.O_RDWR));
-    return no(`${notBuilt} (/dev/kvm is there and may be opened)`);
-  } catch (error) {
-    switch ((error as NodeJS.ErrnoException).code) {
-      case 'ENOENT':
-        return no(`${notBuilt}; and /dev/kvm is missing (no virtualization in this kernel or processor)`);
-      case 'EACCES':
-      case 'EPERM':
-        return no(`${notBuilt}; and /dev/kvm may not be opened (add this user to the group kvm)`);
-      default:
-        return no(`${notBuilt}; and /dev/kvm cannot be opened (${(error as NodeJS.ErrnoException).code ?? error})`);
-    }
-  }
+  const { state, detail, remedy } = kvmFinding();
+  return { name: 'kvm', usable: state === 'fast', detail: remedy === undefined ? detail : `${detail}; ${remedy}` };
 }

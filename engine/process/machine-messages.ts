@@ -2,6 +2,7 @@ import { z } from 'zod';
 import type { ErrorDetails } from '../base/host-error.ts';
 import type { MachineConfig } from '../config/machine-config.ts';
 import type { PortForwardConfig } from '../config/network-config.ts';
+import type { KvmFacts } from '../cpu/kvm/kvm-host.ts';
 import type { NetworkCable } from '../net/ring-port.ts';
 import type { RunOutcome } from './run-machine.ts';
 
@@ -50,6 +51,8 @@ export const machineCommandSchema = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('stop') }),
   z.object({ kind: z.literal('insert'), drive, path: z.string().max(4096), readOnly: z.boolean() }),
   z.object({ kind: z.literal('eject'), drive, force: z.boolean() }),
+  /** Moves the machine to the other kind of processor. */
+  z.object({ kind: z.literal('accelerate'), accelerator: z.enum(['kvm', 'software']) }),
   z.object({ kind: z.literal('screenshot') }),
   z.object({ kind: z.literal('screen-text') }),
   /** Sends frame packets to a viewer from now on, the whole picture first. */
@@ -122,6 +125,8 @@ export type FromMachine =
   | { readonly kind: 'answer'; readonly request: number; readonly value: CommandResult<MachineCommand['kind']> }
   | ({ readonly kind: 'refusal'; readonly request: number } & MachineFailure)
   | { readonly kind: 'frame'; readonly viewer: number; readonly packet: Uint8Array<ArrayBuffer> }
+  /** The machine was moved to another kind of processor, or KVM failed at the start. */
+  | { readonly kind: 'accelerator'; readonly name: 'kvm' | 'software'; readonly why: 'moved' | 'kvm-failed' }
   | { readonly kind: 'status'; readonly status: MachineStatus }
   /** Frames are in the cable, or room for some; or the guest has started anew. */
   | { readonly kind: 'network'; readonly event: 'frames' | 'reset' }
@@ -132,6 +137,8 @@ export interface MachineThreadInput {
   readonly config: MachineConfig;
   /** One i32: changes whenever a message was sent, so that a waiting machine thread can be woken. */
   readonly bell: SharedArrayBuffer;
+  /** Undefined: the machine runs in software. */
+  readonly kvm: KvmFacts | undefined;
   /** The other end is the user-mode network on the host thread. */
   readonly network: NetworkCable | undefined;
 }

@@ -7,7 +7,10 @@ import { ByteBatch } from '../backends/serial/byte-batch.ts';
 import { FileSink } from '../backends/serial/file-sink.ts';
 import { defined, InvariantError } from '../base/assert.ts';
 import { HostError } from '../base/host-error.ts';
+import type { Log } from '../base/log.ts';
 import type { MachineConfig } from '../config/machine-config.ts';
+import type { KvmAccess } from '../cpu/kvm/kvm-access.ts';
+import { type KvmFacts, openKvm } from '../cpu/kvm/kvm-host.ts';
 import { findFirmware } from '../firmware/find-firmware.ts';
 import type { BootInput, NamedBytes } from '../machine/boot/boot-input.ts';
 import { Machine, type Turn } from '../machine/machine.ts';
@@ -85,7 +88,11 @@ class MachineThread {
       display: this.#pump,
       serialOutput: serial.kind === 'none' ? { write() {} } : this.#serial,
       log,
+      kvm: this.#openKvm(input.kvm, log),
     });
+    if (input.kvm !== undefined && this.#machine.cpus.kind === 'software') {
+      this.#send({ kind: 'accelerator', name: 'software', why: 'kvm-failed' });
+    }
     this.#pump.connect(this.#machine.board.vga);
     for (const { path, atSeconds } of config.screenshots) {
       this.#machine.at(atSeconds, () => this.#send({ kind: 'picture', path, png: this.#picture().png }));
@@ -98,6 +105,23 @@ class MachineThread {
         this.#timedOut = true;
         this.#machine.cpus.stopSoon();
       });
+    }
+  }
+
+  /** Opens KVM; where that fails since it was looked at, the machine runs in software, unless KVM was asked for. */
+  #openKvm(facts: KvmFacts | undefined, log: Log): KvmAccess | undefined {
+    if (facts === undefined) {
+      return undefined;
+    }
+    try {
+      return openKvm(facts);
+    } catch (error) {
+      const message = error instanceof Error ? error.message : String(error);
+      if (this.#config.accel === 'kvm') {
+        throw new HostError('no-kvm', `--accel kvm: ${message}`, { remedy: 'give --accel auto or software' });
+      }
+      log.warn(`${message}; the machine runs in software`);
+      return undefined;
     }
   }
 
@@ -195,9 +219,18 @@ class MachineThread {
         }
       }
     } finally {
+      this.#reportHandOvers();
       this.#serial.flush();
       this.#file?.dispose();
       this.#machine.dispose();
+    }
+  }
+
+  #reportHandOvers(): void {
+    const { times, instructions } = this.#machine.cpus.handedOver;
+    if (times > 0) {
+      const message = `KVM gave up ${times} times; ${instructions} instructions were carried out in software`;
+      this.#send({ kind: 'log', level: 'info', message });
     }
   }
 
@@ -369,6 +402,10 @@ class MachineThread {
         return;
       case 'resume':
         this.#machine.resume();
+        return;
+      case 'accelerate':
+        this.#machine.cpus.moveTo(command.accelerator);
+        this.#send({ kind: 'accelerator', name: command.accelerator, why: 'moved' });
         return;
       case 'stop':
         this.#stopped = true;

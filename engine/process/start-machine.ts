@@ -1,6 +1,7 @@
 import { Worker } from 'node:worker_threads';
 import { HostError } from '../base/host-error.ts';
 import type { MachineConfig } from '../config/machine-config.ts';
+import { acceleratorNow, chooseAccelerator } from './accelerator.ts';
 import { FrameSender } from './frame-sender.ts';
 import type { CommandResult, FromMachine, MachineCommand, MachineThreadInput, ToMachine } from './machine-messages.ts';
 import { NetworkHost } from './network-host.ts';
@@ -8,6 +9,8 @@ import type { ControlledMachine, MachineHost, RunOutcome } from './run-machine.t
 
 /** Starts a machine in a thread of its own. Rejects with HostError when it cannot be built. */
 export async function startMachine(config: MachineConfig, host: MachineHost): Promise<ControlledMachine> {
+  const { kvm, ...accelerator } = chooseAccelerator(config);
+  host.accelerator?.(accelerator);
   const bell = new SharedArrayBuffer(4);
   const ring = () => ringBell(new Int32Array(bell));
   const log = {
@@ -16,7 +19,7 @@ export async function startMachine(config: MachineConfig, host: MachineHost): Pr
   };
   // First of all: an occupied port stops the start before anything is touched.
   const network = config.network === undefined ? undefined : await NetworkHost.create(config.network, log, ring);
-  const input: MachineThreadInput = { config, bell, network: network?.cable };
+  const input: MachineThreadInput = { config, bell, kvm, network: network?.cable };
   const worker = new Worker(new URL('./machine-thread.ts', import.meta.url), { workerData: input });
   const running = new ThreadedMachine(worker, new Int32Array(bell), host, network);
   return running.started;
@@ -130,6 +133,9 @@ class ThreadedMachine implements ControlledMachine {
         } else {
           this.#network?.wake();
         }
+        return;
+      case 'accelerator':
+        this.#host.accelerator?.(acceleratorNow(message.name, message.why));
         return;
       case 'status':
         this.#host.status?.(message.status);

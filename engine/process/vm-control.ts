@@ -65,16 +65,20 @@ const packetSchema = z.custom<Uint8Array<ArrayBuffer>>(
   'must be bytes',
 );
 
+const acceleratorSchema = z.object({
+  name: z.string(),
+  label: z.string(),
+  reason: z.string(),
+  why: z.string().max(100).optional(),
+});
+
 export const fromVmSchema = z.discriminatedUnion('kind', [
   z.object({
     kind: z.literal('started'),
-    accelerator: z.object({
-      name: z.string(),
-      label: z.string(),
-      reason: z.string(),
-      why: z.string().max(100).optional(),
-    }),
+    accelerator: acceleratorSchema,
   }),
+  /** It runs on something else now. */
+  z.object({ kind: z.literal('accelerator'), accelerator: acceleratorSchema }),
   z.object({ kind: z.literal('failed'), error: failureSchema }),
   z.object({ kind: z.literal('answer'), request, value: z.unknown() }),
   z.object({ kind: z.literal('refusal'), request, error: failureSchema }),

@@ -2,11 +2,12 @@
  * The process of one registered machine: started by the supervisor with a channel for messages (vm-control.ts) and its
  * standard output going to the log of this run. It ends with its machine, and when its supervisor is gone.
  */
+import { defined } from '../base/assert.ts';
 import { HostError } from '../base/host-error.ts';
 import { SETTING_NAMES } from '../config/machine-config.ts';
 import { validateMachineConfig } from '../config/validate-machine-config.ts';
+import type { AcceleratorInfo } from './accelerator.ts';
 import { hostFiles } from './host-files.ts';
-import { acceleratorInUse } from './host-report.ts';
 import type { ControlledMachine } from './run-machine.ts';
 import { startMachine } from './start-machine.ts';
 import { type FromVm, type ToVm, toVmSchema, type VmConfig, type VmFailure } from './vm-control.ts';
@@ -144,18 +145,27 @@ class VmProcess {
       { ...input, serial: { kind: 'stdio' } },
       { files: hostFiles, names: SETTING_NAMES },
     );
-    const accelerator = acceleratorInUse();
-    log(`${config.name}: ${config.cpus} processor(s), ${config.memoryMegabytes} MB, ${accelerator.label}`);
+    log(`${config.name}: ${config.cpus} processor(s), ${config.memoryMegabytes} MB`);
+    let started = false;
+    let accelerator: AcceleratorInfo | undefined;
     const machine = await startMachine(config, {
       serialOutput: (bytes) => this.#channel.post({ kind: 'serial', bytes }),
       log: (level, message) => log(level === 'info' ? message : `${level}: ${message}`),
       screenshot() {},
       frame: (viewer, packet) => this.#sendFrame(viewer, packet),
       status: (status) => this.#channel.post({ kind: 'status', status }),
+      accelerator: (info) => {
+        log(`accelerator: ${info.label} (${info.reason})`);
+        accelerator = info;
+        if (started) {
+          this.#channel.post({ kind: 'accelerator', accelerator: info });
+        }
+      },
     });
     this.#machine = machine;
     log('started');
-    this.#channel.post({ kind: 'started', accelerator });
+    started = true;
+    this.#channel.post({ kind: 'started', accelerator: defined(accelerator, 'accelerator') });
     const { kind, detail } = await machine.finished;
     log(`ended: ${kind}${detail === undefined ? '' : `, ${detail}`}`);
     const outcome = { kind, ...(detail === undefined ? {} : { detail }) };

@@ -141,6 +141,20 @@ export function addMachineCommands(program: Command, io: MachineCommandsIo, setE
   });
 
   program
+    .command('accel <machine> <kind>')
+    .description('move a running machine to KVM or to the software processor: kvm or software')
+    .action((wanted: string, kind: string) =>
+      withClient('accel', async (client) => {
+        if (kind !== 'kvm' && kind !== 'software') {
+          throw usageError(`accel ${kind}: is not a kind of processor`, 'give kvm or software');
+        }
+        const { id } = await findMachine(client, wanted);
+        await client.call('machines.accelerate', { id, accelerator: kind });
+        return 0;
+      }),
+    );
+
+  program
     .command('delete <machine>')
     .description('take a machine off the list; its files stay unless --files is given')
     .option('--files', 'delete its files too, and name them')

@@ -93,7 +93,7 @@ function configInput(flags: RunFlags): MachineConfigInput {
 function addRunOptions(command: Command): Command {
   const number = (option: string, unit: string) => once(option, (text) => parse.wholeNumber(option, text, unit));
   return command
-    .option('--accel <KIND>', 'processor: auto or software', once('--accel', asText))
+    .option('--accel <KIND>', 'processor: auto, kvm or software', once('--accel', asText))
     .option(
       '--cpus <N>',
       `processors, ${MIN_CPUS} to ${MAX_CPUS}`,
@@ -137,11 +137,11 @@ function addRunOptions(command: Command): Command {
     )
     .option('--headless', 'no window')
     .option(
-    .option(
       '--net <nat[,model=…][,forward=tcp:HOSTPORT:GUESTPORT][,host-loopback][,isolated][,capture=FILE]|none>',
       'network behind the host, without privileges',
       once('--net', (text) => parse.network('--net', text) ?? null),
     )
+    .option(
       '--timeout <SECONDS>',
       'end the run after so many seconds of guest time',
       once('--timeout', (text) => parse.seconds('--timeout', text)),

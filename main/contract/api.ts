@@ -89,6 +89,11 @@ export const calls = {
   /** Time stands still for the guest until it is resumed. */
   'machines.pause': { args: id, result: machineSchema },
   'machines.resume': { args: id, result: machineSchema },
+  /** Moves a running machine to another kind of processor. */
+  'machines.accelerate': {
+    args: id.extend({ accelerator: z.enum(['kvm', 'software']) }),
+    result: machineSchema,
+  },
   /** Presses the reset button. */
   'machines.reset': { args: id, result: machineSchema },
   /** The end of the log of the present or last run. */

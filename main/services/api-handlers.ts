@@ -106,6 +106,10 @@ export function apiHandlers({ dataFolder, machinesFolder, machines, settings }: 
         await machines.get(id).resume();
         return present(id);
       },
+      'machines.accelerate': async ({ id, accelerator }) => {
+        await machines.get(id).accelerate(accelerator);
+        return present(id);
+      },
       'machines.reset': ({ id }) => {
         machines.get(id).tell({ kind: 'reset' });
         return present(id);

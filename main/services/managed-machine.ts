@@ -195,6 +195,10 @@ export class ManagedMachine {
         {
           serial: (bytes) => this.#receiveSerial(bytes),
           frame: (viewer, packet) => this.#viewers.get(viewer)?.frame(packet),
+          accelerator: (accelerator) => {
+            this.#accelerator = accelerator;
+            this.#changed();
+          },
           status: (status) => {
             this.#lights = status;
             this.#onStatus.fire();
@@ -286,6 +290,11 @@ export class ManagedMachine {
     }
     await vm.perform({ kind: 'resume' });
     this.#entered(vm, 'running');
+  }
+
+  /** Moves it to another kind of processor while it runs. */
+  async accelerate(accelerator: 'kvm' | 'software'): Promise<void> {
+    await this.#running().perform({ kind: 'accelerate', accelerator });
   }
 
   #entered(vm: Vm, state: 'running' | 'paused'): void {

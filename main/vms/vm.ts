@@ -28,6 +28,8 @@ export interface VmEvents {
   serial(bytes: Uint8Array<ArrayBuffer>): void;
   frame(viewer: number, packet: Uint8Array<ArrayBuffer>): void;
   status(status: MachineStatus): void;
+  /** Something else runs it now. */
+  accelerator(accelerator: AcceleratorInUse): void;
   /** Once; the process is gone. */
   ended(end: VmEnd): void;
 }
@@ -124,6 +126,9 @@ export class Vm {
       case 'started':
         this.#start?.resolve(message.accelerator);
         this.#start = undefined;
+        return;
+      case 'accelerator':
+        this.#events.accelerator(message.accelerator);
         return;
       case 'failed':
         this.#end ??= { kind: 'failed', error: asError(message.error) };

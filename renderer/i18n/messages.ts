@@ -423,9 +423,47 @@ export const messages = {
   'status.accelerator': { en: 'Accelerator: {{name}}', ko: '가속기: {{name}}' },
 
   // Why an accelerator runs a machine, by its name and `why`.
-  'accelerator.software.kvm-not-built': {
-    en: 'Lodge’s own processor. This version of Lodge does not use KVM yet.',
-    ko: 'Lodge 자체 프로세서입니다. 이 버전의 Lodge는 아직 KVM을 사용하지 않습니다.',
+  'accelerator.kvm.fast': {
+    en: 'KVM runs guests at full speed on this host.',
+    ko: '이 호스트의 KVM은 게스트를 최고 속도로 실행합니다.',
+  },
+  'accelerator.kvm.asked': { en: 'KVM, as the settings say.', ko: '설정에 따라 KVM을 사용합니다.' },
+  'accelerator.kvm.moved': { en: 'Moved to KVM while it ran.', ko: '실행 중에 KVM으로 옮겼습니다.' },
+  'accelerator.software.asked': {
+    en: 'Lodge’s own processor, as the settings say.',
+    ko: '설정에 따라 Lodge 자체 프로세서를 사용합니다.',
+  },
+  'accelerator.software.moved': {
+    en: 'Moved to Lodge’s own processor while it ran.',
+    ko: '실행 중에 Lodge 자체 프로세서로 옮겼습니다.',
+  },
+  'accelerator.software.kvm-slow': {
+    en: 'Lodge’s own processor. KVM works here but only emulates guests, which is slower.',
+    ko: 'Lodge 자체 프로세서입니다. 이 호스트의 KVM은 게스트를 에뮬레이션하므로 더 느립니다.',
+  },
+  'accelerator.software.kvm-missing': {
+    en: 'Lodge’s own processor. This host has no KVM: see lodge doctor for what to switch on.',
+    ko: 'Lodge 자체 프로세서입니다. 이 호스트에는 KVM이 없습니다. 켜는 방법은 lodge doctor를 보세요.',
+  },
+  'accelerator.software.kvm-forbidden': {
+    en: 'Lodge’s own processor. You may not use KVM: add your user to the group of /dev/kvm and log in again.',
+    ko: 'Lodge 자체 프로세서입니다. KVM을 사용할 권한이 없습니다. /dev/kvm의 그룹에 사용자를 추가하고 다시 로그인하세요.',
+  },
+  'accelerator.software.kvm-addon': {
+    en: 'Lodge’s own processor. Lodge was installed without its KVM part: install a C++ compiler and install Lodge again.',
+    ko: 'Lodge 자체 프로세서입니다. Lodge가 KVM 없이 설치되었습니다. C++ 컴파일러를 설치한 뒤 Lodge를 다시 설치하세요.',
+  },
+  'accelerator.software.kvm-elsewhere': {
+    en: 'Lodge’s own processor. KVM exists only on Linux.',
+    ko: 'Lodge 자체 프로세서입니다. KVM은 Linux에만 있습니다.',
+  },
+  'accelerator.software.kvm-unfit': {
+    en: 'Lodge’s own processor. This kernel’s KVM lacks what Lodge needs.',
+    ko: 'Lodge 자체 프로세서입니다. 이 커널의 KVM에는 Lodge에 필요한 기능이 없습니다.',
+  },
+  'accelerator.software.kvm-failed': {
+    en: 'Lodge’s own processor, because KVM failed: see the log of the machine.',
+    ko: 'KVM이 실패하여 Lodge 자체 프로세서를 사용합니다. 가상 머신의 로그를 보세요.',
   },
 
   'desktop.quit': { en: 'Quit Lodge', ko: 'Lodge 종료' },

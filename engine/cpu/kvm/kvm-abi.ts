@@ -8,6 +8,7 @@ export const KVM_CAP_EXT_CPUID = 7;
 export const KVM_CAP_COALESCED_MMIO = 15;
 export const KVM_CAP_VCPU_EVENTS = 41;
 export const KVM_CAP_DEBUGREGS = 50;
+export const KVM_CAP_XSAVE = 55;
 export const KVM_CAP_XCRS = 56;
 export const KVM_CAP_READONLY_MEM = 81;
 export const KVM_CAP_IMMEDIATE_EXIT = 136;

@@ -1,4 +1,4 @@
-import type { KvmAddon, KvmSystem } from '../../../native/index.ts';
+import { isKvmError, type KvmAddon, type KvmSystem } from '../../../native/index.ts';
 
 /** KVM, opened for one machine. */
 export interface KvmAccess {
@@ -8,4 +8,9 @@ export interface KvmAccess {
   readonly tscKilohertz: number;
   /** This KVM cannot run guests that page outside long mode: whatever is not in long mode runs in software. */
   readonly longModeOnly: boolean;
+}
+
+/** Whether an error is the failure of a call of KVM. */
+export function isKvmFailure(error: unknown): error is Error {
+  return isKvmError(error);
 }

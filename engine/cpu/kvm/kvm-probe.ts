@@ -1,0 +1,199 @@
+import { performance } from 'node:perf_hooks';
+import {
+  EXIT_BYTES,
+  EXIT_INTERRUPTED,
+  isKvmError,
+  type KvmAddon,
+  type KvmSystem,
+  type KvmVcpu,
+} from '../../../native/index.ts';
+import * as K from './kvm-abi.ts';
+
+/** What a KVM does with a small guest. */
+export interface KvmSpeeds {
+  /** Millions of instructions a second of a loop in each mode; undefined: the guest did not get that far. */
+  readonly real: number | undefined;
+  readonly protected: number | undefined;
+  readonly legacyPaging: number | undefined;
+  readonly long: number | undefined;
+}
+
+export type KvmProbe =
+  /** `call` and `code` name the system call that failed, where one did. */
+  | { readonly usable: false; readonly problem: string; readonly call?: string; readonly code?: string }
+  | {
+      readonly usable: true;
+      readonly speeds: KvmSpeeds;
+      /** Runs every mode at the speed of a processor. */
+      readonly fast: boolean;
+      /** See KvmAccess. */
+      readonly longModeOnly: boolean;
+      readonly tscKilohertz: number;
+      readonly millis: number;
+    };
+
+/** Capabilities without which Lodge does not use KVM, by name for the report. */
+const NEEDED: Readonly<Record<string, number>> = {
+  KVM_CAP_USER_MEMORY: K.KVM_CAP_USER_MEMORY,
+  KVM_CAP_EXT_CPUID: K.KVM_CAP_EXT_CPUID,
+  KVM_CAP_VCPU_EVENTS: K.KVM_CAP_VCPU_EVENTS,
+  KVM_CAP_DEBUGREGS: K.KVM_CAP_DEBUGREGS,
+  KVM_CAP_XSAVE: K.KVM_CAP_XSAVE,
+  KVM_CAP_READONLY_MEM: K.KVM_CAP_READONLY_MEM,
+  KVM_CAP_IMMEDIATE_EXIT: K.KVM_CAP_IMMEDIATE_EXIT,
+  KVM_CAP_X86_USER_SPACE_MSR: K.KVM_CAP_X86_USER_SPACE_MSR,
+  KVM_CAP_X86_MSR_FILTER: K.KVM_CAP_X86_MSR_FILTER,
+};
+
+/** Each mode's loop runs for so long. */
+const LOOP_NANOS = 4_000_000;
+/** A processor runs such a loop at a thousand million instructions a second and more; emulation a hundred times slower. */
+const FAST_MILLIONS = 100;
+
+const MEMORY = 0x10000;
+const CODE = 0x1000;
+const PAGE_TABLES = 0x4000;
+const LOOPS = 0x7fffffffn;
+
+type Mode = keyof KvmSpeeds;
+
+/** dec ecx (rcx); jnz: in every mode an endless count. */
+const LOOP: Readonly<Record<Mode, readonly number[]>> = {
+  real: [0x66, 0x49, 0x75, 0xfc, 0xeb, 0xfa],
+  protected: [0x49, 0x75, 0xfd, 0xeb, 0xfb],
+  // mov cr3,eax; mov cr0,ebx: paging is switched on by the guest itself, which some KVMs refuse.
+  legacyPaging: [0x0f, 0x22, 0xd8, 0x0f, 0x22, 0xc3, 0x49, 0x75, 0xfd, 0xeb, 0xfb],
+  long: [0x48, 0xff, 0xc9, 0x75, 0xfb, 0xeb, 0xf9],
+};
+
+/** Looks whether this KVM is any good. Takes some 20 ms; changes nothing on the host. */
+export function probeKvm(addon: KvmAddon): KvmProbe {
+  const started = performance.now();
+  let system: KvmSystem | undefined;
+  try {
+    system = new addon.KvmSystem();
+    const version = system.apiVersion();
+    if (version !== K.KVM_API_VERSION) {
+      return { usable: false, problem: `its interface has version ${version}, and Lodge knows 12` };
+    }
+    const missing = Object.entries(NEEDED).flatMap(([name, capability]) =>
+      system?.checkExtension(capability) === 0 ? [name] : [],
+    );
+    if (missing.length > 0) {
+      return { usable: false, problem: `this kernel's KVM lacks ${missing.join(', ')}` };
+    }
+    const { speeds, tscKilohertz } = measure(system);
+    if (speeds.long === undefined) {
+      return { usable: false, problem: 'a small 64-bit guest does not run on it' };
+    }
+    const { real, protected: flat, legacyPaging, long } = speeds;
+    return {
+      usable: true,
+      speeds,
+      fast: [real, flat, legacyPaging, long].every((speed) => speed !== undefined && speed >= FAST_MILLIONS),
+      longModeOnly: real === undefined || flat === undefined || legacyPaging === undefined,
+      tscKilohertz,
+      millis: performance.now() - started,
+    };
+  } catch (error) {
+    if (!isKvmError(error)) {
+      throw error;
+    }
+    const { call, code, meaning } = error;
+    return { usable: false, problem: `${call}: ${meaning}`, call, code };
+  } finally {
+    system?.close();
+  }
+}
+
+function measure(system: KvmSystem): { speeds: KvmSpeeds; tscKilohertz: number } {
+  const vm = system.createVm();
+  const memory = new Uint8Array(new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true }).buffer);
+  let vcpu: KvmVcpu | undefined;
+  try {
+    vm.borrow(memory);
+    vm.setAddresses(0xfeffd000, 0xfeffc000);
+    vm.setMemory(0, 0, 0, MEMORY, 0);
+    const view = new DataView(memory.buffer);
+    // Four-level tables that map 2 MiB, and behind them a page directory for 4 MiB.
+    view.setUint32(PAGE_TABLES, (PAGE_TABLES + 0x1000) | 3, true);
+    view.setUint32(PAGE_TABLES + 0x1000, (PAGE_TABLES + 0x2000) | 3, true);
+    view.setUint32(PAGE_TABLES + 0x2000, 0x83, true);
+    view.setUint32(PAGE_TABLES + 0x3000, 0x83, true);
+    vcpu = vm.createVcpu(0, new Uint8Array(EXIT_BYTES));
+    const processor = vcpu;
+    const leaves = new Uint32Array(2560);
+    processor.setCpuid(leaves.subarray(0, system.supportedCpuid(leaves) * K.CPUID_ENTRY_WORDS));
+    const sregs = new Uint8Array(K.SREGS_BYTES);
+    processor.get('sregs', sregs);
+    const speed = (mode: Mode) => {
+      memory.set(LOOP[mode], CODE);
+      return loopSpeed(processor, sregs.slice(), mode);
+    };
+    const speeds = {
+      real: speed('real'),
+      protected: speed('protected'),
+      legacyPaging: speed('legacyPaging'),
+      long: speed('long'),
+    };
+    return { speeds, tscKilohertz: processor.tscKilohertz() };
+  } finally {
+    vcpu?.close();
+    vm.close();
+  }
+}
+
+/** Millions of instructions a second; undefined when the loop was not reached. */
+function loopSpeed(vcpu: KvmVcpu, sregs: Uint8Array, mode: Mode): number | undefined {
+  setMode(new DataView(sregs.buffer), mode);
+  vcpu.set('sregs', sregs);
+  const regs = new DataView(new ArrayBuffer(K.REGS_BYTES));
+  const registers = new Uint8Array(regs.buffer);
+  regs.setBigUint64(0, BigInt(PAGE_TABLES + 0x3000), true);
+  regs.setBigUint64(8, 0x80000031n, true);
+  regs.setBigUint64(16, LOOPS, true);
+  regs.setBigUint64(K.REGS_RIP, BigInt(CODE), true);
+  regs.setBigUint64(K.REGS_RFLAGS, 2n, true);
+  vcpu.set('regs', registers);
+  vcpu.armTimer(LOOP_NANOS);
+  const started = performance.now();
+  let reason: number;
+  try {
+    reason = vcpu.run();
+  } catch (error) {
+    if (!isKvmError(error)) {
+      throw error;
+    }
+    return undefined;
+  }
+  const millis = performance.now() - started;
+  vcpu.armTimer(0);
+  vcpu.get('regs', registers);
+  const loops = LOOPS - regs.getBigUint64(16, true);
+  return reason === EXIT_INTERRUPTED && loops > 0n ? (Number(loops) * 2) / 1000 / millis : undefined;
+}
+
+/** Flat segments and control registers of a mode, into kvm_sregs as they are after reset. */
+function setMode(view: DataView, mode: Mode): void {
+  const flat = mode !== 'real';
+  for (let i = 0; i < 6; i++) {
+    const at = i * K.SEGMENT_BYTES;
+    const code = i === 0;
+    view.setBigUint64(at, 0n, true);
+    view.setUint16(at + K.SEGMENT_SELECTOR, flat ? (code ? 8 : 16) : 0, true);
+    view.setUint32(at + K.SEGMENT_LIMIT, flat ? 0xffffffff : 0xffff, true);
+    view.setUint8(at + K.SEGMENT_TYPE, code && flat ? 11 : 3);
+    view.setUint8(at + K.SEGMENT_PRESENT, 1);
+    view.setUint8(at + K.SEGMENT_DPL, 0);
+    view.setUint8(at + K.SEGMENT_S, 1);
+    view.setUint8(at + K.SEGMENT_DB, flat && !(code && mode === 'long') ? 1 : 0);
+    view.setUint8(at + K.SEGMENT_L, code && mode === 'long' ? 1 : 0);
+    view.setUint8(at + K.SEGMENT_G, flat ? 1 : 0);
+    view.setUint8(at + K.SEGMENT_UNUSABLE, 0);
+  }
+  const long = mode === 'long';
+  view.setBigUint64(K.SREGS_CR0, long ? 0x80000031n : flat ? 0x31n : 0x30n, true);
+  view.setBigUint64(K.SREGS_CR3, long ? BigInt(PAGE_TABLES) : 0n, true);
+  view.setBigUint64(K.SREGS_CR4, long ? 0x20n : 0x10n, true);
+  view.setBigUint64(K.SREGS_EFER, long ? 0x500n : 0n, true);
+}
