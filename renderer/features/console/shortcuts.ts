@@ -1,4 +1,5 @@
 import type { MessageKey } from '../../i18n/messages.ts';
+import { hostPlatform } from '../../input/platform.ts';
 
 /** What keys do together with the host key. */
 export type HostCommand =
@@ -23,6 +24,9 @@ export interface HostShortcut {
   readonly message: MessageKey;
 }
 
+/** macOS hides the app with Command+H. */
+const SHUTDOWN_KEY = hostPlatform() === 'mac' ? { code: 'KeyU', label: 'U' } : { code: 'KeyH', label: 'H' };
+
 export const HOST_SHORTCUTS: readonly HostShortcut[] = [
   { command: 'full-screen', code: 'KeyF', label: 'F', message: 'console.fullScreen' },
   { command: 'scale-integer', code: 'KeyC', label: 'C', message: 'console.scale.integer' },
@@ -31,7 +35,7 @@ export const HOST_SHORTCUTS: readonly HostShortcut[] = [
   { command: 'information', code: 'KeyN', label: 'N', message: 'console.information' },
   { command: 'pause', code: 'KeyP', label: 'P', message: 'console.pauseOrResume' },
   { command: 'reset', code: 'KeyR', label: 'R', message: 'manager.reset' },
-  { command: 'shutdown', code: 'KeyH', label: 'H', message: 'manager.shutdown' },
+  { command: 'shutdown', ...SHUTDOWN_KEY, message: 'manager.shutdown' },
   { command: 'close', code: 'KeyQ', label: 'Q', message: 'console.close' },
   { command: 'ctrl-alt-delete', code: 'Delete', label: 'Del', message: 'console.ctrlAltDel' },
   { command: 'ctrl-alt-backspace', code: 'Backspace', label: 'Backspace', message: 'console.ctrlAltBackspace' },
