@@ -283,7 +283,12 @@ export function buildRuntime(module: ModuleBuilder): RuntimeFunctions {
     fillTlb,
     tlb,
     segmentAddress: buildSegmentAddress(module),
-    helpers: new Map([...buildArithmetic(module), ['select-tlbs', tlb.selectTlbs]]),
+    helpers: new Map([
+      ...buildArithmetic(module),
+      ['select-tlbs', tlb.selectTlbs],
+      ['flush-tlb', tlb.flushTlb],
+      ['invalidate-page', tlb.invalidatePage],
+    ]),
   };
 }
 

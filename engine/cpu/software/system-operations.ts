@@ -516,9 +516,7 @@ export const SYSTEM_OPERATIONS: Readonly<Record<string, Operation>> = {
   lgdt: (call) => call.system.lgdt(call.address, call.size),
   lidt: (call) => call.system.lidt(call.address, call.size),
   lmsw: (call) => call.system.lmsw(call.scratch),
-  invlpg: (call) => call.system.invlpg(call.address),
   invpcid: (call) => call.system.invpcid(call.register(0), call.address),
-  swapgs: (call) => call.system.swapgs(),
   rdtsc: (call) => call.system.rdtsc(),
   rdtscp: (call) => call.system.rdtscp(),
   rdpmc: (call) => call.system.rdpmc(),
@@ -546,10 +544,6 @@ export const SYSTEM_OPERATIONS: Readonly<Record<string, Operation>> = {
   sysret: (call) => call.system.sysret(call.size),
   sysenter: (call) => call.system.sysenter(),
   sysexit: (call) => call.system.sysexit(call.size),
-  rdfsbase: (call) => readBase(call, L.SEG_FS),
-  rdgsbase: (call) => readBase(call, L.SEG_GS),
-  wrfsbase: (call) => writeBase(call, L.SEG_FS),
-  wrgsbase: (call) => writeBase(call, L.SEG_GS),
   rdrand: (call) => {
     call.setRegister(0, call.host.random());
     call.state.flags = (call.state.flags & ~L.FLAGS_ARITHMETIC) | L.FLAG_CF;
@@ -559,16 +553,4 @@ export const SYSTEM_OPERATIONS: Readonly<Record<string, Operation>> = {
 
 function farOffset(call: Call): bigint {
   return BigInt(call.size === 2 ? call.immediate & 0xffff : call.immediate);
-}
-
-function registerNumber(call: Call): number {
-  return (call.slot(0) - L.GPR) / 8;
-}
-
-function readBase(call: Call, segment: number): void {
-  call.system.readSegmentBase(segment, registerNumber(call), call.size);
-}
-
-function writeBase(call: Call, segment: number): void {
-  call.system.writeSegmentBase(segment, registerNumber(call), call.size);
 }

@@ -23,7 +23,6 @@ export function defineSystemInstructions(table: InstructionTable): void {
   system('int', 'CD : Ib', ends);
   system('into', 'CE i64', ends);
   system('int1', 'F1', ends);
-  system('iret', 'CF : Xv', ends);
   system('far-call', ['9A i64 : Iz Iw'], ends);
   system('far-jump', ['EA i64 : Iz Iw'], ends);
   system('far-call-indirect', 'FF /3 mem : Mv', ends);
@@ -85,17 +84,13 @@ export function defineSystemInstructions(table: InstructionTable): void {
     b.setField64(L.SCRATCH, op('i64.extend_i32_u', b.read(0, 2)));
     b.system('lmsw');
   });
-  system('invlpg', '0F 01 /7 mem : Ma', { ...ends, privileged: true });
-  system('swapgs', '0F 01 =F8 o64', { ...ends, privileged: true });
-  system('rdtscp', '0F 01 =F9', ends);
+  system('rdtscp', '0F 01 =F9');
   system('xgetbv', 'NP 0F 01 =D0', {});
   system('xsetbv', 'NP 0F 01 =D1', { ...ends, privileged: true });
   system('vmcall', ['NP 0F 01 =C1', 'NP 0F 01 =D9'], ends);
   system('clts', '0F 06', { ...ends, privileged: true });
   system('invd', '0F 08', { ...ends, privileged: true });
   system('wbinvd', '0F 09', { ...ends, privileged: true });
-  system('mov-from-control', '0F 20 /r f64 : Ev Cv', { privileged: true, ends: true });
-  system('mov-to-control', '0F 22 /r f64 : Cv Ev', { ...ends, privileged: true });
   system('mov-from-debug', '0F 21 /r f64 : Ev Dv', { privileged: true, ends: true });
   system('mov-to-debug', '0F 23 /r f64 : Dv Ev', { ...ends, privileged: true });
   system('invpcid', '66 0F 38 82 /r mem : Gy Ma', { ...ends, privileged: true });
@@ -107,21 +102,13 @@ export function defineSystemInstructions(table: InstructionTable): void {
     b.setZero(lower);
   });
 
-  // System calls, model-specific registers, identification, time.
-  system('syscall', '0F 05', ends);
-  system('sysret', '0F 07 : Xv', { ...ends, privileged: true });
+  // Old system calls, identification, time.
   system('sysenter', '0F 34', ends);
   system('sysexit', '0F 35 : Xv', { ...ends, privileged: true });
-  system('rdmsr', '0F 32', { ...ends, privileged: true });
-  system('wrmsr', '0F 30', { ...ends, privileged: true });
-  system('rdtsc', '0F 31', ends);
+  system('rdtsc', '0F 31');
   system('rdpmc', '0F 33', ends);
   system('cpuid', '0F A2', ends);
   system('rsm', '0F AA', ends);
-  system('rdfsbase', 'F3 0F AE /0 reg o64 : Ry', {});
-  system('rdgsbase', 'F3 0F AE /1 reg o64 : Ry', {});
-  system('wrfsbase', 'F3 0F AE /2 reg o64 : Ry', ends);
-  system('wrgsbase', 'F3 0F AE /3 reg o64 : Ry', ends);
   system('rdrand', ['NP 0F C7 /6 reg : Rv', '66 0F C7 /6 reg : Rv'], {});
 
   // Hints and fences: memory is strongly ordered here.
@@ -131,6 +118,8 @@ export function defineSystemInstructions(table: InstructionTable): void {
   table.define('clflush', ['NP 0F AE /7 mem : Mb'], {}, (b) => {
     b.read(0);
   });
+  // Everything is in order here.
+  table.define('serialize', 'NP 0F 01 =E8', { system: true }, () => {});
   table.define('ud', ['0F 0B', '0F B9 /r : Gv Ev', '0F FF /r : Gv Ev'], ends, (b) => b.fault(L.VECTOR_UD));
   table.define('wait', '9B', {}, (b) => {
     const monitored = L.CR0_MP | L.CR0_TS;

@@ -10,12 +10,10 @@ const RDX = L.GPR + 2 * 8;
 const R11 = L.GPR + 11 * 8;
 const USER = 3 << L.ATTR_DPL_SHIFT;
 const FOUR_GIB = 0xffffffff;
-const FS = L.SEGMENTS + L.SEG_FS * L.SEGMENT_SIZE;
-const GS = L.SEGMENTS + L.SEG_GS * L.SEGMENT_SIZE;
 /** RFLAGS bits SYSRET takes from R11: all but RF and VM. */
 const SYSRET_FLAGS = 0x3c7fd7;
 
-/** SYSCALL, SYSENTER, their returns, and the FS and GS bases (SDM 3A, 5.8.7 and 5.8.8; SDM 2B). */
+/** SYSCALL, SYSENTER and their returns (SDM 3A, 5.8.7 and 5.8.8; SDM 2B). */
 export class FastCalls {
   readonly #core: Core;
 
@@ -124,50 +122,5 @@ export class FastCalls {
       core.setSegment(L.SEG_SS, ((selector + 24) & 0xffff) | 3, 0, FOUR_GIB, FLAT_DATA | USER);
     }
     core.updateMode(3);
-  }
-
-  swapgs(): void {
-    const core = this.#core;
-    core.require64();
-    core.requireSupervisor();
-    const state = core.state;
-    const low = state.i32(GS);
-    const high = state.i32(GS + 4);
-    this.#copy(GS, L.MSR_KERNEL_GS_BASE);
-    state.setI32(L.MSR_KERNEL_GS_BASE, low);
-    state.setI32(L.MSR_KERNEL_GS_BASE + 4, high);
-  }
-
-  #baseOffset(segment: number): number {
-    const core = this.#core;
-    if (!core.isCode64 || !(core.state.cr4 & L.CR4_FSGSBASE)) {
-      throw undefinedOpcode();
-    }
-    return segment === L.SEG_FS ? FS : GS;
-  }
-
-  /** RDFSBASE, RDGSBASE into general register `register`. */
-  readBase(segment: number, register: number, size: OperandSize): void {
-    const from = this.#baseOffset(segment);
-    const to = L.GPR + register * 8;
-    if (size === 8) {
-      this.#copy(to, from);
-    } else {
-      this.#copyLow(to, from);
-    }
-  }
-
-  /** WRFSBASE, WRGSBASE from general register `register`. */
-  writeBase(segment: number, register: number, size: OperandSize): void {
-    const to = this.#baseOffset(segment);
-    const from = L.GPR + register * 8;
-    if (size === 8) {
-      if (!canonicalHigh(this.#core.state.i32(from + 4))) {
-        throw generalProtection();
-      }
-      this.#copy(to, from);
-    } else {
-      this.#copyLow(to, from);
-    }
   }
 }

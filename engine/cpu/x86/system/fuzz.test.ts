@@ -90,7 +90,6 @@ function operations(cpu: TestCpu, random: Random): (() => void)[] {
     () => system.sysret(size),
     () => system.sysenter(),
     () => system.sysexit(size),
-    () => system.swapgs(),
     () => system.pushf(size),
     () => system.popf(size),
     () => system.cli(),

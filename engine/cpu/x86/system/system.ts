@@ -274,20 +274,6 @@ export class System {
     this.#fast.sysexit(size);
   }
 
-  swapgs(): void {
-    this.#fast.swapgs();
-  }
-
-  /** RDFSBASE (segment SEG_FS) and RDGSBASE (SEG_GS) into a general register. */
-  readSegmentBase(segment: number, register: number, size: OperandSize): void {
-    this.#fast.readBase(segment, register, size);
-  }
-
-  /** WRFSBASE and WRGSBASE from a general register. */
-  writeSegmentBase(segment: number, register: number, size: OperandSize): void {
-    this.#fast.writeBase(segment, register, size);
-  }
-
   // Flags and I/O (SDM 2B: PUSHF, POPF, CLI, STI; SDM 1, 19.5)
 
   pushf(size: OperandSize): void {
@@ -363,10 +349,6 @@ export class System {
   xsetbv(): void {
     const value = (BigInt(this.#state.gpr32(2)) << 32n) | BigInt(this.#state.gpr32(0));
     this.#control.xsetbv(this.#state.gpr32(1), value, this.#identification.supportedState);
-  }
-
-  invlpg(address: bigint): void {
-    this.#control.invlpg(address);
   }
 
   /** INVPCID with the linear address of its descriptor. */
