@@ -1,12 +1,14 @@
 import { defineAvxMemory } from './avx-memory.ts';
 import { defineAvxPermutes } from './avx-permutes.ts';
 import { defineBmi } from './bmi.ts';
+import { defineControlRegisters } from './control-registers.ts';
 import { InstructionTable } from './definition.ts';
 import { defineF16c } from './f16c.ts';
 import { defineFlagControl } from './flag-control.ts';
 import { defineFma } from './fma.ts';
 import { defineIntegerInstructions } from './integer.ts';
 import { defineMmxInstructions } from './mmx.ts';
+import { definePrivilegeLevels } from './privilege-levels.ts';
 import { defineSseInstructions } from './sse.ts';
 import { defineStringInstructions } from './strings.ts';
 import { defineSystemInstructions } from './system.ts';
@@ -20,6 +22,8 @@ export function buildInstructionTable(): InstructionTable {
   defineStringInstructions(table);
   defineSystemInstructions(table);
   defineFlagControl(table);
+  definePrivilegeLevels(table);
+  defineControlRegisters(table);
   defineSseInstructions(table);
   defineX87Instructions(table);
   defineX87StateInstructions(table);

@@ -86,7 +86,6 @@ export const CPU_FEATURES: readonly CpuFeature[] = [
   { name: 'smap', register: '7.ebx', bit: 20 },
   { name: 'umip', register: '7.ecx', bit: 2 },
   { name: 'serialize', register: '7.edx', bit: 14 },
-  { name: 'serialize', register: '7.edx', bit: 14 },
   { name: 'arch_capabilities', register: '7.edx', bit: 29, note: 'an MSR that denies speculation weaknesses' },
   { name: 'xsaveopt', register: '13.1.eax', bit: 0 },
   { name: 'xsavec', register: '13.1.eax', bit: 1 },
