@@ -134,7 +134,7 @@ export class TftpServer {
       busy: false,
     };
     this.#sessions.set(port, session);
-    this.#folder.open(path).then(
+    this.#folder.open(path.replace(/^\/+/, '')).then(
       (file) => {
         if (!this.#sessions.has(port)) {
           file?.close();
