@@ -1,4 +1,5 @@
 import { assert } from '../../../base/assert.ts';
+import { ByteWriter, type Code, signedLeb32, signedLeb64, unsignedLeb } from './byte-writer.ts';
 import {
   LANE_OPS,
   type LaneOpName,
@@ -12,56 +13,17 @@ import {
   type ValueType,
 } from './opcodes.ts';
 
-export function unsignedLeb(value: number): number[] {
-  const out: number[] = [];
-  let rest = value >>> 0;
-  do {
-    const byte = rest & 0x7f;
-    rest >>>= 7;
-    out.push(rest === 0 ? byte : byte | 0x80);
-  } while (rest !== 0);
-  return out;
-}
-
-function signedLeb32(value: number): number[] {
-  const out: number[] = [];
-  let rest = value | 0;
-  for (;;) {
-    const byte = rest & 0x7f;
-    rest >>= 7;
-    if ((rest === 0 && (byte & 0x40) === 0) || (rest === -1 && (byte & 0x40) !== 0)) {
-      out.push(byte);
-      return out;
-    }
-    out.push(byte | 0x80);
-  }
-}
-
-function signedLeb64(value: bigint): number[] {
-  const out: number[] = [];
-  let rest = BigInt.asIntN(64, value);
-  for (;;) {
-    const byte = Number(rest & 0x7fn);
-    rest >>= 7n;
-    if ((rest === 0n && (byte & 0x40) === 0) || (rest === -1n && (byte & 0x40) !== 0)) {
-      out.push(byte);
-      return out;
-    }
-    out.push(byte | 0x80);
-  }
-}
-
 /**
  * A value: the code that leaves it on the stack, and its type. Expressions are free of side effects unless built from a
  * call, and may be used once; `FunctionBuilder.keep` turns one into a local that may be used again.
  */
 export class Expression<T extends ValueType = ValueType> {
   readonly type: T;
-  readonly code: readonly number[];
+  readonly code: Code;
   /** The value when it is a constant. */
   readonly constant: number | bigint | undefined;
 
-  constructor(type: T, code: readonly number[], constant?: number | bigint) {
+  constructor(type: T, code: Code, constant?: number | bigint) {
     this.type = type;
     this.code = code;
     this.constant = constant;
@@ -78,6 +40,8 @@ export interface Local<T extends ValueType = ValueType> {
   readonly type: T;
   /** When the local is the address of a record parts of which live elsewhere. */
   readonly record?: RecordSpace;
+  /** Its value as an expression, made once. */
+  value?: Expression<T>;
 }
 
 /**
@@ -134,11 +98,25 @@ export interface FunctionReference {
 export interface FunctionBody {
   readonly type: FunctionType;
   readonly locals: readonly ValueType[];
-  readonly code: readonly number[];
+  readonly code: Uint8Array;
 }
 
+/** Constants that occur all the time. */
+const KNOWN = 8192;
+const knownI32: I32[] = [];
+
 export function i32(value: number): I32 {
-  return new Expression('i32', [0x41, ...signedLeb32(value)], value | 0);
+  if (value >= 0 && value < KNOWN) {
+    const known = knownI32[value];
+    if (known !== undefined) {
+      return known;
+    }
+  }
+  const constant = new Expression('i32', [0x41, ...signedLeb32(value)], value | 0);
+  if (value >= 0 && value < KNOWN) {
+    knownI32[value] = constant;
+  }
+  return constant;
 }
 
 export function i64(value: number | bigint): I64 {
@@ -193,16 +171,16 @@ export function op<N extends OpName>(name: N, ...operands: Expression[]): OpResu
     return new RecordAddress(base, space, offset + Number(operands[1].constant)) as Expression as OpResult<N>;
   }
   const [code, result] = OPS[name];
-  const bytes: number[] = [];
+  const pieces: (number | Code)[] = [];
   for (const operand of operands) {
-    for (const byte of operand.code) {
-      bytes.push(byte);
-    }
+    pieces.push(operand.code);
   }
-  for (const byte of code) {
-    bytes.push(byte);
+  if (code.length === 1) {
+    pieces.push(code[0] as number);
+  } else {
+    pieces.push(code);
   }
-  return new Expression(result, bytes) as OpResult<N>;
+  return new Expression(result, pieces) as OpResult<N>;
 }
 
 export function laneOp<N extends LaneOpName>(
@@ -211,7 +189,7 @@ export function laneOp<N extends LaneOpName>(
   ...operands: Expression[]
 ): Expression<(typeof LANE_OPS)[N][1]> {
   const [code, result] = LANE_OPS[name];
-  return new Expression(result, [...operands.flatMap((operand) => operand.code), ...code, lane]) as Expression<
+  return new Expression(result, [...operands.map((operand) => operand.code), code, lane]) as Expression<
     (typeof LANE_OPS)[N][1]
   >;
 }
@@ -219,17 +197,13 @@ export function laneOp<N extends LaneOpName>(
 /** i8x16.shuffle with 16 lane numbers 0–31. */
 export function shuffle(lanes: readonly number[], first: V128, second: V128): V128 {
   assert(lanes.length === 16, 'a shuffle names 16 lanes');
-  return new Expression('v128', [...first.code, ...second.code, 0xfd, 0x0d, ...lanes]);
+  return new Expression('v128', [first.code, second.code, 0xfd, 0x0d, lanes]);
 }
 
 /** v128.const from 16 bytes. */
 export function v128(bytes: readonly number[]): V128 {
   assert(bytes.length === 16, 'a vector constant has 16 bytes');
   return new Expression('v128', [0xfd, 0x0c, ...bytes.map((byte) => byte & 0xff)]);
-}
-
-function memoryArgument(offset: number): number[] {
-  return [0, ...unsignedLeb(offset)];
 }
 
 export function load<N extends LoadName>(name: N, address: I32, offset = 0): Expression<(typeof LOADS)[N][1]> {
@@ -239,30 +213,28 @@ export function load<N extends LoadName>(name: N, address: I32, offset = 0): Exp
     const value = address.space.load(name, place) as Expression<(typeof LOADS)[N][1]> | undefined;
     return (
       value ??
-      (new Expression(result, [
-        0x20,
-        ...unsignedLeb(address.base.index),
-        ...code,
-        ...memoryArgument(place),
-      ]) as Expression<(typeof LOADS)[N][1]>)
+      (new Expression(result, [0x20, ...unsignedLeb(address.base.index), ...code, 0, unsignedLeb(place)]) as Expression<
+        (typeof LOADS)[N][1]
+      >)
     );
   }
-  return new Expression(result, [...address.code, ...code, ...memoryArgument(offset)]) as Expression<
-    (typeof LOADS)[N][1]
-  >;
+  return new Expression(result, [address.code, code, 0, unsignedLeb(offset)]) as Expression<(typeof LOADS)[N][1]>;
 }
 
 export function get<T extends ValueType>(local: Local<T>): Expression<T> {
-  if (local.record !== undefined) {
-    return new RecordAddress(local as Local<'i32'>, local.record, 0) as Expression as Expression<T>;
+  if (local.value === undefined) {
+    local.value =
+      local.record === undefined
+        ? new Expression(local.type, [0x20, ...unsignedLeb(local.index)])
+        : (new RecordAddress(local as Local<'i32'>, local.record, 0) as Expression as Expression<T>);
   }
-  return new Expression(local.type, [0x20, ...unsignedLeb(local.index)]);
+  return local.value;
 }
 
 /** `condition ? a : b`; both sides are evaluated. */
 export function select<T extends ValueType>(condition: I32, a: Expression<T>, b: Expression<T>): Expression<T> {
-  const code = [...a.code, ...b.code, ...condition.code];
-  return new Expression(a.type, a.type === 'v128' ? [...code, 0x1c, 1, TYPE_CODES.v128] : [...code, 0x1b]);
+  const code = [a.code, b.code, condition.code];
+  return new Expression(a.type, a.type === 'v128' ? [code, 0x1c, 1, TYPE_CODES.v128] : [code, 0x1b]);
 }
 
 function callCode(target: FunctionReference): number[] {
@@ -277,7 +249,7 @@ function callCode(target: FunctionReference): number[] {
  */
 export class FunctionBuilder {
   readonly type: FunctionType;
-  #code: number[] = [];
+  #out = new ByteWriter();
   readonly #later: { readonly at: number; readonly depth: number; readonly build: () => void }[] = [];
   readonly #locals: ValueType[] = [];
   readonly #free = new Map<ValueType, Local[]>();
@@ -290,40 +262,38 @@ export class FunctionBuilder {
 
   finish(): FunctionBody {
     assert(this.#depth === 0, 'a block is still open');
-    return { type: this.type, locals: this.#locals, code: [...this.#insertLater(), 0x0b] };
+    const out = this.#insertLater();
+    out.byte(0x0b);
+    return { type: this.type, locals: this.#locals, code: out.view() };
   }
 
   /** Builds what was put off and inserts it in its places. */
-  #insertLater(): number[] {
-    const body = this.#code;
+  #insertLater(): ByteWriter {
+    const body = this.#out;
     if (this.#later.length === 0) {
       return body;
     }
-    const whole: number[] = [];
+    const whole = new ByteWriter();
+    this.#out = whole;
     let from = 0;
     for (const { at, depth, build } of this.#later) {
-      for (; from < at; from++) {
-        whole.push(body[from] as number);
-      }
-      this.#code = whole;
+      whole.bytes(body.view(from, at));
+      from = at;
       this.#depth = depth;
       build();
     }
     this.#depth = 0;
-    this.#code = body;
-    for (; from < body.length; from++) {
-      whole.push(body[from] as number);
-    }
+    whole.bytes(body.view(from));
     return whole;
   }
 
   /** Leaves a place here for statements that can only be built when everything else is known. */
   later(build: () => void): void {
-    this.#later.push({ at: this.#code.length, depth: this.#depth, build });
+    this.#later.push({ at: this.#out.length, depth: this.#depth, build });
   }
 
   get size(): number {
-    return this.#code.length;
+    return this.#out.length;
   }
 
   /** Enclosing blocks, loops and ifs. */
@@ -362,16 +332,25 @@ export class FunctionBuilder {
     this.#taken = outer;
   }
 
-  #emit(code: readonly number[]): void {
-    for (const byte of code) {
-      this.#code.push(byte);
-    }
+  #emit(code: Code): void {
+    this.#out.code(code);
+  }
+
+  #withIndex(opcode: number, index: number): void {
+    this.#out.byte(opcode);
+    this.#out.unsigned(index);
+  }
+
+  #memoryAccess(code: Code, offset: number): void {
+    this.#out.code(code);
+    this.#out.byte(0);
+    this.#out.unsigned(offset);
   }
 
   set<T extends ValueType>(local: Local<T>, value: Expression<T>): void {
     assert(local.type === value.type, `a ${value.type} does not fit a local of ${local.type}`);
     this.#emit(value.code);
-    this.#emit([0x21, ...unsignedLeb(local.index)]);
+    this.#withIndex(0x21, local.index);
   }
 
   /** Evaluates `value` now and returns a name for it that may be used any number of times within the scope. */
@@ -388,17 +367,15 @@ export class FunctionBuilder {
     if (address instanceof RecordAddress) {
       const place = address.offset + offset;
       if (!address.space.store(name, place, value)) {
-        this.#emit([0x20, ...unsignedLeb(address.base.index)]);
+        this.#withIndex(0x20, address.base.index);
         this.#emit(value.code);
-        this.#emit(STORES[name]);
-        this.#emit(memoryArgument(place));
+        this.#memoryAccess(STORES[name], place);
       }
       return;
     }
     this.#emit(address.code);
     this.#emit(value.code);
-    this.#emit(STORES[name]);
-    this.#emit(memoryArgument(offset));
+    this.#memoryAccess(STORES[name], offset);
   }
 
   if(condition: I32, then: () => void, otherwise?: () => void): void {
@@ -453,19 +430,19 @@ export class FunctionBuilder {
   }
 
   br(label: Label): void {
-    this.#emit([0x0c, ...unsignedLeb(this.#depth - label.depth)]);
+    this.#withIndex(0x0c, this.#depth - label.depth);
   }
 
   brIf(label: Label, condition: I32): void {
     this.#emit(condition.code);
-    this.#emit([0x0d, ...unsignedLeb(this.#depth - label.depth)]);
+    this.#withIndex(0x0d, this.#depth - label.depth);
   }
 
   brTable(index: I32, targets: readonly Label[], otherwise: Label): void {
     this.#emit(index.code);
-    this.#emit([0x0e, ...unsignedLeb(targets.length)]);
+    this.#withIndex(0x0e, targets.length);
     for (const target of [...targets, otherwise]) {
-      this.#emit(unsignedLeb(this.#depth - target.depth));
+      this.#out.unsigned(this.#depth - target.depth);
     }
   }
 
@@ -500,7 +477,7 @@ export class FunctionBuilder {
     const [result] = target.type.results;
     assert(result !== undefined, 'the function has no result');
     assert(operands.length === target.type.params.length, 'wrong number of operands in a call');
-    return new Expression(result, [...operands.flatMap((operand) => operand.code), ...callCode(target)]);
+    return new Expression(result, [...operands.map((operand) => operand.code), callCode(target)]);
   }
 
   /** Returns what a function in the table returns, called with this one's frame gone. */
@@ -508,7 +485,7 @@ export class FunctionBuilder {
     for (const operand of operands) {
       this.#emit(operand.code);
     }
-    this.#emit([...slot.code, 0x13, ...unsignedLeb(typeIndex), 0]);
+    this.#emit([slot.code, 0x13, unsignedLeb(typeIndex), 0]);
   }
 
   /** A call through table 0. `typeIndex` comes from ModuleBuilder.typeIndex. */
@@ -516,21 +493,21 @@ export class FunctionBuilder {
     const [result] = type.results;
     assert(result !== undefined, 'the function has no result');
     return new Expression(result, [
-      ...operands.flatMap((operand) => operand.code),
-      ...slot.code,
+      ...operands.map((operand) => operand.code),
+      slot.code,
       0x11,
-      ...unsignedLeb(typeIndex),
+      unsignedLeb(typeIndex),
       0,
     ]);
   }
 
   /** memory.fill: `length` bytes of `value` at `address`. */
   fill(address: I32, value: I32, length: I32): void {
-    this.#emit([...address.code, ...value.code, ...length.code, 0xfc, 0x0b, 0]);
+    this.#emit([address.code, value.code, length.code, 0xfc, 0x0b, 0]);
   }
 
   /** memory.copy; the ranges may overlap (the result is as if through a buffer). */
   copy(to: I32, from: I32, length: I32): void {
-    this.#emit([...to.code, ...from.code, ...length.code, 0xfc, 0x0a, 0, 0]);
+    this.#emit([to.code, from.code, length.code, 0xfc, 0x0a, 0, 0]);
   }
 }

@@ -1,12 +1,7 @@
 import { assert } from '../../../base/assert.ts';
-import {
-  type FunctionBody,
-  FunctionBuilder,
-  type FunctionReference,
-  type FunctionType,
-  unsignedLeb,
-} from './function-builder.ts';
-import { TYPE_CODES } from './opcodes.ts';
+import { ByteWriter, unsignedLeb } from './byte-writer.ts';
+import { type FunctionBody, FunctionBuilder, type FunctionReference, type FunctionType } from './function-builder.ts';
+import { TYPE_CODES, type ValueType } from './opcodes.ts';
 
 function named(text: string): number[] {
   const bytes = [...new TextEncoder().encode(text)];
@@ -146,43 +141,39 @@ export class ModuleBuilder {
         ]),
       );
     }
-    const code: number[] = [...unsignedLeb(this.#functions.length)];
-    for (const entry of this.#functions) {
-      assert(entry.body !== undefined, `function ${entry.name} was declared but never defined`);
-      const locals: number[] = [];
-      let groups = 0;
-      for (let i = 0; i < entry.body.locals.length; ) {
-        const type = entry.body.locals[i];
-        let run = 1;
-        while (i + run < entry.body.locals.length && entry.body.locals[i + run] === type) {
-          run++;
-        }
-        locals.push(...unsignedLeb(run), TYPE_CODES[type ?? 'i32']);
-        groups++;
-        i += run;
-      }
-      const header = [...unsignedLeb(groups), ...locals];
-      for (const byte of unsignedLeb(header.length + entry.body.code.length)) {
-        code.push(byte);
-      }
-      for (const byte of header) {
-        code.push(byte);
-      }
-      for (const byte of entry.body.code) {
-        code.push(byte);
-      }
+    const code = new ByteWriter();
+    code.unsigned(this.#functions.length);
+    for (const { body, name } of this.#functions) {
+      assert(body !== undefined, `function ${name} was declared but never defined`);
+      const header = localGroups(body.locals);
+      code.unsigned(header.length + body.code.length);
+      code.code(header);
+      code.bytes(body.code);
     }
-    chunks.push(...section(10, code));
-    let length = 0;
+    const whole = new ByteWriter();
     for (const chunk of chunks) {
-      length += chunk.length;
+      whole.code(chunk);
     }
-    const bytes = new Uint8Array(length);
-    let at = 0;
-    for (const chunk of chunks) {
-      bytes.set(chunk, at);
-      at += chunk.length;
-    }
-    return bytes;
+    whole.byte(10);
+    whole.unsigned(code.length);
+    whole.bytes(code.view());
+    return whole.finish();
   }
+}
+
+/** The declaration of a function's locals: runs of one type (core specification, 5.5.13). */
+function localGroups(types: readonly ValueType[]): number[] {
+  const groups: number[] = [];
+  let count = 0;
+  for (let i = 0; i < types.length; ) {
+    const type = types[i] as ValueType;
+    let run = 1;
+    while (types[i + run] === type) {
+      run++;
+    }
+    groups.push(...unsignedLeb(run), TYPE_CODES[type]);
+    count++;
+    i += run;
+  }
+  return [...unsignedLeb(count), ...groups];
 }
