@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { Random } from '../../testing/random.ts';
 import { type CaseMix, Comparison } from '../x86/testing/comparison.ts';
-import { buildHarness, hostFeatures, NativeProcessor } from '../x86/testing/native-processor.ts';
+import { buildHarness, hostFeatures, isAmd, NativeProcessor } from '../x86/testing/native-processor.ts';
 import type { Candidate } from '../x86/testing/random-instructions.ts';
 import { windowTemplates } from '../x86/testing/special-values.ts';
 
@@ -62,6 +62,13 @@ function neededFeature({ definition, encoding }: Candidate): string | undefined 
   return undefined;
 }
 
+/**
+ * What AMD's processors do in another way than Intel's, which are the model here: undefined results of 16-bit double
+ * shifts, which of several NaNs a dot product yields, how much of a pushed selector is written, the order in which string
+ * comparisons read, a call's push before its target is known to be canonical, PREFETCHW of registers, PAUSE with REX.B.
+ */
+const AMD_DIFFERS = /^(sh[lr]d|dpp[sd]|push-segment-\d|cmps|scas|call|nop|pause)$/;
+
 before(() => {
   if ('path' in harness) {
     native = new NativeProcessor(harness.path, templates);
@@ -80,12 +87,17 @@ function compare(name: string, mix: CaseMix, cases: number): void {
     assert(native !== undefined);
     const features = hostFeatures();
     const missing = new Set<string>();
+    const amd = isAmd();
     const comparison = new Comparison(random, native, templates, features.has('avx'));
     const count = Math.ceil(cases * SCALE);
     await comparison.run(
       {
         ...mix,
         except: (candidate) => {
+          if (amd && AMD_DIFFERS.test(candidate.definition.name)) {
+            missing.add(`${candidate.definition.name} as Intel has it`);
+            return true;
+          }
           const feature = neededFeature(candidate);
           if (feature === undefined || features.has(feature)) {
             return false;

@@ -95,7 +95,7 @@ export interface CaseMix {
 const table = buildInstructionTable();
 
 /** What these leave behind when they fault in the middle depends on the processor. */
-const FAULTS_DIFFER = /^(popa|maskmov|vp?gather|mmx|fstp-m80|fbstp)/;
+const FAULTS_DIFFER = /^(popa|maskmov|vp?gather|fi?stp?-|fisttp-|mmx|fstp-m80|fbstp)/;
 
 /** Makes cases, runs them on both processors, and compares. */
 export class Comparison {
@@ -329,6 +329,12 @@ export class Comparison {
     const got = new DataView(actual.buffer, actual.byteOffset, RECORD_SIZE);
     const start = new DataView(before.buffer, before.byteOffset, RECORD_SIZE);
     const vector = want.getUint32(RECORD_VECTOR, true);
+    // Accesses across the end of a 4-GiB segment go on at its start, or raise #GP or #SS, by the processor's make.
+    const address = got.getBigUint64(RECORD_ADDRESS, true);
+    const wraps = address < 64n || (address >= 0xffffffc0n && address <= 0xffffffffn);
+    if (item.bits === 32 && (vector === 12 || vector === 13) && got.getUint32(RECORD_VECTOR, true) === 14 && wraps) {
+      return fields;
+    }
     const show = (name: string, e: bigint | number, a: bigint | number) =>
       fields.push(`${name}: expected ${hex(e)}, got ${hex(a)}`);
     // Repeated string instructions with 32-bit addresses: when the upper halves are cleared depends on the processor.

@@ -46,6 +46,11 @@ export function buildHarness(): { path: string } | { missing: string } {
   return { path };
 }
 
+/** Whether the host's processor is of AMD's make. */
+export function isAmd(): boolean {
+  return readFileSync('/proc/cpuinfo', 'utf8').includes('AuthenticAMD');
+}
+
 /** What the host's processor can do, by the names Linux gives the features. */
 export function hostFeatures(): ReadonlySet<string> {
   const flags = /^flags\s*:(.*)$/m.exec(readFileSync('/proc/cpuinfo', 'utf8'))?.[1] ?? '';

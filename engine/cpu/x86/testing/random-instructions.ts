@@ -184,7 +184,10 @@ class InstanceBuilder {
       this.#addressPrefix = true;
       legacy.push(0x67);
     }
-    // Whether a store that is suppressed by an unmasked exception is checked at all differs.
+    // Whether a store that is suppressed by an unmasked exception is checked at all differs: a program goes on or not.
+    if (!single && this.#addressPrefix && bits === 32 && options.unit === 'x87' && options.writes) {
+      return undefined;
+    }
     // So does whether a masked move checks its segment when no element is moved.
     const checked =
       !(options.unit === 'x87' && options.writes) && !(bits === 32 && /^vp?maskmov/.test(definition.name));
