@@ -178,6 +178,17 @@ export class RegionInstructionBuilder extends InstructionBuilder {
     this.f.store('v128.store', this.#host(address, 16, true), kept);
   }
 
+  override loadLanes(address: I64): V128[] {
+    const host = this.#host(address, 32, false);
+    return [this.keep(load('v128.load', host)), this.keep(load('v128.load', host, 16))];
+  }
+
+  override storeLanes(address: I64, low: V128, high: V128): void {
+    const host = this.#host(address, 32, true);
+    this.f.store('v128.store', host, low);
+    this.f.store('v128.store', host, high, 16);
+  }
+
   #modified: I32 | undefined;
 
   override readForWrite(index: number): Integer {
