@@ -92,6 +92,20 @@ test('TFTP: lost datagrams are sent again', async () => {
   assert.ok(file?.equals(folder.files.get('kernel') ?? new Uint8Array()));
 });
 
+test('TFTP: a request that is repeated before its answer has come is the same request', async () => {
+  const { guest } = withFiles();
+  const request = Uint8Array.of(0, 1, ...Buffer.from('kernel\0octet\0blksize\x001000\0'));
+  guest.sendUdp(GATEWAY, 3000, 69, request);
+  guest.sendUdp(GATEWAY, 3000, 69, request);
+  await settled();
+  guest.sendUdp(GATEWAY, 3000, 69, request);
+  const [first, again] = [guest.takeUdp(), guest.takeUdp()];
+  assert.equal(first.fromPort, again.fromPort);
+  guest.sendUdp(GATEWAY, 3000, first.fromPort, Uint8Array.of(0, 4, 0, 0));
+  await settled();
+  assert.deepEqual([...guest.takeUdp().data.subarray(0, 4)], [0, 3, 0, 1]);
+});
+
 test('TFTP: what is not there, writing and nonsense are refused; a client that falls silent is forgotten', async () => {
   const { folder, guest } = withFiles();
   assert.deepEqual(await tftp(guest, 'none'), { error: 1, message: 'no such file' });

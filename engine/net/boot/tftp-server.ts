@@ -30,6 +30,7 @@ interface Session {
   readonly guestPort: number;
   readonly port: number;
   readonly alarm: Alarm;
+  readonly path: string;
   file: BootFile | undefined;
   block: number;
   /** Block number as it goes on without end; 16 bits of it are sent. */
@@ -108,9 +109,12 @@ export class TftpServer {
       return;
     }
     for (const other of this.#sessions.values()) {
-      // A repeated request: the first one is being answered.
       if (other.guestPort === guestPort && other.guest.join() === guest.join()) {
-        if (other.file === undefined) {
+        if (other.path === path && other.position <= 1) {
+          // A repeated request: the first one is being answered, or its answer was slow.
+          if (other.sent !== undefined) {
+            this.#transmit(other, other.sent);
+          }
           return;
         }
         this.#end(other);
@@ -125,6 +129,7 @@ export class TftpServer {
       guestPort,
       port,
       alarm: this.#clock.createAlarm(() => this.#timeout(session)),
+      path,
       file: undefined,
       block: DEFAULT_BLOCK,
       position: 0,

@@ -24,6 +24,9 @@ const MAX_RETRIES = 10;
 const DUPLICATE_ACKS = 3;
 /** Short, as nothing strays on the way to the guest; long enough for a FIN to be repeated. */
 const TIME_WAIT_NANOS: Nanos = 5e9;
+/** So many segments of data are acknowledged together, or what has come within this time: acknowledgements cost guests. */
+const ACK_SEGMENTS = 8;
+const ACK_DELAY_NANOS: Nanos = 2e6;
 /** A reader that opens its window by less than this is not told of at once. */
 const WINDOW_UPDATE = 64 << 10;
 
@@ -84,6 +87,7 @@ export class TcpConnection {
   readonly #shared: TcpShared;
   readonly #user: TcpUser;
   readonly #alarm: Alarm;
+  readonly #ackAlarm: Alarm;
   #state: 'waiting' | 'syn-sent' | 'syn-received' | 'open' | 'time-wait' | 'closed';
 
   // Sending (RFC 9293, 3.3.1; RFC 5681, RFC 6582).
@@ -117,7 +121,10 @@ export class TcpConnection {
   #rcvShift = 0;
   #unconsumed = 0;
   #guestFinished = false;
+  /** To be acknowledged with this flush. */
   #ackPending = false;
+  /** The last acknowledgement that was sent. */
+  #acknowledgedSeq = 0;
 
   // Time.
   readonly #roundTrip = new RoundTrip();
@@ -133,6 +140,7 @@ export class TcpConnection {
     this.#user = user;
     this.lastHeard = shared.clock.now();
     this.#alarm = shared.clock.createAlarm(() => this.#onAlarm());
+    this.#ackAlarm = shared.clock.createAlarm(() => this.#acknowledgeLate());
     this.#buffer = new SendBuffer(TCP_WINDOW, shared.sendBudget);
     this.#iss = shared.random() | 0;
     this.#bufferSeq = seqAdd(this.#iss, 1);
@@ -257,6 +265,7 @@ export class TcpConnection {
   #forget(): void {
     this.#state = 'closed';
     this.#alarm.dispose();
+    this.#ackAlarm.dispose();
     this.#deadline = undefined;
     this.#buffer.free();
     this.#early.clear();
@@ -551,8 +560,19 @@ export class TcpConnection {
     this.#rcvNxt = seqAdd(this.#rcvNxt, bytes.length);
     this.#unconsumed += bytes.length;
     this.#shared.receiveBudget.add(bytes.length);
-    this.#ackPending = true;
+    if (seqDiff(this.#rcvNxt, this.#acknowledgedSeq) >= ACK_SEGMENTS * this.#mss) {
+      this.#ackPending = true;
+    } else if (this.#ackAlarm.deadline === undefined) {
+      this.#ackAlarm.set(this.#shared.clock.now() + ACK_DELAY_NANOS);
+    }
     this.#user.data(bytes);
+  }
+
+  #acknowledgeLate(): void {
+    if (seqDiff(this.#rcvNxt, this.#acknowledgedSeq) > 0) {
+      this.#ackPending = true;
+      this.#shared.touch(this);
+    }
   }
 
   #timeWait(): void {
@@ -660,7 +680,8 @@ export class TcpConnection {
     // What was offered once is never taken back.
     const open = Math.max(known, this.#widest - this.#unconsumed);
     const wanted = open - known < this.#mss && known > 0 ? known : open;
-    const field = Math.min(0xffff, wanted >> shift);
+    // Rounded up: rounding down would take back what was offered.
+    const field = Math.min(0xffff, (wanted + (1 << shift) - 1) >> shift);
     this.#rcvEdge = seqAdd(this.#rcvNxt, Math.max(known, field << shift));
     return field;
   }
@@ -693,6 +714,7 @@ export class TcpConnection {
     this.#position = link.sink.position;
     if ((flags & TCP_ACK) !== 0) {
       this.#ackPending = false;
+      this.#acknowledgedSeq = this.#rcvNxt;
     }
     return true;
   }
