@@ -11,6 +11,8 @@ import { HostMachineClock, type MachineClock, VirtualMachineClock } from '../clo
 import type { DiskBus, DiskConfig, MachineConfig } from '../config/machine-config.ts';
 import { HybridCpus } from '../cpu/hybrid-cpus.ts';
 import type { KvmAccess } from '../cpu/kvm/kvm-access.ts';
+import type { CompilerThread } from '../cpu/software/jit/compile-request.ts';
+import { DEFAULT_JIT } from '../cpu/software/jit/jit.ts';
 import { KeyTyper } from '../devices/i8042/key-typer.ts';
 import type { AtapiCdrom } from '../devices/ide/atapi-cdrom.ts';
 import type { IdeDriveConfig } from '../devices/ide/piix-ide.ts';
@@ -59,11 +61,13 @@ export interface MachineParts {
     readonly floppy: BlockBackend | undefined;
   };
   readonly serialOutput: CharBackend;
-  /** Told of changes on the screen, while `board.vga.refresh` is called. */
   /** What the network card of the configuration is plugged into. */
   readonly network?: NetworkPort | undefined;
+  /** Told of changes on the screen, while `board.vga.refresh` is called. */
   readonly display?: DisplaySink;
   readonly log: Log;
+  /** Starts a thread that compiles guest code for an arena of so many pages of 64 KiB. */
+  readonly compiler?: (arenaPages: number) => CompilerThread & Disposable;
   /** Undefined: the machine runs on Lodge's own processor. The machine closes it in the end. */
   readonly kvm?: KvmAccess | undefined;
 }
@@ -90,6 +94,7 @@ export class Machine implements Disposable {
   readonly clock: MachineClock;
   readonly memory: MachineMemory;
   readonly cpus: HybridCpus;
+  readonly #compiler: (CompilerThread & Disposable) | undefined;
   readonly board: PcBoard;
   readonly typer: KeyTyper;
   readonly #store = new DisposableStore();
@@ -174,15 +179,19 @@ export class Machine implements Disposable {
         scsi: scsiDrives(media),
         entropy: config.entropy ? randomSource(config.virtualTime) : undefined,
       },
+      ...networkCardOf(config.network, parts.network),
       floppy: media.floppy,
       serialOutputs: [parts.serialOutput, { write() {} }],
       ...(parts.display === undefined ? {} : { display: parts.display }),
-      ...networkCardOf(config.network, parts.network),
       debugExit: config.debugExit,
       onPowerOff: () => this.#raise({ kind: 'powered-off' }),
       onReset: () => this.#raise({ kind: 'reset' }),
       onDebugExit: (value) => this.#raise({ kind: 'debug-exit', value }),
     });
+    this.#compiler = config.compile ? parts.compiler?.(this.memory.arena.buffer.byteLength / 0x10000) : undefined;
+    if (this.#compiler !== undefined) {
+      this.#store.add(this.#compiler);
+    }
     cpus = new HybridCpus({
       count: config.cpus,
       memory: this.memory,
@@ -191,6 +200,8 @@ export class Machine implements Disposable {
       now: () => clock.now(),
       nanosPerInstruction: config.virtualTime ? VIRTUAL_NANOS_PER_INSTRUCTION : undefined,
       tscFrequencyHz: TSC_FREQUENCY_HZ,
+      jit: config.compile ? DEFAULT_JIT : undefined,
+      compiler: this.#compiler,
       kvm: parts.kvm,
     });
     this.cpus = cpus;
@@ -236,7 +247,7 @@ export class Machine implements Disposable {
   }
 
   /** Runs for a few milliseconds of host time at most. Events that end a run repeat until `reset` or `dispose`. */
-  turn(): Turn {
+  turn(sliceNanos = SLICE_NANOS): Turn {
     this.clock.fireDue();
     let event = this.#event;
     if (event !== undefined) {
@@ -246,7 +257,7 @@ export class Machine implements Disposable {
     const deadline = this.clock.nextDeadline();
     const now = this.clock.now();
     // Virtual time runs as fast as it can: a slice of it is bounded in instructions.
-    const limit = now + (this.clock.isVirtual ? SLICE_NANOS * 2 : SLICE_NANOS);
+    const limit = now + (this.clock.isVirtual ? SLICE_NANOS * 2 : sliceNanos);
     const exit = this.cpus.run(deadline === undefined ? limit : Math.min(deadline, limit));
     event = this.#event;
     if (event !== undefined) {

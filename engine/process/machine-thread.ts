@@ -1,6 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { performance } from 'node:perf_hooks';
 import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
+import type { BlockBackend } from '../backends/block/block-backend.ts';
+import { ImageClient } from '../backends/block/image-client.ts';
 import { openRawImage } from '../backends/block/raw-image.ts';
 import { encodePng } from '../backends/display/png.ts';
 import { ByteBatch } from '../backends/serial/byte-batch.ts';
@@ -16,6 +18,7 @@ import type { BootInput, NamedBytes } from '../machine/boot/boot-input.ts';
 import { Machine, type Turn } from '../machine/machine.ts';
 import { RingNetworkPort } from '../net/ring-port.ts';
 import { ActivityLights } from './activity.ts';
+import { DiskTroubles } from './disk-troubles.ts';
 import { DisplayPump } from './display-pump.ts';
 import type {
   CommandResult,
@@ -26,6 +29,7 @@ import type {
   ToMachine,
 } from './machine-messages.ts';
 import type { RunOutcome } from './run-machine.ts';
+import { ThreadCompiler } from './thread-compiler.ts';
 
 /** A machine without anything to do looks for messages at least this often, in milliseconds. */
 const IDLE_MILLIS = 250;
@@ -35,6 +39,8 @@ const SPIN_NANOS = 50_000;
 const SERIAL_RETRY_MILLIS = 5;
 /** Serial input that waits; what comes beyond it is dropped. */
 const MAX_WAITING_INPUT = 1 << 20;
+/** While the host works on a disk request, its answer is looked for at least this often: nanoseconds. */
+const SLICE_WITH_REQUESTS_NANOS = 200_000;
 /** So often the lights of the drives and the keyboard are looked at, in milliseconds. */
 const STATUS_MILLIS = 100;
 
@@ -48,6 +54,10 @@ class MachineThread {
   readonly #machine: Machine;
   readonly #lights = new ActivityLights();
   readonly #pump: DisplayPump;
+  readonly #images: ImageClient;
+  readonly #troubles = new DiskTroubles((message) => this.#onDiskTrouble(message));
+  #pausedByUser = false;
+  #pausedByTrouble = false;
   readonly #network: RingNetworkPort | undefined;
   #waitingInput: Uint8Array[] = [];
   #stopped = false;
@@ -62,6 +72,7 @@ class MachineThread {
     this.#bell = new Int32Array(input.bell);
     const { config } = input;
     this.#config = config;
+    this.#images = new ImageClient(input.images, this.#bell);
     const log = {
       info: (message: string) => this.#send({ kind: 'log', level: 'info', message }),
       warn: (message: string) => this.#send({ kind: 'log', level: 'warn', message }),
@@ -88,6 +99,7 @@ class MachineThread {
       display: this.#pump,
       serialOutput: serial.kind === 'none' ? { write() {} } : this.#serial,
       log,
+      compiler: (arenaPages) => new ThreadCompiler(arenaPages),
       kvm: this.#openKvm(input.kvm, log),
     });
     if (input.kvm !== undefined && this.#machine.cpus.kind === 'software') {
@@ -152,7 +164,7 @@ class MachineThread {
     }
     return {
       disks: disks.map(({ path, bus, readOnly, port: place, serial }) => ({
-        backend: lights.watch('disk', openRawImage(path, { readOnly, defer })),
+        backend: lights.watch('disk', this.#troubles.watch(path, this.#openImage(path, readOnly, false, defer))),
         bus,
         port: place,
         ...(serial === undefined ? {} : { serial }),
@@ -170,8 +182,35 @@ class MachineThread {
     };
   }
 
+  /**
+   * Files are read and written by the host thread. In virtual time that would let the host's speed decide when requests
+   * end, so there the machine thread waits for the host.
+   */
+  #openImage(path: string, readOnly: boolean, padTail: boolean, defer: (action: () => void) => void): BlockBackend {
+    return this.#config.virtualTime
+      ? openRawImage(path, { readOnly, padTail, defer })
+      : this.#images.open(path, { readOnly, padTail });
+  }
+
+  #onDiskTrouble(message: string): void {
+    this.#send({ kind: 'log', level: 'error', message });
+    this.#pausedByTrouble = true;
+    this.#machine.pause();
+  }
+
+  /** After a disk's trouble is over, the machine goes on, unless the user has paused it too. */
+  #afterTrouble(): void {
+    if (this.#pausedByTrouble && !this.#troubles.troubled) {
+      this.#pausedByTrouble = false;
+      this.#send({ kind: 'log', level: 'info', message: 'the disk can be written again' });
+      if (!this.#pausedByUser) {
+        this.#machine.resume();
+      }
+    }
+  }
+
   #openMedium(drive: 'cdrom' | 'floppy', path: string, readOnly: boolean, defer: (action: () => void) => void) {
-    const image = openRawImage(path, { readOnly: readOnly || drive === 'cdrom', defer, padTail: true });
+    const image = this.#openImage(path, readOnly || drive === 'cdrom', true, defer);
     return this.#lights.watch(drive, image);
   }
 
@@ -201,6 +240,9 @@ class MachineThread {
           return { kind: 'timeout', detail: this.#whereItStands() };
         }
         const now = performance.now();
+        this.#images.poll();
+        this.#troubles.tick(now);
+        this.#afterTrouble();
         this.#pump.tick(now);
         this.#reportStatus(now);
         if (this.#machine.paused) {
@@ -208,7 +250,7 @@ class MachineThread {
           continue;
         }
         this.#network?.poll();
-        const turn = this.#machine.turn();
+        const turn = this.#machine.turn(this.#images.inFlight > 0 ? SLICE_WITH_REQUESTS_NANOS : undefined);
         this.#serial.flush();
         const outcome = this.#outcome(turn);
         if (outcome !== undefined) {
@@ -280,6 +322,10 @@ class MachineThread {
       }
       millis = Math.min(millis, nanos / 1e6);
     }
+    const retry = this.#troubles.nextTickMillis;
+    if (retry !== undefined) {
+      millis = Math.min(millis, Math.max(1, retry - performance.now()));
+    }
     if (this.#waitingInput.length > 0) {
       millis = Math.min(millis, SERIAL_RETRY_MILLIS);
     }
@@ -304,6 +350,7 @@ class MachineThread {
       leds: { scrollLock: (leds & 1) !== 0, numLock: (leds & 2) !== 0, capsLock: (leds & 4) !== 0 },
       mouse: 'relative',
       screen: { width, height },
+      ...(this.#troubles.message === undefined ? {} : { trouble: this.#troubles.message }),
     };
     const text = JSON.stringify(status);
     if (text !== this.#lastStatus) {
@@ -398,9 +445,13 @@ class MachineThread {
         this.#reset();
         return;
       case 'pause':
+        this.#pausedByUser = true;
         this.#machine.pause();
         return;
       case 'resume':
+        this.#pausedByUser = false;
+        this.#pausedByTrouble = false;
+        this.#troubles.giveUp();
         this.#machine.resume();
         return;
       case 'accelerate':

@@ -3,13 +3,13 @@ import { defineConfig, type Plugin } from 'vite';
 
 const file = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 
-/** The machine thread is started by the address of its source; bundled, it stands beside the program that starts it. */
+/** Threads are started by the addresses of their sources; bundled, they stand beside the program that starts them. */
 const bundledThread: Plugin = {
   name: 'lodge:bundled-thread',
   enforce: 'pre',
   transform(code, id) {
-    return id.endsWith('/engine/process/start-machine.ts')
-      ? { code: code.replace("'./machine-thread.ts'", "'./machine-thread.js'"), map: null }
+    return /\/engine\/process\/(start-machine|thread-compiler)\.ts$/.test(id)
+      ? { code: code.replace(/'\.\/(machine-thread|compiler-thread)\.ts'/, "'./$1.js'"), map: null }
       : null;
   },
 };
@@ -37,6 +37,7 @@ export default defineConfig(({ mode }) => ({
               main: file('./main.ts'),
               'vm-process': file('../../engine/process/vm-process.ts'),
               'machine-thread': file('../../engine/process/machine-thread.ts'),
+              'compiler-thread': file('../../engine/process/compiler-thread.ts'),
             },
             output: { format: 'es', entryFileNames: '[name].js', chunkFileNames: '[name]-[hash].js' },
           }

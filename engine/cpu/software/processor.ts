@@ -341,6 +341,7 @@ export class Processor implements OperationHost {
     const reserve = this.#reserve;
     this.#reserve = 0;
     state.setI32(L.FUEL, state.i32(L.FUEL) + reserve);
+    jit.poll();
     if (reason === EXIT_HOT) {
       jit.compile(this.record, state.i32(L.CURRENT_UOP));
     } else if (reason === EXIT_FUEL && reserve > 0) {
@@ -453,7 +454,7 @@ export class Processor implements OperationHost {
     const fetchNext = () => {
       const base = long ? 0n : state.cs.base;
       const linear = BigInt.asUintN(long ? 64 : 32, state.rip + base - BigInt(physical & 0xfff) + 4096n);
-      return this.translation.fetch(Number(linear & 0xffffffffn) | 0, Number(linear >> 32n) | 0);
+      return this.translation.codePage(Number(linear & 0xffffffffn) | 0, Number(linear >> 32n) | 0);
     };
     if (!this.#shared.code.add(physical, mode, limit, fetchNext)) {
       this.#deliver(this.memory.takeFault());

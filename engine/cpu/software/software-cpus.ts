@@ -6,12 +6,12 @@ import type { Nanos } from '../../clock/clock.ts';
 import type { CpuSignals } from '../../irq/cpu-signals.ts';
 import type { MachineMemory } from '../../memory/machine-memory.ts';
 import type { CpuBackend, CpuBus, ProtectedModeStart, RunExit } from '../cpu-backend.ts';
-import { buildInstructionTable } from '../x86/instructions/table.ts';
 import * as L from '../x86/layout.ts';
 import { CPU_STATES, MAX_CPUS } from './arena-layout.ts';
 import { CodeCache } from './code-cache.ts';
 import { MAX_BLOCK } from './decoder.ts';
-import { buildInterpreter, type Interpreter } from './interpreter.ts';
+import { interpreterFor } from './interpreter-for.ts';
+import type { CompilerThread } from './jit/compile-request.ts';
 import { Jit, type JitOptions } from './jit/jit.ts';
 import type { Translate } from './linear-access.ts';
 import { Processor, type ProcessorShared } from './processor.ts';
@@ -43,6 +43,8 @@ export interface SoftwareCpusOptions {
   readonly log: Log;
   /** How code is compiled; without it all is interpreted. */
   readonly jit?: JitOptions | undefined;
+  /** Compiles in another thread; without it code is compiled while the guest waits. */
+  readonly compiler?: CompilerThread | undefined;
 }
 
 /** What the interpreter's module exports. Records and results are arena addresses. */
@@ -56,21 +58,6 @@ export interface GeneratedFunctions extends TlbControl, Translate {
   readonly table: WebAssembly.Table;
   /** Stands for compiled code that has been forgotten. */
   readonly gone: CallableFunction;
-}
-
-/** The table and the interpreter are the same for every machine of this process: built once. */
-let shared:
-  | { readonly table: ReturnType<typeof buildInstructionTable>; readonly interpreters: Map<number, Interpreter> }
-  | undefined;
-
-function interpreterFor(pages: number) {
-  shared ??= { table: buildInstructionTable(), interpreters: new Map() };
-  let interpreter = shared.interpreters.get(pages);
-  if (interpreter === undefined) {
-    interpreter = buildInterpreter(shared.table, pages);
-    shared.interpreters.set(pages, interpreter);
-  }
-  return { table: shared.table, interpreter };
 }
 
 /** Processors in software: one interpreter, run for each processor in turn in the machine thread. */
@@ -140,7 +127,11 @@ export class SoftwareCpus implements CpuBackend {
         }
       };
       const { table: functions, gone } = generated;
-      this.jit = new Jit({ arena: memory.arena, code, interpreter, table: functions, gone, codeChanged }, options.jit);
+      const { compiler } = options;
+      this.jit = new Jit(
+        { arena: memory.arena, code, interpreter, table: functions, gone, compiler, codeChanged },
+        options.jit,
+      );
     }
     const sharedByAll: ProcessorShared = {
       arena,

@@ -1,7 +1,7 @@
 import { defined } from '../../../base/assert.ts';
 import * as L from '../../x86/layout.ts';
 import type { CachedBlock, CodeCache } from '../code-cache.ts';
-import type { Interpreter, SpecialHandler } from '../interpreter.ts';
+import type { Interpreter } from '../interpreter.ts';
 import {
   BLOCK_FUNCTION,
   BLOCK_HEADER_SIZE,
@@ -10,14 +10,10 @@ import {
   ITLB_ENTRIES,
   ITLB_PHYSICAL,
   UOP_HANDLER,
-  UOP_IMMEDIATE,
 } from '../micro-op.ts';
-import type { Variant } from '../variants.ts';
-import { ModuleBuilder } from '../wasm/module-builder.ts';
-import { type Effects, effectsOf } from './effects.ts';
-import { isCompilable, type Region, RegionFinder, type RegionLimits } from './region.ts';
-import { RegionFunction } from './region-function.ts';
-import { HANDLER_TYPE, REGION_TYPE } from './region-type.ts';
+import { type CompilerThread, toRequest } from './compile-request.ts';
+import { isCompilable, type Region, RegionFinder, type RegionLimits, RegionReader } from './region.ts';
+import { MicroOpReader, RegionModules } from './region-module.ts';
 
 /** When code is compiled, and how much of it is kept. */
 export interface JitOptions {
@@ -37,7 +33,7 @@ export const DEFAULT_JIT: JitOptions = {
   sampleFuel: 10_000,
   lookups: 300,
   region: { blocks: 64, instructions: 500 },
-  maximumRegions: 3000,
+  maximumRegions: 8000,
 };
 
 /** What the compiler needs of the machine that it works for. */
@@ -49,6 +45,8 @@ export interface JitHost {
   readonly table: WebAssembly.Table;
   /** What stands in the table for code that is gone: says that it is to be looked up. */
   readonly gone: CallableFunction;
+  /** Without it, regions are compiled here and now. */
+  readonly compiler?: CompilerThread | undefined;
   /** Changes JUMP_GENERATION: remembered jumps, and running compiled code, are not to be trusted any more. */
   codeChanged(): void;
 }
@@ -59,17 +57,16 @@ interface CompiledRegion {
   readonly blocks: readonly CachedBlock[];
 }
 
-/** Instructions whose meaning depends on their immediate: shifts by 0 leave the flags alone. */
-const SHIFTS: ReadonlySet<string> = new Set(['rol', 'ror', 'rcl', 'rcr', 'shl', 'shr', 'sar', 'shld', 'shrd']);
-
 /** Compiles what runs often to WebAssembly functions, a region at a time, and forgets it when the code changes. */
 export class Jit {
   readonly options: JitOptions;
   readonly #host: JitHost;
   readonly #view: DataView;
   readonly #finder: RegionFinder;
-  readonly #specials: readonly (SpecialHandler | undefined)[];
-  readonly #effects = new Map<string, Effects>();
+  readonly #modules: RegionModules;
+  /** Regions that are being compiled in the other thread. */
+  readonly #requested = new Map<number, Region<CachedBlock>>();
+  #requests = 0;
   readonly #regions = new Set<CompiledRegion>();
   readonly #byBlock = new Map<CachedBlock, Set<CompiledRegion>>();
   readonly #freeSlots: number[] = [];
@@ -82,12 +79,9 @@ export class Jit {
     this.#host = host;
     this.options = options;
     this.#view = new DataView(host.arena.buffer);
-    this.#finder = new RegionFinder(host.arena.buffer, host.code, host.interpreter);
-    const specials: (SpecialHandler | undefined)[] = [];
-    for (const [name, number] of Object.entries(host.interpreter.special)) {
-      specials[number] = name as SpecialHandler;
-    }
-    this.#specials = specials;
+    const reader = new MicroOpReader(this.#view, host.interpreter);
+    this.#finder = new RegionFinder(this.#view, host.code, new RegionReader(reader, host.interpreter));
+    this.#modules = new RegionModules(reader, host.interpreter, host.arena.buffer.byteLength / 0x10000);
     host.code.lookupsUntilHot = options.lookups;
     host.code.onDropped = (block) => this.#dropBlock(block);
     host.code.onFlush = () => this.forgetAll();
@@ -116,17 +110,27 @@ export class Jit {
     if (region === undefined) {
       return;
     }
-    if (this.#regions.size >= this.options.maximumRegions) {
-      this.forgetAll();
+    const { compiler, arena } = this.#host;
+    if (compiler === undefined) {
+      const bytes = this.#modules.build(region);
+      this.#install(region, new WebAssembly.Module(bytes), bytes.length);
+      return;
     }
-    const bytes = this.build(region);
-    const { arena, table } = this.#host;
-    const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), { env: { memory: arena, table } });
-    const slot = this.#freeSlots.pop() ?? table.grow(1);
-    table.set(slot, instance.exports['region']);
-    this.compiled++;
-    this.compiledBytes += bytes.length;
-    this.#install(entry, { slot, blocks: region.blocks.map((block) => block.cached) });
+    const id = this.#requests++;
+    this.#requested.set(id, region);
+    compiler.request(toRequest(id, region, new Uint8Array(arena.buffer)));
+  }
+
+  /** Takes over what the other thread has compiled, as far as the code is still the same. */
+  poll(): void {
+    const { compiler, code } = this.#host;
+    for (let answer = compiler?.poll(); answer !== undefined; answer = compiler?.poll()) {
+      const region = this.#requested.get(answer.id);
+      this.#requested.delete(answer.id);
+      if (region?.blocks.every(({ cached }) => code.blockAt(cached.block.start) === cached)) {
+        this.#install(region, answer.module, answer.bytes);
+      }
+    }
   }
 
   #isCompiled(entry: CachedBlock): boolean {
@@ -134,7 +138,7 @@ export class Jit {
   }
 
   /** What would be compiled together with a block. */
-  find(record: number, entry: CachedBlock): Region | undefined {
+  find(record: number, entry: CachedBlock): Region<CachedBlock> | undefined {
     const view = this.#view;
     const rip = view.getBigInt64(record + L.RIP, true);
     const page = rip - BigInt(entry.physical & 0xfff);
@@ -151,60 +155,26 @@ export class Jit {
     return this.#finder.find(entry, physicalPage, this.options.region);
   }
 
-  /** The WebAssembly module with the function `region` for a region. */
-  build(region: Region): Uint8Array<ArrayBuffer> {
-    const module = new ModuleBuilder(this.#host.arena.buffer.byteLength / 0x10000, 'imported');
-    const { helpers } = this.#host.interpreter;
-    const environment = {
-      view: this.#view,
-      helper: (name: string) => {
-        const known = defined(helpers.get(name), `helper function ${name}`);
-        return { ...known, indirectType: module.typeIndex(known.type) };
-      },
-      effects: (variant: Variant, uop: number) => this.#effectsOf(variant, uop),
-      special: (uop: number) => this.#special(uop),
-      handlerType: module.typeIndex(HANDLER_TYPE),
-      regionType: module.typeIndex(REGION_TYPE),
-    };
-    const reference = module.function('region', REGION_TYPE, (f) => new RegionFunction(f, region, environment).build());
-    module.export('region', reference);
-    return module.build();
-  }
-
-  #special(uop: number): SpecialHandler | undefined {
-    const handler = this.#view.getUint16(uop + UOP_HANDLER, true);
-    return this.#specials[
-      handler === this.#host.interpreter.special.compiled
-        ? this.#view.getUint16(uop - BLOCK_HEADER_SIZE + BLOCK_ORIGINAL_HANDLER, true)
-        : handler
-    ];
-  }
-
-  #effectsOf(variant: Variant, uop: number): Effects {
-    const immediate =
-      SHIFTS.has(variant.definition.name) &&
-      variant.operands.some((operand) => operand.kind === 'immediate' && operand.value === undefined)
-        ? this.#view.getInt32(uop + UOP_IMMEDIATE, true) & 63
-        : undefined;
-    const key = immediate === undefined ? variant.key : `${variant.key} ${immediate}`;
-    let effects = this.#effects.get(key);
-    if (effects === undefined) {
-      effects = effectsOf(variant, this.#host.interpreter.helpers, immediate);
-      this.#effects.set(key, effects);
+  #install(region: Region<CachedBlock>, module: WebAssembly.Module, bytes: number): void {
+    if (this.#regions.size >= this.options.maximumRegions) {
+      this.forgetAll();
     }
-    return effects;
-  }
-
-  #install(entry: CachedBlock, region: CompiledRegion): void {
+    const { arena, table, interpreter } = this.#host;
+    const instance = new WebAssembly.Instance(module, { env: { memory: arena, table } });
+    const slot = this.#freeSlots.pop() ?? table.grow(1);
+    table.set(slot, instance.exports['region']);
+    this.compiled++;
+    this.compiledBytes += bytes;
     const view = this.#view;
-    const { start } = entry.block;
-    view.setInt32(start - BLOCK_HEADER_SIZE + BLOCK_FUNCTION, region.slot, true);
-    view.setUint16(start + UOP_HANDLER, this.#host.interpreter.special.compiled, true);
-    this.#regions.add(region);
-    for (const block of region.blocks) {
+    const { start } = defined(region.blocks[0], 'entry').cached.block;
+    view.setInt32(start - BLOCK_HEADER_SIZE + BLOCK_FUNCTION, slot, true);
+    view.setUint16(start + UOP_HANDLER, interpreter.special.compiled, true);
+    const compiled = { slot, blocks: region.blocks.map((block) => block.cached) };
+    this.#regions.add(compiled);
+    for (const block of compiled.blocks) {
       const users = this.#byBlock.get(block) ?? new Set();
       this.#byBlock.set(block, users);
-      users.add(region);
+      users.add(compiled);
     }
   }
 

@@ -2,16 +2,9 @@ import { defined } from '../../../base/assert.ts';
 import * as L from '../../x86/layout.ts';
 import type { CachedBlock, CodeCache } from '../code-cache.ts';
 import type { Interpreter, SpecialHandler } from '../interpreter.ts';
-import {
-  BLOCK_ORIGINAL_HANDLER,
-  UOP_DISPLACEMENT,
-  UOP_HANDLER,
-  UOP_IP,
-  UOP_LENGTH,
-  UOP_REMAINING,
-  UOP_SIZE,
-} from '../micro-op.ts';
+import { UOP_DISPLACEMENT, UOP_IP, UOP_LENGTH, UOP_REMAINING, UOP_SIZE } from '../micro-op.ts';
 import type { Variant } from '../variants.ts';
+import type { MicroOpReader } from './region-module.ts';
 
 /** One instruction of a region, or the closing micro-operation of a block that simply goes on. */
 export interface RegionInstruction {
@@ -39,8 +32,14 @@ export type BlockEnd =
   /** An address computed by the program, or an instruction that leaves compiled code. */
   | { readonly kind: 'elsewhere' };
 
+/** The block of the code cache that a block of a region stands for. */
+export interface RegionSource {
+  readonly block: { readonly start: number; readonly end: number };
+  readonly physical: number;
+}
+
 export interface RegionBlock {
-  readonly cached: CachedBlock;
+  readonly cached: RegionSource;
   /** Offset of its page from the entry's page, in linear addresses. */
   readonly pageDelta: number;
   /** Offset of its first byte from the start of the entry's page. */
@@ -53,9 +52,9 @@ export interface RegionBlock {
 }
 
 /** Code that is compiled as one function. Block 0 is the entry. */
-export interface Region {
+export interface Region<Source extends RegionSource = RegionSource> {
   readonly mode: number;
-  readonly blocks: readonly RegionBlock[];
+  readonly blocks: readonly (RegionBlock & { readonly cached: Source })[];
   /** Block number by offset of its first byte from the start of the entry's page. */
   readonly at: ReadonlyMap<number, number>;
   /** For each block that ends in a return: the blocks that calls within the region return to. */
@@ -84,22 +83,47 @@ export function isCompilable(mode: number): boolean {
   );
 }
 
+/** Reads blocks of micro-operations as instructions. */
+export class RegionReader {
+  readonly #reader: MicroOpReader;
+  readonly #interpreter: Interpreter;
+
+  constructor(reader: MicroOpReader, interpreter: Interpreter) {
+    this.#reader = reader;
+    this.#interpreter = interpreter;
+  }
+
+  /** The instructions from `start` to `end`; undefined for what cannot be compiled. */
+  instructions(start: number, end: number): RegionInstruction[] | undefined {
+    const instructions: RegionInstruction[] = [];
+    let first = start;
+    for (let uop = start; uop < end; uop += UOP_SIZE) {
+      const handler = this.#reader.handler(uop);
+      const special = this.#reader.special(uop);
+      if (special?.startsWith('address')) {
+        continue;
+      }
+      if (special === 'stale' || special === 'straddle') {
+        return undefined;
+      }
+      const operation = this.#interpreter.operationOf(handler);
+      instructions.push({ first, uop, variant: operation?.variant, special, coldSlot: operation?.slot });
+      first = uop + UOP_SIZE;
+    }
+    return instructions;
+  }
+}
+
 /** Finds what is to be compiled together: blocks that have run, reached from an entry by direct branches and calls. */
 export class RegionFinder {
   readonly #view: DataView;
   readonly #code: CodeCache;
-  readonly #interpreter: Interpreter;
-  readonly #specials: readonly (SpecialHandler | undefined)[];
+  readonly #reader: RegionReader;
 
-  constructor(arena: ArrayBufferLike, code: CodeCache, interpreter: Interpreter) {
-    this.#view = new DataView(arena);
+  constructor(view: DataView, code: CodeCache, reader: RegionReader) {
+    this.#view = view;
     this.#code = code;
-    this.#interpreter = interpreter;
-    const specials: (SpecialHandler | undefined)[] = [];
-    for (const [name, number] of Object.entries(interpreter.special)) {
-      specials[number] = name as SpecialHandler;
-    }
-    this.#specials = specials;
+    this.#reader = reader;
   }
 
   /**
@@ -107,9 +131,13 @@ export class RegionFinder {
    * behind the entry's in linear addresses, or −1 when that is not known. Returns undefined when the entry itself cannot
    * be compiled.
    */
-  find(entry: CachedBlock, physicalPage: (pageDelta: number) => number, limits: RegionLimits): Region | undefined {
+  find(
+    entry: CachedBlock,
+    physicalPage: (pageDelta: number) => number,
+    limits: RegionLimits,
+  ): Region<CachedBlock> | undefined {
     const mode = entry.mode;
-    const blocks: RegionBlock[] = [];
+    const blocks: (RegionBlock & { readonly cached: CachedBlock })[] = [];
     const at = new Map<number, number>();
     const queue: number[] = [];
     let instructions = 0;
@@ -150,59 +178,37 @@ export class RegionFinder {
     return { mode, blocks, at, returnsTo: returnSites(blocks, at) };
   }
 
-  #readBlock(cached: CachedBlock, pageDelta: number, mode: number): RegionBlock | undefined {
-    const view = this.#view;
+  #readBlock(
+    cached: CachedBlock,
+    pageDelta: number,
+    mode: number,
+  ): (RegionBlock & { readonly cached: CachedBlock }) | undefined {
     const { start, end, straddles } = cached.block;
-    if (straddles) {
-      return undefined;
-    }
-    const instructions: RegionInstruction[] = [];
-    let first = start;
-    let finish: BlockEnd = { kind: 'elsewhere' };
-    for (let uop = start; uop < end; uop += UOP_SIZE) {
-      let handler = view.getUint16(uop + UOP_HANDLER, true);
-      if (uop === start && handler === this.#interpreter.special.compiled) {
-        handler = view.getUint16(start - UOP_SIZE + BLOCK_ORIGINAL_HANDLER, true);
-      }
-      const special = this.#specials[handler];
-      if (special?.startsWith('address')) {
-        continue;
-      }
-      if (special === 'stale' || special === 'straddle') {
-        return undefined;
-      }
-      const operation = this.#interpreter.operationOf(handler);
-      instructions.push({
-        first,
-        uop,
-        variant: operation?.variant,
-        special,
-        coldSlot: operation?.slot,
-      });
-      first = uop + UOP_SIZE;
-      if (special === 'end') {
-        finish = { kind: 'next', next: pageDelta + view.getUint16(uop + UOP_IP, true) };
-      } else if (operation !== undefined) {
-        finish = this.#endOf(operation.variant, uop, pageDelta, mode);
-      }
-    }
-    if (instructions.length === 0) {
+    const instructions = straddles ? undefined : this.#reader.instructions(start, end);
+    const last = instructions?.at(-1);
+    if (instructions === undefined || last === undefined) {
       return undefined;
     }
     return {
       cached,
       pageDelta,
       at: pageDelta + (cached.physical & 0xfff),
-      instructionCount: view.getUint8(start + UOP_REMAINING),
+      instructionCount: this.#view.getUint8(start + UOP_REMAINING),
       instructions,
-      end: finish,
+      end: this.#endOf(last, pageDelta, mode),
     };
   }
 
-  #endOf(variant: Variant, uop: number, pageDelta: number, mode: number): BlockEnd {
+  #endOf({ variant, special, uop }: RegionInstruction, pageDelta: number, mode: number): BlockEnd {
+    const view = this.#view;
+    if (special === 'end') {
+      return { kind: 'next', next: pageDelta + view.getUint16(uop + UOP_IP, true) };
+    }
+    if (variant === undefined) {
+      return { kind: 'elsewhere' };
+    }
     const { definition, operands, size } = variant;
     const { name } = definition;
-    const view = this.#view;
     if (name === 'ret') {
       return { kind: 'return' };
     }
@@ -226,7 +232,7 @@ export class RegionFinder {
 }
 
 /** Which return sites each return of the region can lead to, by following the functions that the region calls. */
-function returnSites(blocks: readonly RegionBlock[], at: ReadonlyMap<number, number>): Map<number, number[]> {
+export function returnSites(blocks: readonly RegionBlock[], at: ReadonlyMap<number, number>): Map<number, number[]> {
   const callers = new Map<number, number[]>();
   for (const { end } of blocks) {
     if (end.kind === 'call') {

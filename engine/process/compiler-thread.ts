@@ -1,0 +1,33 @@
+import { type MessagePort, workerData } from 'node:worker_threads';
+import { UOP_CACHE_END } from '../cpu/software/arena-layout.ts';
+import { interpreterFor } from '../cpu/software/interpreter-for.ts';
+import { type CompileAnswer, type CompileRequest, fromRequest } from '../cpu/software/jit/compile-request.ts';
+import { RegionReader } from '../cpu/software/jit/region.ts';
+import { MicroOpReader, RegionModules } from '../cpu/software/jit/region-module.ts';
+
+/** What a compiler thread is started with. */
+export interface CompilerThreadInput {
+  readonly port: MessagePort;
+  /** Pages of 64 KiB of the arena. */
+  readonly pages: number;
+  /** Number of answers so far. */
+  readonly answers: Int32Array<SharedArrayBuffer>;
+}
+
+/** The compiler thread: builds and compiles the regions that the machine thread asks for, one after the other. */
+function main({ port, pages, answers }: CompilerThreadInput): void {
+  const { interpreter } = interpreterFor(pages);
+  // Micro-operations stand where they stand in the arena; untouched parts of it cost nothing.
+  const mirror = new Uint8Array(UOP_CACHE_END);
+  const reader = new MicroOpReader(new DataView(mirror.buffer), interpreter);
+  const regions = new RegionReader(reader, interpreter);
+  const modules = new RegionModules(reader, interpreter, pages);
+  port.on('message', (request: CompileRequest) => {
+    const bytes = modules.build(fromRequest(request, mirror, regions));
+    const answer: CompileAnswer = { id: request.id, module: new WebAssembly.Module(bytes), bytes: bytes.length };
+    port.postMessage(answer);
+    Atomics.add(answers, 0, 1);
+  });
+}
+
+main(workerData as CompilerThreadInput);
