@@ -8,7 +8,7 @@ import { initramfsWithModules, LOAD_MODULES } from './kernel-modules.ts';
 import { linuxKernel, READY } from './linux.ts';
 import { needs } from './needs.ts';
 
-const SECONDS = 120;
+const SECONDS = 400;
 const PROMPT = /guest# /;
 
 /** A cloud kernel with the given modules, its shell ready and the modules loaded. */
@@ -109,7 +109,7 @@ test('Linux on virtio SCSI: a disk that is written, verified and trimmed, and a 
     await withModules(t, modules, { cpus: 2, disks, cdrom: `${disc},bus=scsi` }, async (_guest, run) => {
       await run(
         'sleep 2; cat /proc/scsi/scsi /sys/block/sda/size',
-        /HARDDISK[^]*CD-ROM[^]*131072|CD-ROM[^]*HARDDISK[^]*131072/,
+        /HARDDISK[\s\S]*CD-ROM[\s\S]*131072|CD-ROM[\s\S]*HARDDISK[\s\S]*131072/,
       );
       await run('cat /sys/block/sda/device/vpd_pg80', /LODGE-SCSI/);
       await run(

@@ -1,3 +1,4 @@
+import type { MessagePort } from 'node:worker_threads';
 import { z } from 'zod';
 import type { ErrorDetails } from '../base/host-error.ts';
 import type { MachineConfig } from '../config/machine-config.ts';
@@ -97,6 +98,8 @@ export const machineStatusSchema = z.object({
   leds: z.object({ capsLock: z.boolean(), numLock: z.boolean(), scrollLock: z.boolean() }),
   mouse: z.enum(['relative', 'absolute']),
   screen: z.object({ width: z.int(), height: z.int() }),
+  /** The machine waits because the host cannot write to a disk: why, in one line. */
+  trouble: z.string().max(10_000).optional(),
 });
 export type MachineStatus = z.infer<typeof machineStatusSchema>;
 
@@ -119,7 +122,7 @@ export type FromMachine =
   | { readonly kind: 'started' }
   | ({ readonly kind: 'failed' } & MachineFailure)
   | { readonly kind: 'serial'; readonly bytes: Uint8Array }
-  | { readonly kind: 'log'; readonly level: 'info' | 'warn'; readonly message: string }
+  | { readonly kind: 'log'; readonly level: 'info' | 'warn' | 'error'; readonly message: string }
   /** A screenshot that the configuration asked for. */
   | { readonly kind: 'picture'; readonly path: string; readonly png: Uint8Array }
   | { readonly kind: 'answer'; readonly request: number; readonly value: CommandResult<MachineCommand['kind']> }
@@ -137,6 +140,8 @@ export interface MachineThreadInput {
   readonly config: MachineConfig;
   /** One i32: changes whenever a message was sent, so that a waiting machine thread can be woken. */
   readonly bell: SharedArrayBuffer;
+  /** To the thread that has the disk images' files. */
+  readonly images: MessagePort;
   /** Undefined: the machine runs in software. */
   readonly kvm: KvmFacts | undefined;
   /** The other end is the user-mode network on the host thread. */

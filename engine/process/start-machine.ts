@@ -1,4 +1,5 @@
-import { Worker } from 'node:worker_threads';
+import { MessageChannel, Worker } from 'node:worker_threads';
+import { ImageServer } from '../backends/block/image-server.ts';
 import { HostError } from '../base/host-error.ts';
 import type { MachineConfig } from '../config/machine-config.ts';
 import { acceleratorNow, chooseAccelerator } from './accelerator.ts';
@@ -19,9 +20,14 @@ export async function startMachine(config: MachineConfig, host: MachineHost): Pr
   };
   // First of all: an occupied port stops the start before anything is touched.
   const network = config.network === undefined ? undefined : await NetworkHost.create(config.network, log, ring);
-  const input: MachineThreadInput = { config, bell, kvm, network: network?.cable };
-  const worker = new Worker(new URL('./machine-thread.ts', import.meta.url), { workerData: input });
-  const running = new ThreadedMachine(worker, new Int32Array(bell), host, network);
+  const { port1, port2 } = new MessageChannel();
+  const images = new ImageServer(port1, ring);
+  const input: MachineThreadInput = { config, bell, images: port2, kvm, network: network?.cable };
+  const worker = new Worker(new URL('./machine-thread.ts', import.meta.url), {
+    workerData: input,
+    transferList: [port2],
+  });
+  const running = new ThreadedMachine(worker, new Int32Array(bell), host, images, network);
   return running.started;
 }
 
@@ -44,6 +50,7 @@ class ThreadedMachine implements ControlledMachine {
   readonly #worker: Worker;
   readonly #bell: Int32Array;
   readonly #host: MachineHost;
+  readonly #images: ImageServer;
   readonly #network: NetworkHost | undefined;
   readonly #frames: FrameSender;
   readonly #answers = new Map<number, Settler<unknown>>();
@@ -53,7 +60,14 @@ class ThreadedMachine implements ControlledMachine {
   #start: Settler<ControlledMachine> | undefined;
   #finish: Settler<RunOutcome> | undefined;
 
-  constructor(worker: Worker, bell: Int32Array, host: MachineHost, network: NetworkHost | undefined) {
+  constructor(
+    worker: Worker,
+    bell: Int32Array,
+    host: MachineHost,
+    images: ImageServer,
+    network: NetworkHost | undefined,
+  ) {
+    this.#images = images;
     this.#worker = worker;
     this.#bell = bell;
     this.#host = host;
@@ -75,6 +89,7 @@ class ThreadedMachine implements ControlledMachine {
   #end(settle: (settler: Settler<never>) => void): void {
     this.#ended = true;
     this.#network?.close().catch(() => {});
+    this.#images.close().catch(() => {});
     const settlers = [this.#start, this.#finish, ...this.#answers.values()];
     for (const settler of settlers) {
       if (settler !== undefined) {
@@ -147,7 +162,7 @@ class ThreadedMachine implements ControlledMachine {
           this.#stored.push(this.#network.close());
         }
         this.#end((settler) => settler.reject(notRunning()));
-        Promise.all(this.#stored).then(
+        Promise.all([...this.#stored, this.#images.close()]).then(
           () => finish?.resolve(message.outcome),
           (error: unknown) => finish?.reject(error),
         );

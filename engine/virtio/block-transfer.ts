@@ -1,6 +1,6 @@
 import type { BlockError } from '../backends/block/block-backend.ts';
+import type { Staging } from '../base/staging.ts';
 import type { BlockLane } from './block-lane.ts';
-import type { Staging } from './staging.ts';
 
 /** Data of one request in flight at a time; longer ones go piece by piece. A multiple of 512. */
 const MAX_PIECE_BYTES = 512 << 10;

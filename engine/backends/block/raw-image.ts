@@ -13,6 +13,7 @@ import type { Disposable } from '../../base/disposable.ts';
 import { HostError } from '../../base/host-error.ts';
 import type { BlockBackend, BlockError, BlockRequest } from './block-backend.ts';
 import { checkRequest, type Defer, SECTOR_BYTES, wholeSectors } from './block-checks.ts';
+import { blockErrorOf, errorCode } from './host-error-code.ts';
 import { lockImage } from './image-lock.ts';
 
 export interface RawImageOptions {
@@ -34,6 +35,21 @@ export interface RawImageOptions {
  * implements the same interface, so devices see no difference.
  */
 export function openRawImage(path: string, options: RawImageOptions): BlockBackend {
+  return new RawImage(openRawFile(path, options), options.defer);
+}
+
+/** A raw image whose file is open, checked and locked. */
+export interface RawFile {
+  readonly fd: number;
+  /** Bytes in the file. */
+  readonly size: number;
+  readonly readOnly: boolean;
+  /** Disposed of once the file is closed. */
+  readonly lock: Disposable | undefined;
+}
+
+/** Opens and checks the file of a raw image; see {@link openRawImage}. The caller closes it. */
+export function openRawFile(path: string, options: Omit<RawImageOptions, 'defer'>): RawFile {
   const readOnly = options.readOnly ?? false;
   const fd = openImage(path, readOnly);
   let lock: Disposable | undefined;
@@ -68,7 +84,7 @@ export function openRawImage(path: string, options: RawImageOptions): BlockBacke
       }
       lock = result.lock;
     }
-    return new RawImage(fd, size, readOnly, options.defer, lock);
+    return { fd, size, readOnly, lock };
   } catch (error) {
     lock?.dispose();
     closeSync(fd);
@@ -142,11 +158,6 @@ function imageSize(path: string, stats: Stats): number {
   return stats.size;
 }
 
-function errorCode(error: unknown): string {
-  const code = error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined;
-  return code ?? String(error);
-}
-
 /** Reads until `buffer` is full or the file ends; the rest is filled with zeros. */
 function readFully(fd: number, buffer: Uint8Array, offset: number): void {
   let at = 0;
@@ -168,7 +179,7 @@ function writeFully(fd: number, buffer: Uint8Array, offset: number): void {
 }
 
 /** What zeroing writes, as Node cannot have the host do it. */
-const ZEROS = new Uint8Array(1 << 20);
+export const ZEROS = new Uint8Array(1 << 20);
 
 class RawImage implements BlockBackend {
   readonly size: number;
@@ -177,7 +188,7 @@ class RawImage implements BlockBackend {
   readonly #lock: Disposable | undefined;
   #fd: number | undefined;
 
-  constructor(fd: number, size: number, readOnly: boolean, defer: Defer, lock: Disposable | undefined) {
+  constructor({ fd, size, readOnly, lock }: RawFile, defer: Defer) {
     this.#fd = fd;
     this.size = wholeSectors(size);
     this.readOnly = readOnly;
@@ -225,17 +236,6 @@ function carryOut(fd: number, request: BlockRequest): BlockError | undefined {
     }
     return undefined;
   } catch (error) {
-    const code = errorCode(error);
-    switch (code) {
-      case 'ENOSPC':
-      case 'EDQUOT':
-      case 'EFBIG':
-        return { code: 'no-space', message: `the host has no space left for the image (${code})` };
-      case 'EROFS':
-      case 'EBADF':
-        return { code: 'read-only', message: `the image cannot be written (${code})` };
-      default:
-        return { code: 'io', message: `${request.kind} failed on the host (${code})` };
-    }
+    return blockErrorOf(error, request.kind);
   }
 }

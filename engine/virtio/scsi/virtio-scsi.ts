@@ -1,11 +1,11 @@
 import type { BlockError } from '../../backends/block/block-backend.ts';
+import { Staging } from '../../base/staging.ts';
 import type { Alarm, Clock } from '../../clock/clock.ts';
 import type { StateValue } from '../../devices/device.ts';
 import type { StateReader } from '../../devices/state.ts';
 import type { BlockLane } from '../block-lane.ts';
 import { transferBlocks } from '../block-transfer.ts';
 import type { DescriptorChain } from '../queue/descriptor-chain.ts';
-import { Staging } from '../staging.ts';
 import { type ActiveDriver, VIRTIO_ID, type VirtioDevice } from '../virtio-device.ts';
 import { ASC_LUN_NOT_SUPPORTED, type ScsiTask, SENSE_ILLEGAL_REQUEST, senseData } from './scsi-task.ts';
 import type { ScsiUnit } from './scsi-unit.ts';

@@ -1,0 +1,23 @@
+import type { BlockError, BlockRequest } from './block-backend.ts';
+
+/** What an error of Node's file functions is called: `ENOSPC` and the like. */
+export function errorCode(error: unknown): string {
+  const code = error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined;
+  return code ?? String(error);
+}
+
+/** A failure of a file function, as the device that made the request is told of it. */
+export function blockErrorOf(error: unknown, kind: BlockRequest['kind']): BlockError {
+  const code = errorCode(error);
+  switch (code) {
+    case 'ENOSPC':
+    case 'EDQUOT':
+    case 'EFBIG':
+      return { code: 'no-space', message: `the host has no space left for the image (${code})` };
+    case 'EROFS':
+    case 'EBADF':
+      return { code: 'read-only', message: `the image cannot be written (${code})` };
+    default:
+      return { code: 'io', message: `${kind} failed on the host (${code})` };
+  }
+}

@@ -1,0 +1,180 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, type TestContext, test } from 'node:test';
+import { MessageChannel, Worker } from 'node:worker_threads';
+import type { BlockError, BlockRequest } from './block-backend.ts';
+import { ImageClient } from './image-client.ts';
+import { PatientImage } from './patient-image.ts';
+
+const directory = mkdtempSync(join(tmpdir(), 'lodge-images-'));
+after(() => rmSync(directory, { recursive: true, force: true }));
+
+/** A client in this thread, and a thread that has the files. */
+function connect(t: TestContext) {
+  const { port1, port2 } = new MessageChannel();
+  const shared = new SharedArrayBuffer(4);
+  const bell = new Int32Array(shared);
+  const worker = new Worker(new URL('./testing/image-thread.ts', import.meta.url), {
+    workerData: { port: port2, bell: shared },
+    transferList: [port2],
+  });
+  t.after(async () => {
+    port1.close();
+    await worker.terminate();
+  });
+  const client = new ImageClient(port1, bell);
+  return {
+    client,
+    /** Waits for the answers to all requests. */
+    finish() {
+      while (client.inFlight > 0) {
+        const seen = Atomics.load(bell, 0);
+        client.poll();
+        if (client.inFlight > 0) {
+          assert.equal(Atomics.wait(bell, 0, seen, 10_000) === 'timed-out', false, 'no answer');
+        }
+      }
+    },
+  };
+}
+
+function file(name: string, contents: Uint8Array): string {
+  const path = join(directory, name);
+  writeFileSync(path, contents);
+  return path;
+}
+
+const pattern = (length: number, seed = 0) => Uint8Array.from({ length }, (_, i) => (i * 5 + seed + (i >> 8)) & 0xff);
+const plain = { readOnly: false, padTail: false };
+
+test('an image in another thread: shared and private memory, zeroing, flush, limits', (t) => {
+  const { client, finish } = connect(t);
+  const path = file('disk.img', pattern(1 << 20));
+  const image = client.open(path, plain);
+  assert.equal(image.size, 1 << 20);
+  const errors: (BlockError | undefined)[] = [];
+  const submit = (request: BlockRequest) => image.submit(request, (error) => errors.push(error));
+
+  const shared = new Uint8Array(new SharedArrayBuffer(8192), 4096, 1024);
+  const own = new Uint8Array(70_144);
+  submit({ kind: 'read', offset: 512, buffer: shared });
+  submit({ kind: 'read', offset: 1024, buffer: own });
+  assert.equal(errors.length, 0, 'completed inside submit');
+  finish();
+  assert.deepEqual(errors.splice(0), [undefined, undefined]);
+  assert.deepEqual(shared.slice(), pattern(1 << 20).slice(512, 1536));
+  assert.deepEqual(own, pattern(1 << 20).slice(1024, 1024 + own.length));
+
+  submit({ kind: 'write', offset: 0, buffer: pattern(4096, 99) });
+  submit({ kind: 'write-zeroes', offset: 8192, length: 4096, mayUnmap: false });
+  submit({ kind: 'discard', offset: 16384, length: 4096 });
+  submit({ kind: 'flush' });
+  submit({ kind: 'read', offset: 1 << 20, buffer: new Uint8Array(512) });
+  finish();
+  assert.equal(errors.length, 5);
+  assert.deepEqual(
+    errors.flatMap((error) => (error === undefined ? [] : [error.code])),
+    ['out-of-range'],
+  );
+  image.dispose();
+  const contents = new Uint8Array(readFileSync(path));
+  assert.deepEqual(contents.subarray(0, 4096), pattern(4096, 99));
+  assert.ok(contents.subarray(8192, 12288).every((byte) => byte === 0));
+  assert.equal(contents.length, 1 << 20);
+});
+
+test('more data than the bounce buffer holds wait their turn', (t) => {
+  const { client, finish } = connect(t);
+  const path = file('large.img', pattern(8 << 20));
+  const image = client.open(path, plain);
+  const buffers = Array.from({ length: 16 }, () => new Uint8Array(256 << 10));
+  let done = 0;
+  for (const [index, buffer] of buffers.entries()) {
+    image.submit({ kind: 'read', offset: index * buffer.length, buffer }, (error) => {
+      assert.equal(error, undefined);
+      done++;
+    });
+  }
+  assert.ok(client.inFlight <= 8, `${client.inFlight} at once`);
+  finish();
+  assert.equal(done, 16);
+  assert.deepEqual(Buffer.concat(buffers).compare(pattern(4 << 20)), 0);
+  const huge = new Uint8Array(3 << 20);
+  image.submit({ kind: 'read', offset: 0, buffer: huge }, () => done++);
+  finish();
+  assert.equal(done, 17);
+  assert.deepEqual(huge.subarray(-512), pattern(8 << 20).subarray((3 << 20) - 512, 3 << 20));
+  image.dispose();
+});
+
+test('an image that cannot be opened says why, while others work', (t) => {
+  const { client, finish } = connect(t);
+  const image = client.open(file('a.img', pattern(4096)), plain);
+  let done = 0;
+  image.submit({ kind: 'flush' }, () => done++);
+  assert.throws(() => client.open(join(directory, 'nothing.img'), plain), { name: 'HostError', code: 'image-missing' });
+  assert.throws(() => client.open(join(directory, 'a.img'), plain), { name: 'HostError', code: 'image-in-use' });
+  finish();
+  assert.equal(done, 1, 'the answer that came meanwhile');
+  image.dispose();
+});
+
+/** A backend whose answers a test gives. */
+function scripted() {
+  const asked: { request: BlockRequest; done: (error?: BlockError) => void }[] = [];
+  return {
+    asked,
+    backend: {
+      size: 4096,
+      readOnly: false,
+      submit: (request: BlockRequest, done: (error?: BlockError) => void) => void asked.push({ request, done }),
+      dispose() {},
+    },
+  };
+}
+
+test('a change that fails is kept until it succeeds, and the machine told', () => {
+  const { asked, backend } = scripted();
+  const troubles: string[] = [];
+  const image = new PatientImage(backend, ({ code }) => troubles.push(code));
+  const results: (string | undefined)[] = [];
+  const full = { code: 'no-space', message: 'full' } as const;
+  image.submit({ kind: 'write', offset: 0, buffer: new Uint8Array(512) }, (error) => results.push(error?.code));
+  image.submit({ kind: 'flush' }, (error) => results.push(error?.code));
+  asked.shift()?.done(full);
+  asked.shift()?.done({ code: 'io', message: 'gone' });
+  assert.deepEqual(troubles, ['no-space', 'io']);
+  assert.equal(results.length, 0);
+  assert.equal(image.troubled, true);
+  image.retry();
+  assert.deepEqual(
+    asked.map(({ request }) => request.kind),
+    ['write', 'flush'],
+  );
+  assert.equal(image.troubled, true, 'not yet');
+  asked.shift()?.done(full);
+  asked.shift()?.done();
+  assert.equal(results.length, 1);
+  assert.equal(image.troubled, true);
+  image.retry();
+  asked.shift()?.done();
+  assert.deepEqual(results, [undefined, undefined]);
+  assert.equal(image.troubled, false);
+});
+
+test('reads that fail go to the guest, and changes when the user gives up', () => {
+  const { asked, backend } = scripted();
+  const image = new PatientImage(backend, () => {});
+  const results: (string | undefined)[] = [];
+  image.submit({ kind: 'read', offset: 0, buffer: new Uint8Array(512) }, (error) => results.push(error?.code));
+  asked.shift()?.done({ code: 'io', message: 'gone' });
+  assert.deepEqual(results.slice(), ['io']);
+  assert.equal(image.troubled, false);
+  image.submit({ kind: 'flush' }, (error) => results.push(error?.code));
+  asked.shift()?.done({ code: 'io', message: 'gone' });
+  image.giveUp();
+  assert.deepEqual(results, ['io', 'io']);
+  assert.equal(image.troubled, false);
+});

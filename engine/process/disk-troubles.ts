@@ -1,0 +1,74 @@
+import { performance } from 'node:perf_hooks';
+import type { BlockBackend, BlockError } from '../backends/block/block-backend.ts';
+import { PatientImage } from '../backends/block/patient-image.ts';
+
+/** What could not be written is tried again so often, in milliseconds of the host's time. */
+const RETRY_MILLIS = 2000;
+
+/**
+ * Watches a machine's disks for changes that the host could not carry out. The machine is paused while there are any
+ * (`troubled`), and they are tried again from time to time until they succeed or the user has the guest told.
+ */
+export class DiskTroubles {
+  readonly #tell: (message: string) => void;
+  readonly #images: PatientImage[] = [];
+  #retryAt: number | undefined;
+  /** The last message, so that a failure that stays is told once. */
+  #told = '';
+
+  /** `tell` gets one line for the user, for each new trouble. */
+  constructor(tell: (message: string) => void) {
+    this.#tell = tell;
+  }
+
+  /** `backend`, whose changes are kept when they fail; `path` is what the user calls it. */
+  watch(path: string, backend: BlockBackend): BlockBackend {
+    const image = new PatientImage(backend, (error) => this.#onTrouble(path, error));
+    this.#images.push(image);
+    return image;
+  }
+
+  #onTrouble(path: string, error: BlockError): void {
+    const remedy = error.code === 'no-space' ? 'free some space' : 'see that it can be written again';
+    const message = `${path}: ${error.message}; the machine waits, and goes on by itself: ${remedy}`;
+    if (message !== this.#told) {
+      this.#told = message;
+      this.#tell(message);
+    }
+    this.#retryAt ??= performance.now() + RETRY_MILLIS;
+  }
+
+  get troubled(): boolean {
+    return this.#images.some((image) => image.troubled);
+  }
+
+  /** What the user was told, while it is so. */
+  get message(): string | undefined {
+    return this.troubled ? this.#told : undefined;
+  }
+
+  /** When `tick` wants to be called next, in milliseconds of the host's clock. */
+  get nextTickMillis(): number | undefined {
+    return this.#retryAt;
+  }
+
+  tick(now: number): void {
+    if (this.#retryAt !== undefined && now >= this.#retryAt) {
+      this.#retryAt = undefined;
+      for (const image of this.#images) {
+        image.retry();
+      }
+    }
+    if (this.#retryAt === undefined && this.#told !== '' && !this.troubled) {
+      this.#told = '';
+    }
+  }
+
+  /** The guest is to hear of the failures, as errors of its disk. */
+  giveUp(): void {
+    this.#retryAt = undefined;
+    for (const image of this.#images) {
+      image.giveUp();
+    }
+  }
+}
