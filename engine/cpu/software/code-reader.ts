@@ -1,4 +1,4 @@
-/** Raised by the byte source when the page behind cannot be fetched. */
+/** Raised when the page behind cannot be fetched, or is not to be fetched for this instruction. */
 export class FetchFault {}
 
 /** More than 15 bytes, or beyond the code segment's limit. */
@@ -16,6 +16,7 @@ const MAX_INSTRUCTION_BYTES = 15;
 export class CodeReader {
   #source: CodeSource = { byte: () => 0 };
   #limit = 0;
+  #mayLeavePage = true;
   /** Page offset of the instruction's first byte, and of the next one to read. */
   start = 0;
   at = 0;
@@ -26,15 +27,20 @@ export class CodeReader {
     this.#limit = limit;
   }
 
-  begin(offset: number): void {
+  /** `mayLeavePage`: the instruction's bytes may be fetched from the page behind. */
+  begin(offset: number, mayLeavePage: boolean): void {
     this.start = offset;
     this.at = offset;
+    this.#mayLeavePage = mayLeavePage;
   }
 
   /** Throws TooLong or FetchFault. */
   u8(): number {
     if (this.at - this.start >= MAX_INSTRUCTION_BYTES || this.at > this.#limit) {
       throw new TooLong();
+    }
+    if (this.at >= 4096 && !this.#mayLeavePage) {
+      throw new FetchFault();
     }
     const value = this.#source.byte(this.at);
     this.at++;

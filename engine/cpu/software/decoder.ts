@@ -73,24 +73,19 @@ export class Decoder {
     let straddles = false;
     while (!ended && !straddles && starts.length < most && at < 4096) {
       const before = writer.out;
-      reader.begin(at);
+      // The page behind is fetched for the instruction that is about to be carried out, for no other.
+      reader.begin(at, starts.length === 0);
       try {
         ended = this.#decodeInstruction();
       } catch (error) {
         if (!(error instanceof FetchFault) || starts.length === 0) {
           throw error;
         }
-        // The fault belongs to the instruction that needs the bytes: it gets a block of its own.
+        // The instruction that needs the bytes gets a block of its own.
         writer.out = before;
         break;
       }
       straddles = reader.at > 4096;
-      if (straddles && starts.length > 0) {
-        straddles = false;
-        ended = false;
-        writer.out = before;
-        break;
-      }
       if (straddles) {
         writer.insertStraddleCheck(before, reader.start);
       }

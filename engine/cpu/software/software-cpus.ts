@@ -53,7 +53,6 @@ export interface GeneratedFunctions extends TlbControl, Translate {
   run(record: number): number;
   /** See PageWalkFunctions. */
   fillTlb(record: number, address: bigint, write: number, size: number): number;
-  walkCode(record: number, address: bigint): number;
   /** The function table. */
   readonly table: WebAssembly.Table;
   /** Stands for compiled code that has been forgotten. */

@@ -18,6 +18,7 @@ import {
   DTLB_WRITE_TAG,
   ITLB_ENTRIES,
   ITLB_ENTRY_SIZE,
+  ITLB_PHYSICAL,
   UOP_IP,
   UOP_SEGMENT,
   UOP_SIZE,
@@ -63,6 +64,8 @@ export interface TlbControl {
   /** Physical addresses of the first and the last page, as i32. */
   dropWriteTags(record: number, first: number, last: number): void;
   selectTlbs(record: number): void;
+  /** See PageWalkFunctions. */
+  walkCode(record: number, address: bigint): number;
 }
 
 /**
@@ -196,7 +199,18 @@ export class Translation {
     return (frame & ~0xfff) | (low & 0xfff);
   }
 
-  /** Translates a code page: returns its physical address (unsigned), or −1 with the fault set. */
+  /** Physical address (unsigned) of a code page, by the instruction TLB if it is there; −1 with the fault set. */
+  codePage(low: number, high: number): number {
+    const words = this.#words;
+    const entry = (this.#field(L.ITLB) + ((low >>> 12) & (ITLB_ENTRIES - 1)) * ITLB_ENTRY_SIZE) >> 2;
+    const known = words[entry] === (low & ~0xfff) && words[entry + 1] === high;
+    if (known || this.#tlb.walkCode(this.#record << 2, (BigInt(high) << 32n) | BigInt(low >>> 0)) !== 0) {
+      return (words[entry + (ITLB_PHYSICAL >> 2)] as number) >>> 0;
+    }
+    return this.fetch(low, high);
+  }
+
+  /** Walks to a code page: returns its physical address (unsigned), or −1 with the fault set. Fills no TLB. */
   fetch(low: number, high: number): number {
     const table = this.#field(L.ITLB) - this.#tlbs;
     if (!this.#walk(low, high, ACCESS_FETCH, table === ITLB_USER, true)) {
