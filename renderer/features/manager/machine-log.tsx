@@ -1,4 +1,4 @@
-import { useEffect, useState } from 'react';
+import { useCallback, useEffect, useState } from 'react';
 import type { CallResult } from '../../../main/contract/api.ts';
 import type { Machine } from '../../../main/contract/machines.ts';
 import { errorText, useLodge, useShell } from '../../api/lodge-context.ts';
@@ -26,6 +26,16 @@ export function MachineLog({ machine }: { machine: Machine }) {
     };
   }, [api, id, state]);
 
+  // How it ended stands at the end.
+  const showEnd = useCallback(
+    (element: HTMLElement | null) => {
+      if (element !== null && log !== undefined) {
+        element.scrollTop = element.scrollHeight;
+      }
+    },
+    [log],
+  );
+
   if (problem !== undefined) {
     return <p className="muted">{problem}</p>;
   }
@@ -34,8 +44,14 @@ export function MachineLog({ machine }: { machine: Machine }) {
   }
   return (
     <div className="log">
-      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable by keyboard */}
-      <pre className="log__text" role="log" aria-label={text('manager.logOf', { name: machine.name })} tabIndex={0}>
+      <pre
+        ref={showEnd}
+        className="log__text"
+        role="log"
+        aria-label={text('manager.logOf', { name: machine.name })}
+        // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable by keyboard
+        tabIndex={0}
+      >
         {log.text === '' ? text('manager.logEmpty') : log.text}
       </pre>
       {log.path !== null && (
