@@ -13,6 +13,8 @@ export interface MachineClock extends AlarmQueue {
   /** Stops time: `now` stays what it is and no alarm becomes due until `resume`. Pausing twice is pausing once. */
   pause(): void;
   resume(): void;
+  /** Makes it `now`: for a machine that goes on from a saved state. Alarms are set afterwards. */
+  startAt(now: Nanos): void;
 }
 
 /** Follows the host's monotonic clock from the moment of construction, less the time that it was paused. */
@@ -41,6 +43,13 @@ export class HostMachineClock extends AlarmQueue implements MachineClock {
       this.#pausedAt = undefined;
     }
   }
+
+  startAt(now: Nanos): void {
+    this.#start = this.#host() - now / 1e6;
+    if (this.#pausedAt !== undefined) {
+      this.#pausedAt = now;
+    }
+  }
 }
 
 /** Follows executed instructions: the same input gives the same run. */
@@ -60,6 +69,10 @@ export class VirtualMachineClock extends AlarmQueue implements MachineClock {
   pause(): void {}
 
   resume(): void {}
+
+  startAt(now: Nanos): void {
+    this.#skipped += now - this.now();
+  }
 
   /** Jumps to `deadline`, while no processor runs. */
   skipTo(deadline: Nanos): void {

@@ -3,6 +3,8 @@ import { DisposableStore } from '../base/disposable.ts';
 import { HostError } from '../base/host-error.ts';
 import type { Log } from '../base/log.ts';
 import type { Nanos } from '../clock/clock.ts';
+import type { StateValue } from '../devices/device.ts';
+import { StateReader } from '../devices/state.ts';
 import type { CpuSignals } from '../irq/cpu-signals.ts';
 import type { MachineCpus, ProtectedModeStart, RunExit } from './cpu-backend.ts';
 import { HandOverPolicy } from './hand-over-policy.ts';
@@ -14,6 +16,7 @@ import type { Processor } from './software/processor.ts';
 import { SoftwareCpus, type SoftwareCpusOptions } from './software/software-cpus.ts';
 import * as L from './x86/layout.ts';
 import { GuestFault } from './x86/linear-memory.ts';
+import { loadProcessor, saveProcessor } from './x86/processor-record.ts';
 import { IA32_APIC_BASE, IA32_TSC_DEADLINE } from './x86/system/msr.ts';
 
 export interface HybridCpusOptions extends Omit<SoftwareCpusOptions, 'timing'> {
@@ -249,6 +252,35 @@ export class HybridCpus implements MachineCpus {
     this.#kind = kind;
   }
 
+  /** Every processor as a plain record (x86/processor-record.ts), whatever it runs on. */
+  save(): StateValue {
+    this.#takeAll();
+    this.#carryOutEvents();
+    this.#settle();
+    const processors = this.#software.processors.map(({ state }) =>
+      saveProcessor(state, BigInt.asUintN(64, this.timestamp() + state.u64(L.TSC_OFFSET))),
+    );
+    return { tscFrequencyHz: this.tscFrequencyHz, processors };
+  }
+
+  /** Restores what `save` returned. Throws HostError('bad-state'), and then nothing was changed or the machine is of no use. */
+  load(saved: StateValue): void {
+    const reader = new StateReader('processors', saved);
+    const frequency = reader.int('tscFrequencyHz', 1, Number.MAX_SAFE_INTEGER);
+    if (frequency !== this.tscFrequencyHz) {
+      reader.refuse(`time-stamp counters run at ${frequency} Hz there and at ${this.tscFrequencyHz} Hz here`);
+    }
+    const records = reader.array('processors', this.count);
+    this.#takeAll();
+    this.#eventsFor.clear();
+    this.#stretch = 0;
+    for (const [index, record] of records.entries()) {
+      const processor = defined(this.#software.processors[index], 'processor');
+      loadProcessor(processor.state, record, this.timestamp());
+      this.#rederive(processor);
+    }
+  }
+
   // ── Running ──
 
   stopSoon(): void {
@@ -404,19 +436,24 @@ export class HybridCpus implements MachineCpus {
       return false;
     }
     const event = kvm.take(cpu);
+    const processor = defined(this.#software.processors[cpu], 'processor');
+    this.#rederive(processor);
+    if (event !== undefined) {
+      deliver(processor, event);
+    }
+    return true;
+  }
+
+  /** After others changed a processor's record and memory: everything that follows from them. */
+  #rederive(processor: Processor): void {
     // KVM's guests write memory without marking what was decoded from it.
     this.#software.code.dropRange(0, 2 ** 32);
-    const processor = defined(this.#software.processors[cpu], 'processor');
     const { system, translation } = processor;
     system.restoreMode();
     translation.flush(true);
     translation.watching = system.dataBreakpointsArmed;
     translation.select();
     processor.breakSoon();
-    if (event !== undefined) {
-      deliver(processor, event);
-    }
-    return true;
   }
 
   /** See KvmCpus.collectDirty. */

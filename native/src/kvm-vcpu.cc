@@ -42,7 +42,7 @@ struct Handover {
 constexpr Structure STRUCTURES[] = {
     {"regs", sizeof(kvm_regs), KVM_GET_REGS, "KVM_GET_REGS", KVM_SET_REGS, "KVM_SET_REGS"},
     {"sregs", sizeof(kvm_sregs), KVM_GET_SREGS, "KVM_GET_SREGS", KVM_SET_SREGS, "KVM_SET_SREGS"},
-    {"xsave", 4096, KVM_GET_XSAVE, "KVM_GET_XSAVE", KVM_SET_XSAVE, "KVM_SET_XSAVE"},
+    {"xsave", sizeof(XsaveArea), REQUEST_GET_XSAVE, "KVM_GET_XSAVE", REQUEST_SET_XSAVE, "KVM_SET_XSAVE"},
     {"events", sizeof(kvm_vcpu_events), KVM_GET_VCPU_EVENTS, "KVM_GET_VCPU_EVENTS", KVM_SET_VCPU_EVENTS,
      "KVM_SET_VCPU_EVENTS"},
     {"debugregs", sizeof(kvm_debugregs), KVM_GET_DEBUGREGS, "KVM_GET_DEBUGREGS", KVM_SET_DEBUGREGS,

@@ -34,6 +34,12 @@ struct CoalescedHead {
   std::uint32_t last;
 };
 
+struct XsaveArea {
+  std::uint32_t words[1024];
+};
+
+constexpr unsigned long REQUEST_GET_XSAVE = _IOR(KVMIO, 0xa4, XsaveArea);
+constexpr unsigned long REQUEST_SET_XSAVE = _IOW(KVMIO, 0xa5, XsaveArea);
 constexpr unsigned long REQUEST_SUPPORTED_CPUID = _IOWR(KVMIO, 0x05, CpuidHead);
 constexpr unsigned long REQUEST_SET_CPUID2 = _IOW(KVMIO, 0x90, CpuidHead);
 constexpr unsigned long REQUEST_MSR_INDEX_LIST = _IOWR(KVMIO, 0x02, MsrIndexHead);

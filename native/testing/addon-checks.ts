@@ -106,6 +106,25 @@ check('structures have one length', () => {
   assert.throws(() => vcpu.run(), /closed/);
 });
 
+check('every structure is read and written back', () => {
+  const { vm, vcpu, close } = machine([]);
+  const lengths = { regs: 144, sregs: 312, xsave: 4096, events: 64, debugregs: 128, xcrs: 392 } as const;
+  for (const [name, length] of Object.entries(lengths)) {
+    const bytes = new Uint8Array(length);
+    vcpu.get(name as keyof typeof lengths, bytes);
+    vcpu.set(name as keyof typeof lengths, bytes);
+  }
+  vm.get('clock', new Uint8Array(48));
+  assert.ok(vcpu.tscKilohertz() > 0);
+  const offset = vcpu.tscOffset();
+  if (offset !== undefined) {
+    // Some KVMs cannot offset the counter; those leave it alone.
+    vcpu.setTscOffset(offset - 1000n);
+    assert.ok([offset, offset - 1000n].includes(vcpu.tscOffset() ?? 1n));
+  }
+  close();
+});
+
 check('port output and input', () => {
   // mov al,5; out 80,al; in al,71; out 81,al
   const { vcpu, words, exits, close } = machine([0xb0, 5, 0xe6, 0x80, 0xe4, 0x71, 0xe6, 0x81]);

@@ -266,11 +266,11 @@ export class KvmCpus {
     this.#current = 0;
     processor.vcpu.armTimer(Math.max(1, Math.min(MAX_SLICE_NANOS, until - this.#now())));
     for (;;) {
-      if (!this.#enter(processor)) {
-        return this.#idleReason(processor);
-      }
       let reason: number;
       try {
+        if (!this.#enter(processor)) {
+          return this.#idleReason(processor);
+        }
         reason = processor.vcpu.run();
       } catch (error) {
         return this.#failed(processor, error);
@@ -301,10 +301,11 @@ export class KvmCpus {
         const processor = this.#vcpus[i] as Vcpu;
         if (processor.running) {
           active++;
-        } else if (this.#enter(processor)) {
-          processor.running = true;
-          processor.vcpu.resume();
+        } else if (this.#resume(processor)) {
           active++;
+        } else if (this.#pendingExit !== undefined) {
+          exit = this.#pendingExit;
+          this.#pendingExit = undefined;
         } else if (processor.state.i32(L.ACTIVITY) === L.ACTIVITY_SHUTDOWN) {
           exit = this.#idleReason(processor);
         }
@@ -330,6 +331,21 @@ export class KvmCpus {
         }
       }
     }
+  }
+
+  /** Lets a processor's thread run on; false when it waits, or KVM does not take it. */
+  #resume(processor: Vcpu): boolean {
+    try {
+      if (!this.#enter(processor)) {
+        return false;
+      }
+      processor.vcpu.resume();
+    } catch (error) {
+      this.#pendingExit = this.#failed(processor, error);
+      return false;
+    }
+    processor.running = true;
+    return true;
   }
 
   /** Takes the exit of a processor's thread, and carries it out. */

@@ -1,6 +1,7 @@
 import type { Log } from '../../base/log.ts';
 import { silentLog } from '../../base/log.ts';
 import { validateMachineConfig } from '../../config/validate-machine-config.ts';
+import type { KvmAccess } from '../../cpu/kvm/kvm-access.ts';
 import { Machine } from '../machine.ts';
 
 export interface BareMachineOptions {
@@ -9,6 +10,7 @@ export interface BareMachineOptions {
   readonly virtualTime?: boolean;
   readonly log?: Log;
   readonly serial?: (byte: number) => void;
+  readonly kvm?: KvmAccess | undefined;
   /** Firmware of the test's own: 64 KiB or more, a power of two; ends at 4 GiB. Starts at its last 16 bytes. */
   readonly bios: Uint8Array;
 }
@@ -18,7 +20,7 @@ export function bareMachine(options: BareMachineOptions): Machine {
   const config = validateMachineConfig({
     cpus: options.cpus,
     memoryMegabytes: options.memoryMegabytes ?? 16,
-    virtualTime: options.virtualTime ?? true,
+    virtualTime: options.virtualTime ?? options.kvm === undefined,
     serial: { kind: 'none' },
   });
   return new Machine({
@@ -29,5 +31,6 @@ export function bareMachine(options: BareMachineOptions): Machine {
     openMedia: () => ({ disks: [], floppy: undefined }),
     serialOutput: { write: options.serial ?? (() => {}) },
     log: options.log ?? silentLog,
+    kvm: options.kvm,
   });
 }

@@ -1,0 +1,308 @@
+import assert from 'node:assert/strict';
+import { readdirSync } from 'node:fs';
+import { test } from 'node:test';
+import { silentLog } from '../base/log.ts';
+import type { StateValue } from '../devices/device.ts';
+import { assemble } from '../testing/assembler/assembler.ts';
+import { Random } from '../testing/random.ts';
+import type { Machine } from './machine.ts';
+import { bareMachine } from './testing/bare-machine.ts';
+import { kvmForTests } from './testing/kvm-for-tests.ts';
+
+/** 64 KiB of firmware: `source` (16-bit code at F000:0000) and a jump to it at the reset vector. */
+function firmware(source: string): Uint8Array {
+  const bios = new Uint8Array(0x10000).fill(0xf4);
+  bios.set(assemble(`bits 16\norg 0\n${source}`).bytes, 0);
+  bios.set(assemble('bits 16\norg 0\njmp 0xf000:0').bytes, 0xfff0);
+  return bios;
+}
+
+/** Counts timer interrupts at 0:500 and rounds of its loop at 0:504; halts between them when `wait` says so. */
+const ticker = (wait: string) =>
+  firmware(`
+    cli
+    xor ax, ax
+    mov ds, ax
+    mov ss, ax
+    mov sp, 0x7000
+    mov word [8 * 4], tick
+    mov [8 * 4 + 2], cs
+    mov al, 0x11
+    out 0x20, al
+    mov al, 8
+    out 0x21, al
+    mov al, 4
+    out 0x21, al
+    mov al, 1
+    out 0x21, al
+    mov al, 0xfe
+    out 0x21, al
+    mov al, 0x34
+    out 0x43, al
+    mov al, 0x00
+    out 0x40, al
+    mov al, 0x10
+    out 0x40, al
+    fninit
+    fldpi
+    sti
+  again:
+    inc dword [0x504]
+    ${wait}
+    jmp again
+  tick:
+    push ax
+    inc dword [0x500]
+    mov al, 0x20
+    out 0x20, al
+    pop ax
+    iret
+  `);
+
+/** Runs turns until `done`, at most for so many seconds. */
+function runUntil(machine: Machine, done: () => boolean, seconds = 20): void {
+  const end = performance.now() + seconds * 1000;
+  while (!done()) {
+    assert.ok(performance.now() < end, 'the guest got there in time');
+    const turn = machine.turn();
+    assert.ok(turn.kind === 'running' || turn.kind === 'idle', turn.kind);
+  }
+}
+
+const ticks = (machine: Machine) => machine.memory.readU32(0x500);
+const rounds = (machine: Machine) => machine.memory.readU32(0x504);
+
+for (const [name, wait] of [
+  ['busy', 'mov cx, 50\nloop $'],
+  ['halting', 'hlt'],
+] as const) {
+  test(`KVM: a ${name} guest gets its timer interrupts`, (t) => {
+    const kvm = kvmForTests(t)?.();
+    if (kvm === undefined) {
+      return;
+    }
+    const machine = bareMachine({ bios: ticker(wait), kvm });
+    assert.equal(machine.cpus.kind, 'kvm');
+    runUntil(machine, () => ticks(machine) > 30);
+    assert.ok(rounds(machine) > 0);
+    machine.dispose();
+  });
+}
+
+test('KVM: a guest is moved to the software processor and back, again and again, and notices nothing', (t) => {
+  const kvm = kvmForTests(t)?.();
+  if (kvm === undefined) {
+    return;
+  }
+  const machine = bareMachine({ bios: ticker('mov cx, 50\nloop $'), kvm });
+  for (let i = 0; i < 20; i++) {
+    const [tick, round] = [ticks(machine), rounds(machine)];
+    runUntil(machine, () => ticks(machine) > tick && rounds(machine) > round);
+    machine.cpus.moveTo(i % 2 === 0 ? 'software' : 'kvm');
+    assert.equal(machine.cpus.kind, i % 2 === 0 ? 'software' : 'kvm');
+  }
+  // π is still on top of the x87 stack.
+  const [{ state } = assert.fail()] = machine.cpus.processors;
+  assert.equal(state.u64(0x600 + state.i32(0x688) * 16), 0xc90fdaa22168c235n);
+  machine.dispose();
+});
+
+test('a machine without KVM cannot be moved to it', () => {
+  const machine = bareMachine({ bios: ticker('hlt') });
+  assert.throws(() => machine.cpus.moveTo('kvm'), { code: 'accelerator-fixed' });
+  machine.dispose();
+});
+
+/** Everything of a machine but its disks. */
+function save(machine: Machine) {
+  return {
+    now: machine.clock.now(),
+    processors: machine.cpus.save(),
+    devices: machine.board.devices.map((device) => [device.id, device.save()] as const),
+    ram: machine.memory.ram.slice(),
+  };
+}
+
+function load(machine: Machine, saved: ReturnType<typeof save>): void {
+  machine.clock.startAt(saved.now);
+  machine.memory.ram.set(saved.ram);
+  for (const [i, [id, state]] of saved.devices.entries()) {
+    const device = machine.board.devices[i];
+    assert.equal(device?.id, id);
+    device?.load(state);
+  }
+  machine.cpus.load(saved.processors);
+}
+
+for (const [from, to] of [
+  ['kvm', 'software'],
+  ['software', 'kvm'],
+] as const) {
+  test(`a machine saved on ${from} goes on on ${to}`, (t) => {
+    const open = kvmForTests(t);
+    if (open === undefined) {
+      return;
+    }
+    const bios = ticker('mov cx, 50\nloop $');
+    const first = bareMachine({ bios, kvm: open() });
+    first.cpus.moveTo(from);
+    runUntil(first, () => ticks(first) > 10);
+    const saved = save(first);
+    first.dispose();
+    const second = bareMachine({ bios, kvm: open() });
+    second.cpus.moveTo(to);
+    load(second, saved);
+    const again = second.cpus.save() as { processors: { tsc?: StateValue }[] };
+    const before = saved.processors as { processors: { tsc?: StateValue }[] };
+    for (const record of [...again.processors, ...before.processors]) {
+      delete record.tsc;
+    }
+    assert.deepEqual(again, before);
+    runUntil(second, () => ticks(second) > 20);
+    second.dispose();
+  });
+}
+
+test('a saved processor that cannot be is refused', (t) => {
+  const kvm = kvmForTests(t)?.();
+  if (kvm === undefined) {
+    return;
+  }
+  const machine = bareMachine({ bios: ticker('hlt'), kvm });
+  const saved = machine.cpus.save() as { processors: Record<string, unknown>[] };
+  for (const [field, value] of [
+    ['version', 99],
+    ['activity', 'asleep'],
+    ['rflags', 0xffffffff],
+    ['x87', new Uint8Array(3)],
+    ['registers', {}],
+  ] as const) {
+    const broken = { ...saved, processors: [{ ...saved.processors[0], [field]: value }] };
+    assert.throws(() => machine.cpus.load(broken as StateValue), { code: 'bad-state' }, field);
+  }
+  machine.dispose();
+});
+
+test('KVM: a second processor is started by INIT and a start-up message', (t) => {
+  const kvm = kvmForTests(t)?.();
+  if (kvm === undefined) {
+    return;
+  }
+  const bios = firmware(`
+    cli
+    xor ax, ax
+    mov ds, ax
+    mov ss, ax
+    mov sp, 0x7000
+    lgdt [cs:gdtr]
+    mov eax, cr0
+    or al, 1
+    mov cr0, eax
+    mov ax, 8
+    mov es, ax
+    and byte [0], 0
+    mov eax, cr0
+    and al, 0xfe
+    mov cr0, eax
+    ; the other processor's code: counts at 0:508
+    mov byte [0x8000], 0xff
+    mov byte [0x8001], 0x06
+    mov word [0x8002], 0x0508
+    mov word [0x8004], 0xfaeb
+    mov edi, 0xfee00000
+    mov dword [es:edi + 0xf0], 0x1ff
+    mov dword [es:edi + 0x310], 0x01000000
+    mov dword [es:edi + 0x300], 0x4500
+    mov dword [es:edi + 0x300], 0x4608
+  again:
+    inc dword [0x504]
+    mov ax, [0x508]
+    mov [0x50a], ax
+    jmp again
+    align 8
+    gdt: dq 0, 0x00cf93000000ffff
+    gdtr: dw 15
+          dd 0xf0000 + gdt
+  `);
+  const machine = bareMachine({ bios, cpus: 2, kvm });
+  const second = () => machine.memory.readU16(0x508);
+  runUntil(machine, () => second() > 100 && rounds(machine) > 100);
+  // Both go on after a change of processors, there and back.
+  for (const kind of ['software', 'kvm'] as const) {
+    machine.cpus.moveTo(kind);
+    const [one, two] = [rounds(machine), second()];
+    runUntil(machine, () => second() !== two && rounds(machine) > one);
+  }
+  machine.dispose();
+});
+
+test('KVM: a guest that does nonsense never brings the engine down', (t) => {
+  const open = kvmForTests(t);
+  if (open === undefined) {
+    return;
+  }
+  for (let seed = 1; seed <= 12; seed++) {
+    const random = new Random(seed);
+    const modes = [
+      '',
+      'mov eax, cr0\nor al, 1\nmov cr0, eax\njmp dword 0x8:0x100000',
+      // Paging with tables of random numbers.
+      'mov eax, 0x20000\nmov cr3, eax\nmov eax, cr0\nor eax, 0x80000001\nmov cr0, eax',
+    ];
+    const bios = firmware(`
+      cli
+      xor ax, ax
+      mov ds, ax
+      mov es, ax
+      mov ss, ax
+      mov sp, 0x7000
+      lgdt [cs:gdtr]
+      ${modes[seed % 3]}
+      jmp 0x1000:0
+      align 8
+      gdt: dq 0, 0x00cf9b000000ffff, 0x00cf93000000ffff
+      gdtr: dw 23
+            dd 0xf0000 + gdt
+    `);
+    const machine = bareMachine({ bios, cpus: 1 + (seed % 2), kvm: open(), log: silentLog });
+    const { ram } = machine.memory;
+    for (let i = 0; i < 0x200000; i += 4) {
+      const value = random.u32();
+      ram[i] = value;
+      ram[i + 1] = value >>> 8;
+      ram[i + 2] = value >>> 16;
+      // Ports, string I/O, RDMSR and WRMSR, control registers among the rest.
+      ram[i + 3] = random.chance(1, 4)
+        ? random.pick([0xec, 0xed, 0xee, 0xef, 0x6c, 0x6e, 0x0f, 0xf3, 0x30, 0x32, 0x22])
+        : value >>> 24;
+    }
+    for (let turn = 0; turn < 40; turn++) {
+      const result = machine.turn();
+      if (result.kind !== 'running' && result.kind !== 'idle') {
+        machine.reset();
+      }
+    }
+    machine.dispose();
+  }
+});
+
+test('KVM: machines that came and went leave no thread and no file', (t) => {
+  const open = kvmForTests(t);
+  if (open === undefined) {
+    return;
+  }
+  const count = (folder: string) => readdirSync(`/proc/self/${folder}`).length;
+  const one = (cpus: number) => {
+    const machine = bareMachine({ bios: ticker('hlt'), cpus, kvm: open() });
+    machine.turn();
+    machine.dispose();
+  };
+  one(1);
+  one(2);
+  const [files, threads] = [count('fd'), count('task')];
+  for (let i = 0; i < 20; i++) {
+    one(1 + (i % 2));
+  }
+  assert.equal(count('fd'), files);
+  assert.ok(count('task') <= threads + 1, `${count('task')} threads, ${threads} before`);
+});
