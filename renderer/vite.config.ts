@@ -20,6 +20,8 @@ export default defineConfig({
   },
   worker: { format: 'es' },
   test: {
+    // Generous, for hosts that are busy with other things.
+    testTimeout: 30_000,
     environment: 'happy-dom',
     include: ['**/*.test.{ts,tsx}'],
     setupFiles: [folder('./testing/setup.ts')],
