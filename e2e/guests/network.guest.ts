@@ -1,12 +1,16 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
+import { copyFileSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer as createHttpServer, type Server } from 'node:http';
 import { type AddressInfo, connect, createServer as createTcpServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { debianPackage } from '../../scripts/debian.ts';
 import { GuestRun } from './guest-run.ts';
 import { initramfsWithModules, LOAD_MODULES } from './kernel-modules.ts';
-import { type KernelName, linuxKernel, READY } from './linux.ts';
+import { busyboxInitramfs, type KernelName, linuxKernel, READY } from './linux.ts';
 import { needs } from './needs.ts';
 
 const SECONDS = 240;
@@ -146,7 +150,7 @@ for (const card of CARDS) {
 
         const full = once(hold, 'full');
         await run(
-          `for i in $(seq 200); do sleep 60 | nc 10.0.2.2 ${holdPort} & done 2>/dev/null; echo started-$((1+1))`,
+          `for i in $(seq 200); do sleep 100000 | nc 10.0.2.2 ${holdPort} & done 2>/dev/null; echo started-$((1+1))`,
           /started-2/,
         );
         await full;
@@ -187,4 +191,42 @@ async function ask(port: number, question: string): Promise<string> {
     assert.ok(tries < 100, 'nobody answers at the forwarded port');
     await new Promise((resolve) => setTimeout(resolve, 200));
   }
+}
+
+/** iPXE on a CD, with a driver of its own for the card. @throws NotAvailable */
+function ipxeCd(): string {
+  return join(debianPackage('ipxe'), 'usr/lib/ipxe/ipxe.iso');
+}
+
+for (const model of ['e1000', 'virtio'] as const) {
+  test(`iPXE on ${model}: DHCP, a script by TFTP, kernel and ramdisk by HTTP`, async (t) => {
+    const cdrom = needs(t, ipxeCd);
+    const kernel = cdrom && needs(t, () => linuxKernel('cloud'));
+    const initrd = kernel && needs(t, () => busyboxInitramfs());
+    if (cdrom === undefined || kernel === undefined || initrd === undefined || !existsSync(cdrom)) {
+      return;
+    }
+    const folder = mkdtempSync(join(tmpdir(), 'lodge-netboot-'));
+    try {
+      copyFileSync(kernel, join(folder, 'vmlinuz'));
+      copyFileSync(initrd, join(folder, 'initrd'));
+      const script = [
+        '#!ipxe',
+        'kernel http://10.0.2.2/vmlinuz console=ttyS0 panic=-1',
+        'initrd http://10.0.2.2/initrd',
+        'boot\n',
+      ];
+      writeFileSync(join(folder, 'boot.ipxe'), script.join('\n'));
+      const net = `nat,model=${model},isolated,boot=${folder},bootfile=boot.ipxe`;
+      const options = { memory: 256, cdrom, boot: 'cdrom', net, noReboot: true, timeout: SECONDS * 4 };
+      await GuestRun.with(options, async (guest) => {
+        await guest.waitFor(new RegExp(READY), SECONDS * 2);
+        await guest.waitFor(PROMPT, SECONDS);
+        guest.send('poweroff -f\n');
+        assert.equal(await guest.exitCode(SECONDS), 0);
+      });
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
+  });
 }

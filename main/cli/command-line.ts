@@ -96,10 +96,10 @@ type Network = NonNullable<MachineConfigInput['network']>;
 type Forward = NonNullable<Network['forwards']>[number];
 
 /** `nat[,model=…][,forward=…]…[,host-loopback][,isolated][,capture=FILE][,boot=FOLDER][,bootfile=NAME][,mac=…]` or `none` */
-export function network(option: string, text: string): Network | undefined {
+export function network(option: string, text: string): Network | 'none' {
   const [kind, ...parts] = text.split(',');
   if (kind === 'none' && parts.length === 0) {
-    return undefined;
+    return 'none';
   }
   if (kind !== 'nat') {
     throw usageError(`${option} ${text}: is not known`, 'give nat, with its options after commas, or none');

@@ -37,8 +37,7 @@ interface RunFlags {
   readonly bios?: string;
   readonly debugExit?: boolean;
   readonly serial?: ReturnType<typeof parse.serial>;
-  /** Null for `none`. */
-  readonly net?: ReturnType<typeof parse.network> | null;
+  readonly net?: ReturnType<typeof parse.network>;
   readonly headless?: boolean;
   readonly timeout?: number;
   /** Commander's name for `--no-reboot`. */
@@ -79,7 +78,7 @@ function configInput(flags: RunFlags): MachineConfigInput {
     floppy: flags.floppy,
     serial: flags.serial ?? { kind: 'stdio' },
     entropy: flags.rng,
-    network: flags.net ?? undefined,
+    network: flags.net === 'none' ? undefined : flags.net,
     debugExit: flags.debugExit,
     headless: flags.headless,
     timeoutSeconds: flags.timeout,
@@ -139,7 +138,7 @@ function addRunOptions(command: Command): Command {
     .option(
       '--net <nat[,model=…][,forward=tcp:HOSTPORT:GUESTPORT][,host-loopback][,isolated][,capture=FILE]|none>',
       'network behind the host, without privileges',
-      once('--net', (text) => parse.network('--net', text) ?? null),
+      once('--net', (text) => parse.network('--net', text)),
     )
     .option(
       '--timeout <SECONDS>',
