@@ -1,3 +1,4 @@
+import { setFlagsFromString } from 'node:v8';
 import { type MessagePort, workerData } from 'node:worker_threads';
 import { UOP_CACHE_END } from '../cpu/software/arena-layout.ts';
 import { interpreterFor } from '../cpu/software/interpreter-for.ts';
@@ -22,6 +23,8 @@ function main({ port, pages, answers }: CompilerThreadInput): void {
   const reader = new MicroOpReader(new DataView(mirror.buffer), interpreter);
   const regions = new RegionReader(reader, interpreter);
   const modules = new RegionModules(reader, interpreter, pages);
+  // Else V8 would put off compiling to the first call, in the machine thread. The interpreter has been compiled by now.
+  setFlagsFromString('--no-wasm-lazy-compilation');
   port.on('message', (request: CompileRequest) => {
     const bytes = modules.build(fromRequest(request, mirror, regions));
     const answer: CompileAnswer = { id: request.id, module: new WebAssembly.Module(bytes), bytes: bytes.length };

@@ -29,9 +29,9 @@ export interface JitOptions {
 }
 
 export const DEFAULT_JIT: JitOptions = {
-  samples: 2,
-  sampleFuel: 10_000,
-  lookups: 300,
+  samples: 30,
+  sampleFuel: 10000,
+  lookups: 10000,
   region: { blocks: 64, instructions: 500 },
   maximumRegions: 8000,
 };
