@@ -53,6 +53,7 @@ class Options {
   readonly hosts: readonly HostName[] | undefined;
   readonly by: 'wall' | 'busy';
   readonly memory: number;
+  readonly checkout: string;
   readonly lodge: () => Host;
   readonly soakMinutes: number | undefined;
   readonly json: string | undefined;
@@ -88,7 +89,8 @@ class Options {
     this.by = values.by;
     this.memory = number('--memory', values.memory);
     const more = values.lodge.split(' ').filter((word) => word !== '');
-    this.lodge = () => lodge(more, resolve(values.checkout));
+    this.checkout = resolve(values.checkout);
+    this.lodge = () => lodge(more, this.checkout);
     this.soakMinutes = values.soak === undefined ? undefined : number('--soak', values.soak);
     this.json = values.json;
     const unknownItem = this.items.find((item) => !all.includes(item));
@@ -110,26 +112,25 @@ function number(option: string, text: string): number {
   return value;
 }
 
-function hostsFor(bits: Bits, options: Options): Host[] {
+async function hostsFor(bits: Bits, options: Options): Promise<Host[]> {
   const wanted: readonly HostName[] = options.hosts ?? ['lodge', 'tcg', 'v86'];
-  const makers: readonly (readonly [HostName, () => Host])[] = [
+  const makers: readonly (readonly [HostName, () => Host | Promise<Host>])[] = [
     ['lodge', options.lodge],
-    ['tcg', tcg],
+    ['tcg', () => tcg(options.checkout)],
     ...(bits === 32 ? ([['v86', v86]] as const) : []),
   ];
-  return makers
-    .filter(([name]) => wanted.includes(name))
-    .flatMap(([name, make]) => {
-      try {
-        return [make()];
-      } catch (error) {
-        if (!(error instanceof NotAvailable)) {
-          throw error;
-        }
-        console.log(`Without ${name}: ${error.message}`);
-        return [];
+  const hosts: Host[] = [];
+  for (const [name, make] of makers.filter(([name]) => wanted.includes(name))) {
+    try {
+      hosts.push(await make());
+    } catch (error) {
+      if (!(error instanceof NotAvailable)) {
+        throw error;
       }
-    });
+      console.log(`Without ${name}: ${error.message}`);
+    }
+  }
+  return hosts;
 }
 
 interface HostRounds {
@@ -160,8 +161,9 @@ type Part = (result: GuestResult, start: Interval) => Interval;
 
 function bootRow(name: string, rounds: readonly HostRounds[], by: Options['by'], part: Part): Row {
   const hosts = rounds.map(({ host, results, starts }): [string, Measured] => {
-    const busy = starts.map((start) => start.busy ?? 0);
-    const start = { wall: median(starts.map(({ wall }) => wall)), busy: median(busy) };
+    const busy = starts.map((start) => start.busy).filter((value) => value !== undefined);
+    const wall = median(starts.map((start) => start.wall));
+    const start = { wall, busy: busy.length === 0 ? undefined : median(busy) };
     const times = results.map((result) => part(result, start));
     return [host.name, measured(times, by)];
   });
@@ -169,7 +171,8 @@ function bootRow(name: string, rounds: readonly HostRounds[], by: Options['by'],
 }
 
 function less(time: Interval, by: Interval): Interval {
-  return { wall: time.wall - by.wall, busy: time.busy === undefined ? undefined : time.busy - (by.busy ?? 0) };
+  const busy = time.busy === undefined || by.busy === undefined ? undefined : time.busy - by.busy;
+  return { wall: time.wall - by.wall, busy };
 }
 
 /** Runs all rounds of a guest. @throws NotAvailable */
@@ -292,7 +295,7 @@ async function main(options: Options): Promise<boolean> {
   const report = [];
   for (const bits of options.bits) {
     const guest = benchGuest(bits);
-    const hosts = hostsFor(bits, options);
+    const hosts = await hostsFor(bits, options);
     console.log(
       `\n${bits}-bit guest, ${options.memory} MB, one processor, ${options.rounds} rounds in turns, ${options.by} time`,
     );
@@ -306,9 +309,8 @@ async function main(options: Options): Promise<boolean> {
       console.log(text);
     }
     for (const { what, wanted, found } of targets(rows, bits)) {
-      if (found !== undefined) {
-        console.log(`${what}: ${found.toFixed(2)}, wanted ${wanted}: ${found >= wanted ? 'met' : 'MISSED'}`);
-      }
+      const verdict = found === undefined ? 'not measured' : found >= wanted ? 'met' : 'MISSED';
+      console.log(`${what}: ${found?.toFixed(2) ?? '–'}, wanted ${wanted}: ${verdict}`);
     }
     const wrong = wrongResults(rows);
     for (const { item, host, text } of wrong) {

@@ -2,7 +2,7 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { CPU_FEATURES } from '../../engine/cpu/x86/system/cpuid.ts';
+import { pathToFileURL } from 'node:url';
 import { debianPackage, findCommand, NotAvailable } from '../debian.ts';
 import { cacheFolder, projectRoot } from '../project.ts';
 import { TimedProcess } from './timed-process.ts';
@@ -75,13 +75,23 @@ const RIVAL_FEATURES = [
   ...['abm', 'sse4a', '3dnow', '3dnowext', 'mmxext', 'svm', 'clwb', 'clflushopt', 'rdpid', 'mpx', 'vaes'],
 ];
 
-/** @throws NotAvailable */
-export function tcg(): Host {
+/** The features that the Lodge in a folder announces, by their names in Linux. */
+async function announcedBy(checkout: string): Promise<ReadonlySet<string>> {
+  const module = pathToFileURL(join(checkout, 'engine/cpu/x86/system/cpuid.ts')).href;
+  const { CPU_FEATURES } = (await import(module)) as typeof import('../../engine/cpu/x86/system/cpuid.ts');
+  return new Set(CPU_FEATURES.map(({ name }) => name));
+}
+
+/**
+ * QEMU's TCG with a processor like that of the Lodge in `checkout`, which may be older than this one.
+ * @throws NotAvailable
+ */
+export async function tcg(checkout = projectRoot): Promise<Host> {
   const command = findCommand('qemu-system-x86_64');
   if (command === undefined) {
     throw new NotAvailable('qemu-system-x86_64 is not installed; install the Debian package qemu-system-x86');
   }
-  const announced = new Set(CPU_FEATURES.map(({ name }) => name));
+  const announced = await announcedBy(checkout);
   const without = RIVAL_FEATURES.filter((name) => !announced.has(name)).map((name) => `-${name}`);
   const fixed = [
     ...['-machine', 'pc', '-cpu', ['max', ...without].join(','), '-smp', '1', '-accel', 'tcg,thread=single'],

@@ -30,15 +30,24 @@ export function interval(from: Moment, to: Moment): Interval {
 
 /** Linux, Documentation/scheduler/sched-stats.rst: the first number of schedstat is nanoseconds on a processor. */
 function threadTimes(pid: number | undefined): ReadonlyMap<string, number> | undefined {
+  const folder = `/proc/${pid}/task`;
+  const times = new Map<string, number>();
+  for (const thread of contentOr([], () => readdirSync(folder))) {
+    const text = contentOr('', () => readFileSync(`${folder}/${thread}/schedstat`, 'utf8'));
+    // Empty when the thread ended just now: it is not the busiest.
+    if (text !== '') {
+      times.set(thread, Number(text.split(' ')[0]) / 1e9);
+    }
+  }
+  return times.size === 0 ? undefined : times;
+}
+
+/** `otherwise` where there is nothing to read. */
+function contentOr<T>(otherwise: T, read: () => T): T {
   try {
-    const folder = `/proc/${pid}/task`;
-    const seconds = (thread: string): number => {
-      return Number(readFileSync(`${folder}/${thread}/schedstat`, 'utf8').split(' ')[0]) / 1e9;
-    };
-    return new Map(readdirSync(folder).map((thread) => [thread, seconds(thread)]));
+    return read();
   } catch {
-    // Another system, or a thread that ended just now.
-    return undefined;
+    return otherwise;
   }
 }
 
@@ -117,16 +126,22 @@ export class TimedProcess {
     this.#child.kill('SIGKILL');
   }
 
-  /** The first line that fits `pattern`, there already or to come; a prompt counts as a line as soon as it fits. */
+  /** The first whole line that fits `pattern`, there already or to come. */
   async line(pattern: RegExp, seconds: number): Promise<TimedLine> {
+    return await this.#until(pattern, seconds, () => this.lines.find(({ text }) => pattern.test(text)));
+  }
+
+  /** Waits for a prompt: text that fits `pattern` and stands last, without an end of line. */
+  async prompt(pattern: RegExp, seconds: number): Promise<void> {
+    await this.#until(pattern, seconds, () => (pattern.test(this.#partial) ? true : undefined));
+  }
+
+  async #until<T>(pattern: RegExp, seconds: number, look: () => T | undefined): Promise<T> {
     const deadline = hostNow() + seconds * 1000;
     for (;;) {
-      const found = this.lines.find(({ text }) => pattern.test(text));
+      const found = look();
       if (found !== undefined) {
         return found;
-      }
-      if (pattern.test(this.#partial)) {
-        return { text: this.#partial, at: hostNow(), threads: undefined };
       }
       if (!this.running || hostNow() > deadline) {
         const what = this.running ? `did not come within ${seconds} s` : 'did not come before the process ended';

@@ -74,7 +74,7 @@ async function boot(kernel: KernelName, cpus: string, memory: string, save: stri
     const lodge = join(projectRoot, 'bin/lodge.js');
     const guest = new TimedProcess(process.execPath, [...profiler, lodge, ...machine, ...direct]);
     const ready = await guest.line(new RegExp(READY), SECONDS);
-    await guest.line(/guest# /, SECONDS);
+    await guest.prompt(/guest# /, SECONDS);
     guest.send('poweroff -f\n');
     const code = await guest.ended;
     if (code !== 0) {
