@@ -1,27 +1,17 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { TLB_GLOBAL_LIST, TLB_LOCAL_LIST, TLBS } from './arena-layout.ts';
-import { fuzz, type Summary } from './testing/fuzzing.ts';
+import { fuzz } from './testing/fuzzing.ts';
 import type { Tier } from './testing/guest-machine.ts';
-import { IN_PIECES, INTERPRETER, Lockstep, ONE_BY_ONE } from './testing/lockstep.ts';
+import { INTERPRETER, Lockstep } from './testing/lockstep.ts';
+import { neverDiffer } from './testing/never-differ.ts';
 import { randomProgram } from './testing/random-programs.ts';
 import { describeProgram } from './testing/report.ts';
 
 const SEED = Number(process.env['LODGE_SEED'] ?? 1) * 1_000_000;
 
-/** Runs random programs of `blocks` blocks or more on both tiers, which must never differ. */
-function neverDiffer(a: Tier, b: Tier, seed: number, blocks: number): Summary {
-  const summary = fuzz(a, b, { seed, failures: 1, more: (sum) => sum.blocks < blocks });
-  assert.deepEqual(
-    summary.failures.map(({ text }) => text),
-    [],
-  );
-  return summary;
-}
-
 test('the interpreter does the same in blocks and instruction by instruction', (context) => {
-  const summary = neverDiffer(INTERPRETER, ONE_BY_ONE, SEED, 8000);
-  context.diagnostic(`${summary.blocks} blocks in ${summary.programs} programs, ${summary.instructions} instructions`);
+  const summary = neverDiffer(context, 'one-by-one', 0, 8000);
   // All ways a program may go are among them.
   for (const end of ['user64 done', 'kernel64 done', 'user32 done', 'kernel32 slices', 'compatibility slices']) {
     assert.ok((summary.ends.get(end) ?? 0) > 0, `no program: ${end}`);
@@ -29,8 +19,7 @@ test('the interpreter does the same in blocks and instruction by instruction', (
 });
 
 test('where slices end makes no difference', (context) => {
-  const summary = neverDiffer(INTERPRETER, IN_PIECES, SEED + 100_000, 12_000);
-  context.diagnostic(`${summary.blocks} blocks in ${summary.programs} programs, ${summary.instructions} instructions`);
+  neverDiffer(context, 'pieces', 100_000, 12_000);
 });
 
 /** Whether the comparison notices a processor that is broken in one way. */

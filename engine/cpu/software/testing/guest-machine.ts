@@ -342,14 +342,13 @@ export class GuestMachine {
       memory.mapRam(G.SWITCHED_PHYSICAL, G.PAGE);
     }
     const { ram } = memory;
-    const before = ram.slice(G.CODE_PHYSICAL, G.COMPARED_BYTES);
+    const before = ram.slice(0, G.COMPARED_BYTES);
     ram.set(kernelMemory().memory);
     this.#fillMemory(program, assembled);
     // Where nothing changed, what was made of the code stays: the same program again finds it warm.
     for (let at = 0; at < before.length; at += G.PAGE) {
-      const now = ram.subarray(G.CODE_PHYSICAL + at, G.CODE_PHYSICAL + at + G.PAGE);
-      if (Buffer.compare(before.subarray(at, at + G.PAGE), now) !== 0) {
-        cpus.code.dropRange(G.CODE_PHYSICAL + at, G.PAGE);
+      if (Buffer.compare(before.subarray(at, at + G.PAGE), ram.subarray(at, at + G.PAGE)) !== 0) {
+        cpus.code.dropRange(at, G.PAGE);
       }
     }
     memory.vram.fill(0, 0, G.PAGE);

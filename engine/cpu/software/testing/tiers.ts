@@ -20,6 +20,12 @@ export const COMPILER_AT_ONCE = compiler('compiler at first sight', { lookups: 1
 export const EAGER = compiler('compiler, eager', {});
 /** Compiles what is met again and again, so that regions of several blocks come about. */
 export const COMPILER_SOON = compiler('compiler', { lookups: 4, sampleFuel: 200 });
+/** Regions of middling size: cheap enough for many programs. */
+export const COMPILER_OF_SOME = compiler('compiler of middling regions', {
+  lookups: 3,
+  sampleFuel: 200,
+  region: { blocks: 6, instructions: 60 },
+});
 /** Forgets what it compiled again and again. */
 export const COMPILER_OF_LITTLE = compiler('compiler of small regions', {
   region: { blocks: 3, instructions: 40 },
@@ -34,6 +40,7 @@ export const TIER_PAIRS: Readonly<Record<string, readonly [Tier, Tier, number]>>
   jit: [INTERPRETER, EAGER, 4],
   'jit-later': [INTERPRETER, COMPILER_SOON, 6],
   'jit-at-once': [INTERPRETER, COMPILER_AT_ONCE, 2],
+  'jit-middling': [INTERPRETER, COMPILER_OF_SOME, 3],
   'jit-small': [INTERPRETER, COMPILER_OF_LITTLE, 4],
   'jit-pieces': [INTERPRETER, COMPILER_IN_PIECES, 4],
   'jit-one-by-one': [INTERPRETER, COMPILER_ONE_BY_ONE, 3],
