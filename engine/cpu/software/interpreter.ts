@@ -197,7 +197,7 @@ export function buildInterpreter(table: InstructionTable, maximumPages: number):
   module.export('fillTlb', runtime.fillTlb);
   module.export('translate', runtime.translateScratch);
   module.export('walkCode', runtime.walkCode);
-  for (const [name, reference] of Object.entries(runtime.tlb)) {
+  for (const [name, reference] of Object.entries({ ...runtime.tlb, ...runtime.interrupts })) {
     module.export(name, reference);
   }
   const lazy = new LazyHandlers(module, runtime, inlineCount, maximumPages);
@@ -241,122 +241,133 @@ function buildMainLoop(
   f.set(fuel, load('i32.load', record, L.FUEL));
   f.set(bias, load('i32.load', record, L.BIAS));
   f.block((outOfFuel) => {
-    f.block((fault) => {
-      f.loop((lookup) => {
-        // ── Find the block at RIP ──
-        f.scope(() => {
-          f.set(rip, load('i64.load', record, L.RIP));
-          const linear = linearRip(f, record, get(rip));
-          const entry = itlbEntry(f, record, linear);
-          f.if(op('i64.ne', load('i64.load', entry), op('i64.and', linear, i64(-4096))), () => {
-            f.if(op('i32.eqz', f.call(runtime.walkCode, record, linear)), () => {
-              f.store('i64.store', record, linear, L.SCRATCH);
-              leaveAtRip(EXIT_FETCH);
-            });
-          });
-          const offset = f.keep(op('i32.and', op('i32.wrap_i64', linear), i32(4095)));
-          const physical = f.keep(op('i32.or', load('i32.load', entry, ITLB_PHYSICAL), offset));
-          const mode = f.keep(load('i32.load', record, L.MODE));
-          const place = f.keep(emitBlockSlot(physical, mode));
-          const known = op(
-            'i32.and',
-            op('i32.eq', load('i32.load', place, BLOCK_TABLE), physical),
-            op('i32.eq', load('i32.load', place, BLOCK_TABLE + 4), mode),
-          );
-          f.if(op('i32.eqz', known), () => {
-            f.store('i32.store', record, physical, L.SCRATCH);
-            leaveAtRip(EXIT_DECODE);
-          });
-          f.store('i64.store', record, op('i64.sub', get(rip), op('i64.extend_i32_u', offset)), L.RIP_BASE);
-          f.set(uop, load('i32.load', place, BLOCK_TABLE + 8));
-          const header = f.keep(op('i32.sub', get(uop), i32(BLOCK_HEADER_SIZE)));
-          const looked = f.keep(op('i32.sub', load('i32.load', header, BLOCK_LOOKUPS), i32(1)));
-          f.store('i32.store', header, looked, BLOCK_LOOKUPS);
-          f.if(op('i32.eqz', looked), () => {
-            f.store('i32.store', record, get(uop), L.CURRENT_UOP);
-            leaveAtRip(EXIT_HOT);
-          });
-          f.if(get(linkSlot), () => {
-            f.store('i32.store', get(linkSlot), get(uop));
-            f.set(linkSlot, i32(0));
-          });
-          f.set(fuel, op('i32.sub', get(fuel), remaining()));
-          f.brIf(outOfFuel, op('i32.lt_s', get(fuel), i32(0)));
-        });
-        f.block((resolve) => {
-          f.loop((dispatch) => {
-            const loop: MainLoop = { cpu, uop, ea, fuel, bias, slot, dispatch, lookup, resolve, fault, outOfFuel };
-            f.set(handler, op('i32.or', load('i32.load16_u', get(uop)), get(bias)));
-            f.loop((again) => {
-              nest(f, inlineCount, get(handler), (index) => {
-                const special = SPECIAL_HANDLERS[index];
-                if (special === 'compiled') {
-                  f.scope(() => buildCompiled(f, loop, handler, again, types.region, leaveAtRip));
-                  return;
-                }
-                if (special !== undefined) {
-                  f.scope(() => buildSpecial(f, special, loop, runtime));
-                  return;
-                }
-                const variant = hot[index - SPECIAL_HANDLERS.length];
-                assert(variant !== undefined, 'a handler number without a variant');
-                f.scope(() => new InlineHandler(f, variant, loop, runtime, operations).build());
+    f.loop((delivered) => {
+      f.block((fault) => {
+        f.loop((lookup) => {
+          // ── Find the block at RIP ──
+          f.scope(() => {
+            f.set(rip, load('i64.load', record, L.RIP));
+            const linear = linearRip(f, record, get(rip));
+            const entry = itlbEntry(f, record, linear);
+            f.if(op('i64.ne', load('i64.load', entry), op('i64.and', linear, i64(-4096))), () => {
+              f.if(op('i32.eqz', f.call(runtime.walkCode, record, linear)), () => {
+                f.store('i64.store', record, linear, L.SCRATCH);
+                leaveAtRip(EXIT_FETCH);
               });
             });
-            // ── Not in the loop: a break, or a handler of its own ──
-            f.if(get(bias), () => leaveAtUop(EXIT_BREAK));
-            f.store('i32.store', record, get(fuel), L.FUEL);
-            f.store('i32.store', record, get(uop), L.CURRENT_UOP);
-            f.set(
-              handler,
-              f.callIndirect(
-                types.handler,
-                handlerType,
-                op('i32.sub', get(handler), i32(inlineCount)),
-                record,
-                get(uop),
-                get(ea),
-              ) as I32,
+            const offset = f.keep(op('i32.and', op('i32.wrap_i64', linear), i32(4095)));
+            const physical = f.keep(op('i32.or', load('i32.load', entry, ITLB_PHYSICAL), offset));
+            const mode = f.keep(load('i32.load', record, L.MODE));
+            const place = f.keep(emitBlockSlot(physical, mode));
+            const known = op(
+              'i32.and',
+              op('i32.eq', load('i32.load', place, BLOCK_TABLE), physical),
+              op('i32.eq', load('i32.load', place, BLOCK_TABLE + 4), mode),
             );
-            f.set(fuel, load('i32.load', record, L.FUEL));
-            f.set(bias, load('i32.load', record, L.BIAS));
-            f.if(op('i32.eq', get(handler), i32(NEXT)), () => {
-              f.set(uop, op('i32.add', get(uop), i32(32)));
-              f.br(dispatch);
+            f.if(op('i32.eqz', known), () => {
+              f.store('i32.store', record, physical, L.SCRATCH);
+              leaveAtRip(EXIT_DECODE);
             });
-            f.brIf(fault, op('i32.eq', get(handler), i32(FAULTED)));
-            f.if(op('i32.eq', get(handler), i32(STOPPED)), () => {
-              // A string instruction may stop in front of instructions that the block has paid for.
-              f.set(fuel, op('i32.add', get(fuel), op('i32.sub', remaining(), i32(1))));
-              leaveAtRip(EXIT_BREAK);
+            f.store('i64.store', record, op('i64.sub', get(rip), op('i64.extend_i32_u', offset)), L.RIP_BASE);
+            f.set(uop, load('i32.load', place, BLOCK_TABLE + 8));
+            const header = f.keep(op('i32.sub', get(uop), i32(BLOCK_HEADER_SIZE)));
+            const looked = f.keep(op('i32.sub', load('i32.load', header, BLOCK_LOOKUPS), i32(1)));
+            f.store('i32.store', header, looked, BLOCK_LOOKUPS);
+            f.if(op('i32.eqz', looked), () => {
+              f.store('i32.store', record, get(uop), L.CURRENT_UOP);
+              leaveAtRip(EXIT_HOT);
             });
-            f.if(get(bias), () => leaveAtRip(EXIT_BREAK));
-            for (const [code, link] of [
-              [LINK_TAKEN, UOP_LINK_TAKEN],
-              [LINK_NEXT, UOP_LINK_NEXT],
-            ] as const) {
-              f.if(op('i32.eq', get(handler), i32(code)), () => {
-                f.set(slot, load('i32.load', get(uop), link));
-                f.if(get(slot), () => {
-                  f.set(uop, get(slot));
-                  f.set(fuel, op('i32.sub', get(fuel), remaining()));
-                  f.brIf(dispatch, op('i32.ge_s', get(fuel), i32(0)));
-                  f.br(outOfFuel);
-                });
-                f.set(slot, op('i32.add', get(uop), i32(link)));
-                f.br(resolve);
-              });
-            }
-            f.br(lookup);
+            f.if(get(linkSlot), () => {
+              f.store('i32.store', get(linkSlot), get(uop));
+              f.set(linkSlot, i32(0));
+            });
+            f.set(fuel, op('i32.sub', get(fuel), remaining()));
+            f.brIf(outOfFuel, op('i32.lt_s', get(fuel), i32(0)));
           });
+          f.block((resolve) => {
+            f.loop((dispatch) => {
+              const loop: MainLoop = { cpu, uop, ea, fuel, bias, slot, dispatch, lookup, resolve, fault, outOfFuel };
+              f.set(handler, op('i32.or', load('i32.load16_u', get(uop)), get(bias)));
+              f.loop((again) => {
+                nest(f, inlineCount, get(handler), (index) => {
+                  const special = SPECIAL_HANDLERS[index];
+                  if (special === 'compiled') {
+                    f.scope(() => buildCompiled(f, loop, handler, again, types.region, leaveAtRip));
+                    return;
+                  }
+                  if (special !== undefined) {
+                    f.scope(() => buildSpecial(f, special, loop, runtime));
+                    return;
+                  }
+                  const variant = hot[index - SPECIAL_HANDLERS.length];
+                  assert(variant !== undefined, 'a handler number without a variant');
+                  f.scope(() => new InlineHandler(f, variant, loop, runtime, operations).build());
+                });
+              });
+              // ── Not in the loop: a break, or a handler of its own ──
+              f.if(get(bias), () => leaveAtUop(EXIT_BREAK));
+              f.store('i32.store', record, get(fuel), L.FUEL);
+              f.store('i32.store', record, get(uop), L.CURRENT_UOP);
+              f.set(
+                handler,
+                f.callIndirect(
+                  types.handler,
+                  handlerType,
+                  op('i32.sub', get(handler), i32(inlineCount)),
+                  record,
+                  get(uop),
+                  get(ea),
+                ) as I32,
+              );
+              f.set(fuel, load('i32.load', record, L.FUEL));
+              f.set(bias, load('i32.load', record, L.BIAS));
+              f.if(op('i32.eq', get(handler), i32(NEXT)), () => {
+                f.set(uop, op('i32.add', get(uop), i32(32)));
+                f.br(dispatch);
+              });
+              f.brIf(fault, op('i32.eq', get(handler), i32(FAULTED)));
+              f.if(op('i32.eq', get(handler), i32(STOPPED)), () => {
+                // A string instruction may stop in front of instructions that the block has paid for.
+                f.set(fuel, op('i32.add', get(fuel), op('i32.sub', remaining(), i32(1))));
+                leaveAtRip(EXIT_BREAK);
+              });
+              f.if(get(bias), () => leaveAtRip(EXIT_BREAK));
+              for (const [code, link] of [
+                [LINK_TAKEN, UOP_LINK_TAKEN],
+                [LINK_NEXT, UOP_LINK_NEXT],
+              ] as const) {
+                f.if(op('i32.eq', get(handler), i32(code)), () => {
+                  f.set(slot, load('i32.load', get(uop), link));
+                  f.if(get(slot), () => {
+                    f.set(uop, get(slot));
+                    f.set(fuel, op('i32.sub', get(fuel), remaining()));
+                    f.brIf(dispatch, op('i32.ge_s', get(fuel), i32(0)));
+                    f.br(outOfFuel);
+                  });
+                  f.set(slot, op('i32.add', get(uop), i32(link)));
+                  f.br(resolve);
+                });
+              }
+              f.br(lookup);
+            });
+          });
+          // ── RIP and `slot` are set: remember the link when the target lies in the same page ──
+          const distance = op('i64.sub', load('i64.load', record, L.RIP), load('i64.load', record, L.RIP_BASE));
+          f.set(linkSlot, select(op('i64.lt_u', distance, i64(4096)), get(slot), i32(0)));
+          f.br(lookup);
         });
-        // ── RIP and `slot` are set: remember the link when the target lies in the same page ──
-        const distance = op('i64.sub', load('i64.load', record, L.RIP), load('i64.load', record, L.RIP_BASE));
-        f.set(linkSlot, select(op('i64.lt_u', distance, i64(4096)), get(slot), i32(0)));
-        f.br(lookup);
       });
+      f.store('i64.store', record, ownRip(), L.RIP);
+      f.store('i32.store', record, op('i32.add', get(fuel), remaining()), L.FUEL);
+      f.store('i32.store', record, get(uop), L.CURRENT_UOP);
+      f.if(f.call(runtime.interrupts.deliverFault, record) as I32, () => {
+        // An exception costs fuel too.
+        f.set(fuel, op('i32.sub', load('i32.load', record, L.FUEL), i32(1)));
+        f.set(bias, load('i32.load', record, L.BIAS));
+        f.br(delivered);
+      });
+      f.return(i32(EXIT_FAULT));
     });
-    leaveAtUop(EXIT_FAULT);
   });
   leaveAtUop(EXIT_FUEL);
   f.unreachable();

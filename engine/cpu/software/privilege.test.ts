@@ -5,6 +5,7 @@ import { Random } from '../../testing/random.ts';
 import * as L from '../x86/layout.ts';
 import type { GuestFault } from '../x86/linear-memory.ts';
 import { TestMachine } from '../x86/testing/test-machine.ts';
+import { architecture } from './testing/architecture.ts';
 
 const CODE = 0x200000;
 const GDT = 0x20000;
@@ -57,34 +58,6 @@ const PAIRS = [
   [8, 0],
   [0x1b, 0x23],
 ] as const;
-
-/** The record without what a run leaves behind in it. */
-function architecture(machine: TestMachine): string {
-  const { state } = machine;
-  const words: string[] = [];
-  const skipped = new Set([
-    L.FUEL,
-    L.BIAS,
-    L.CURRENT_UOP,
-    L.RIP_BASE,
-    L.RIP_BASE + 4,
-    L.FAULT_ADDRESS,
-    L.JUMP_GENERATION,
-  ]);
-  for (let offset = 0; offset < 0x400; offset += 4) {
-    const internal =
-      skipped.has(offset) ||
-      (offset >= L.LF_RES && offset < L.LF_AUX + 4) ||
-      (offset >= L.FAULT && offset < L.FAULT_ADDRESS + 8) ||
-      (offset >= L.SCRATCH && offset < L.SCRATCH + 32) ||
-      (offset >= L.SHADOW_RIP && offset < L.EA + 8);
-    if (!internal) {
-      const value = offset === L.MODE ? state.mode & ~L.MODE_SINGLE : state.i32(offset);
-      words.push(`${offset.toString(16)}:${(value >>> 0).toString(16)}`);
-    }
-  }
-  return `${words.join(' ')} flags:${state.flags.toString(16)}`;
-}
 
 for (const [name, source] of [
   ['IRET', 'iretq'],
@@ -178,7 +151,7 @@ for (const [name, source] of [
         state.setI32(L.SHADOW, 0);
         const raised = faults.map(({ vector, errorCode, address: at }) => `${vector} ${errorCode} ${at}`).join();
         const stack = Buffer.from(memory.ram.subarray(STACK - 64, STACK + 64)).toString('hex');
-        outcomes.push(`${raised} ${taken} ${stack} ${architecture(machine)}`);
+        outcomes.push(`${raised} ${taken} ${stack} ${architecture(state)}`);
         clean += faults.length === 0 ? 1 : 0;
       }
       assert.equal(outcomes[0], outcomes[1], `round ${round}`);

@@ -30,6 +30,13 @@ const DR6_SINGLE_STEP = 1 << 14;
 /** They load TF and RF: TF set before them still traps behind them, and RF is for the instruction after them. */
 const RESTORES_FLAGS: ReadonlySet<string> = new Set(['popf', 'iret']);
 
+/** The functions of interrupt-functions.ts. */
+export interface InterruptDelivery {
+  /** Both return 1 when they have done it, 0 when it is left to TypeScript and nothing has happened. */
+  deliverInterrupt(record: number, vector: number): number;
+  deliverFault(record: number): number;
+}
+
 /** What a processor shares with the others of its machine. */
 export interface ProcessorShared {
   readonly arena: SharedArrayBuffer;
@@ -40,7 +47,7 @@ export interface ProcessorShared {
   readonly devices: DeviceAccess;
   readonly run: (record: number) => number;
   readonly jit: Jit | undefined;
-  readonly generated: TlbControl & Translate;
+  readonly generated: TlbControl & Translate & InterruptDelivery;
   /** Stop exactly at the end of a slice, so that time is a function of instructions. */
   readonly exact: boolean;
   random(): bigint;
@@ -430,7 +437,7 @@ export class Processor implements OperationHost {
       case EXIT_FETCH: {
         const page = this.translation.fetch(state.i32(L.SCRATCH), state.i32(L.SCRATCH + 4));
         if (page < 0) {
-          this.#deliver(this.memory.takeFault());
+          this.#deliverFetchFault();
           return false;
         }
         return true;
@@ -463,6 +470,15 @@ export class Processor implements OperationHost {
     // The page behind may be missing without mattering yet: that is not the fault of what runs before.
     state.setI32(L.FAULT, 0);
     return true;
+  }
+
+  /** A code page is missing: FAULT is set. */
+  #deliverFetchFault(): void {
+    if (this.#shared.generated.deliverFault(this.record) === 0) {
+      this.#deliver(this.memory.takeFault());
+      return;
+    }
+    this.state.setI32(L.FUEL, this.state.i32(L.FUEL) - 1);
   }
 
   #deliver(fault: GuestFault): void {
@@ -517,7 +533,10 @@ export class Processor implements OperationHost {
       state.setI32(L.NMI_PENDING, 0);
       this.system.acceptNmi();
     } else {
-      this.system.acceptInterrupt(this.bus.acknowledge(this.index));
+      const vector = this.bus.acknowledge(this.index);
+      if (this.#shared.generated.deliverInterrupt(this.record, vector) === 0) {
+        this.system.acceptInterrupt(vector);
+      }
     }
   }
 

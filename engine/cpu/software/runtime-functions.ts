@@ -1,5 +1,6 @@
 import { CODE_MAP } from '../../memory/arena.ts';
 import * as L from '../x86/layout.ts';
+import { buildInterrupts, type InterruptFunctions } from './interrupt-functions.ts';
 import { CHECK_WRITE, DTLB_ADDEND, DTLB_PHYSICAL, DTLB_READ_TAG, DTLB_WRITE_TAG } from './micro-op.ts';
 import { buildPageWalk, UNHANDLED } from './page-walk-functions.ts';
 import { buildSse } from './sse-functions.ts';
@@ -47,6 +48,7 @@ export interface RuntimeFunctions {
   readonly walkCode: FunctionReference;
   readonly fillTlb: FunctionReference;
   readonly tlb: TlbFunctions;
+  readonly interrupts: InterruptFunctions;
   readonly segmentAddress: FunctionReference;
   readonly helpers: ReadonlyMap<string, FunctionReference>;
 }
@@ -66,6 +68,7 @@ export function buildRuntime(module: ModuleBuilder): RuntimeFunctions {
   const system = module.import('system', { params: ['i32', 'i32', 'i32'], results: ['i32'] });
   const { walkData, walkCode, fillTlb } = buildPageWalk(module);
   const tlb = buildTlb(module);
+  const interrupts = buildInterrupts(module, fillTlb, tlb);
 
   /** Arena address for a linear address by TLB, else by walking; 0 for devices, −1 on a fault; SCRATCH[2]: physical address. */
   const translate = (tag: number, write: number) =>
@@ -282,6 +285,7 @@ export function buildRuntime(module: ModuleBuilder): RuntimeFunctions {
     walkCode,
     fillTlb,
     tlb,
+    interrupts,
     segmentAddress: buildSegmentAddress(module),
     helpers: new Map([
       ...buildArithmetic(module),

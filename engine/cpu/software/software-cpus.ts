@@ -14,7 +14,7 @@ import { interpreterFor } from './interpreter-for.ts';
 import type { CompilerThread } from './jit/compile-request.ts';
 import { Jit, type JitOptions } from './jit/jit.ts';
 import type { Translate } from './linear-access.ts';
-import { Processor, type ProcessorShared } from './processor.ts';
+import { type InterruptDelivery, Processor, type ProcessorShared } from './processor.ts';
 import { type Operation, SYSTEM_OPERATIONS } from './system-operations.ts';
 import type { TlbControl } from './translation.ts';
 
@@ -48,7 +48,7 @@ export interface SoftwareCpusOptions {
 }
 
 /** What the interpreter's module exports. Records and results are arena addresses. */
-export interface GeneratedFunctions extends TlbControl, Translate {
+export interface GeneratedFunctions extends TlbControl, Translate, InterruptDelivery {
   /** Runs the processor until something needs TypeScript; returns EXIT_*. */
   run(record: number): number;
   /** See PageWalkFunctions. */

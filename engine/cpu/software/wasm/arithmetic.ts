@@ -59,6 +59,7 @@ export const d = {
   leS: (a: D, b: D): I32 => op('i32.le_s', narrow(a), narrow(b)),
   geS: (a: D, b: D): I32 => op('i32.ge_s', narrow(a), narrow(b)),
   zero: (a: D): I32 => op('i32.eqz', narrow(a)),
+  popcnt: (a: D): I32 => op('i32.popcnt', narrow(a)),
   wrap: (a: Q): I32 => op('i32.wrap_i64', wide(a)),
 };
 
