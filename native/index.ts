@@ -113,6 +113,11 @@ export interface KvmAddon {
   kick(handle: number): boolean;
   /** The host's time-stamp counter. */
   readTsc(): bigint;
+  /**
+   * Gives the pages under `bytes`, whole ones of anonymous memory, back to the system: they read as zeros afterwards and
+   * take memory again when they are touched. Throws {@link KvmError}.
+   */
+  releasePages(bytes: Uint8Array): void;
 }
 
 /** Length of the array of exits: 32 words, then data. */

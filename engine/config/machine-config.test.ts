@@ -48,6 +48,7 @@ test('an empty configuration is a machine with defaults', () => {
     disks: [],
     serial: { kind: 'none' },
     entropy: false,
+    balloon: false,
     debugExit: false,
     headless: false,
     noReboot: false,

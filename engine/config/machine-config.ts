@@ -101,6 +101,8 @@ export interface MachineConfig {
   readonly network?: NetworkConfig;
   /** The guest can fetch the host's random numbers from a virtio entropy device. */
   readonly entropy: boolean;
+  /** The host can take memory back from the guest, by a virtio memory balloon. */
+  readonly balloon: boolean;
   /** Port 0xF4 ends the run: the exit code is the byte written × 2 + 1. */
   readonly debugExit: boolean;
   /** No window, even where there could be one. */
@@ -150,6 +152,8 @@ export interface MachineConfigInput {
   readonly serial?: SerialTarget | undefined;
   /** Undefined: if the machine has another virtio device. */
   readonly entropy?: boolean | undefined;
+  /** Undefined: as `entropy`. */
+  readonly balloon?: boolean | undefined;
   readonly network?: NetworkConfigInput | undefined;
   readonly debugExit?: boolean | undefined;
   readonly headless?: boolean | undefined;

@@ -56,6 +56,8 @@ export function validateMachineConfig(input: MachineConfigInput, options: Valida
       `give seconds, more than 0 and at most ${MAX_SECONDS}`,
     );
   }
+  // What costs nothing comes with the first device of its kind.
+  const hasVirtio = disks.some(({ bus }) => bus !== 'ide') || cdrom?.bus === 'scsi' || network?.model === 'virtio';
   const config: MachineConfig = {
     name: nameOf(input, names),
     accel: oneOf(input.accel ?? 'auto', ACCELERATORS, names.accel),
@@ -81,7 +83,8 @@ export function validateMachineConfig(input: MachineConfigInput, options: Valida
         }),
     serial: serialOf(input, names),
     ...(network === undefined ? {} : { network }),
-    entropy: input.entropy ?? (disks.some(({ bus }) => bus !== 'ide') || cdrom?.bus === 'scsi'),
+    entropy: input.entropy ?? hasVirtio,
+    balloon: input.balloon ?? hasVirtio,
     debugExit: input.debugExit ?? false,
     headless: input.headless ?? false,
     ...(timeoutSeconds === undefined ? {} : { timeoutSeconds }),

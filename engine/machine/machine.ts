@@ -60,6 +60,8 @@ export interface MachineParts {
     };
     readonly floppy: BlockBackend | undefined;
   };
+  /** Gives pages of RAM back to the host; undefined where the host cannot. */
+  readonly releasePages?: ((bytes: Uint8Array) => void) | undefined;
   readonly serialOutput: CharBackend;
   /** What the network card of the configuration is plugged into. */
   readonly network?: NetworkPort | undefined;
@@ -177,6 +179,7 @@ export class Machine implements Disposable {
           .filter(({ bus }) => bus === 'virtio')
           .map(({ backend, port, serial }) => ({ backend, port, serial: serial ?? `lodge-disk-${port}` })),
         scsi: scsiDrives(media),
+        releaseMemory: this.#releaseMemory(parts),
         entropy: config.entropy ? randomSource(config.virtualTime) : undefined,
       },
       ...networkCardOf(config.network, parts.network),
@@ -223,6 +226,31 @@ export class Machine implements Disposable {
       this.dispose();
       throw error;
     }
+  }
+
+  /** What the balloon does with pages. Where the host cannot take them back they stay as they are, unused. */
+  #releaseMemory({ config, releasePages }: MachineParts): ((base: number, length: number) => void) | undefined {
+    return config.balloon
+      ? (base, length) => {
+          if (releasePages !== undefined) {
+            this.memory.discard(base, length, releasePages);
+          }
+        }
+      : undefined;
+  }
+
+  /**
+   * Asks the guest to get along with `bytes` of its memory, and to give the rest back. Throws HostError when the machine
+   * has no balloon.
+   */
+  setGuestMemory(bytes: number): void {
+    const { balloon } = this.board.virtio;
+    if (balloon === undefined) {
+      throw new HostError('no-balloon', 'the machine has no memory balloon', {
+        remedy: 'give it a virtio device, with which the balloon comes',
+      });
+    }
+    balloon.wantedBytes = this.memory.sizeBytes - bytes;
   }
 
   #raise(event: MachineEvent): void {

@@ -64,6 +64,7 @@ export const PCI_SLOTS = {
   network: [3, 0],
   scsi: [4, 0],
   entropy: [5, 0],
+  balloon: [6, 0],
   /** The first of the virtio disks; the others follow. */
   virtioDisks: [16, 0],
 } as const;

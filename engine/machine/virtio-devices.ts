@@ -6,6 +6,7 @@ import type { InterruptLine, MsiSink } from '../irq/line.ts';
 import type { GuestMemory } from '../memory/guest-memory.ts';
 import type { PciBus } from '../pci/pci-bus.ts';
 import type { PciBuses } from '../pci/pci-function.ts';
+import { VirtioBalloon } from '../virtio/balloon/virtio-balloon.ts';
 import { VirtioBlk } from '../virtio/blk/virtio-blk.ts';
 import { VirtioPci } from '../virtio/pci/virtio-pci.ts';
 import { VirtioRng } from '../virtio/rng/virtio-rng.ts';
@@ -37,6 +38,8 @@ export interface VirtioParts {
   readonly disks: readonly VirtioDisk[];
   /** Without any there is no SCSI controller. */
   readonly scsi: readonly ScsiDrive[];
+  /** Gives RAM back to the host (VirtioBalloonWiring); undefined: no balloon. */
+  readonly releaseMemory: ((base: number, length: number) => void) | undefined;
   /** Fills `bytes` with random numbers; undefined: no entropy device. */
   readonly entropy: ((bytes: Uint8Array) => void) | undefined;
 }
@@ -61,6 +64,7 @@ const MAX_DISK_QUEUES = 4;
 /** What the machine talks to afterwards. */
 export interface VirtioDevices {
   readonly scsi: VirtioScsi | undefined;
+  readonly balloon: VirtioBalloon | undefined;
 }
 
 /** Makes the virtio devices of a machine and puts them into their slots. */
@@ -74,6 +78,11 @@ export function addVirtioDevices(parts: VirtioParts, board: VirtioBoard): Virtio
   };
   if (parts.entropy !== undefined) {
     plug('entropy', PCI_SLOTS.entropy[0], new VirtioRng({ fill: parts.entropy }));
+  }
+  let balloon: VirtioBalloon | undefined;
+  if (parts.releaseMemory !== undefined) {
+    balloon = new VirtioBalloon({ memoryBytes: memory.sizeBytes, release: parts.releaseMemory });
+    plug('balloon', PCI_SLOTS.balloon[0], balloon);
   }
   const queues = Math.min(board.cpuCount, MAX_DISK_QUEUES);
   const scsi = parts.scsi.length === 0 ? undefined : new VirtioScsi(clock, { queues });
@@ -90,5 +99,5 @@ export function addVirtioDevices(parts: VirtioParts, board: VirtioBoard): Virtio
   for (const { backend, port, serial } of parts.disks) {
     plug(`virtio-disk${port}`, PCI_SLOTS.virtioDisks[0] + port, new VirtioBlk({ backend, clock }, { serial, queues }));
   }
-  return { scsi };
+  return { scsi, balloon };
 }

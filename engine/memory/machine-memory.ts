@@ -138,6 +138,29 @@ export class MachineMemory implements GuestMemory {
     }
   }
 
+  /**
+   * The guest does not need the contents of these pages any more: `release` gets the bytes of those that are RAM, in as
+   * few pieces as possible, and may make them zeros. Base and length are multiples of 4096.
+   */
+  discard(base: number, length: number, release: (bytes: Uint8Array) => void): void {
+    let start = base;
+    const flush = (end: number) => {
+      if (end > start) {
+        this.#onCodeWritten.fire({ base: start, length: end - start });
+        release(this.#bytes.subarray(RAM + start, RAM + end));
+      }
+    };
+    for (let gpa = base; gpa < base + length; gpa += PAGE_SIZE) {
+      const frame = this.#frames[gpa >>> PAGE_SHIFT] ?? 0;
+      const isRam = (frame & ~PAGE_MASK) >>> 0 === RAM + gpa && (frame & FRAME_WRITABLE) !== 0;
+      if (!isRam) {
+        flush(gpa);
+        start = gpa + PAGE_SIZE;
+      }
+    }
+    flush(base + length);
+  }
+
   /** Arena address of a physical one, or 0 when it is not plain memory with `flag`. */
   #host(gpa: number, flag: number): number {
     if (gpa >= 2 ** 32) {

@@ -1,7 +1,7 @@
 import type { MessagePort } from 'node:worker_threads';
 import { z } from 'zod';
 import type { ErrorDetails } from '../base/host-error.ts';
-import type { MachineConfig } from '../config/machine-config.ts';
+import { MAX_MEMORY_MEGABYTES, type MachineConfig, MIN_MEMORY_MEGABYTES } from '../config/machine-config.ts';
 import type { PortForwardConfig } from '../config/network-config.ts';
 import type { KvmFacts } from '../cpu/kvm/kvm-host.ts';
 import type { NetworkCable } from '../net/ring-port.ts';
@@ -54,6 +54,8 @@ export const machineCommandSchema = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('eject'), drive, force: z.boolean() }),
   /** Moves the machine to the other kind of processor. */
   z.object({ kind: z.literal('accelerate'), accelerator: z.enum(['kvm', 'software']) }),
+  /** Asks the guest to get along with so many megabytes, and to give the rest of its memory back. */
+  z.object({ kind: z.literal('balloon'), megabytes: z.int().min(MIN_MEMORY_MEGABYTES).max(MAX_MEMORY_MEGABYTES) }),
   z.object({ kind: z.literal('screenshot') }),
   z.object({ kind: z.literal('screen-text') }),
   /** Sends frame packets to a viewer from now on, the whole picture first. */
@@ -79,6 +81,8 @@ export interface CommandResults {
   readonly type: { readonly unknown: readonly string[] };
   /** False: the guest has locked the drive. */
   readonly eject: { readonly ejected: boolean };
+  /** Whether the guest has a driver for it, and what memory it had before. */
+  readonly balloon: { readonly active: boolean; readonly presentMegabytes: number };
   readonly screenshot: { readonly png: Uint8Array; readonly width: number; readonly height: number };
   /** Null while the screen shows no text. */
   readonly 'screen-text': { readonly lines: string[] | null };

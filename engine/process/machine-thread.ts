@@ -5,12 +5,13 @@ import type { BlockBackend } from '../backends/block/block-backend.ts';
 import { ImageClient } from '../backends/block/image-client.ts';
 import { openRawImage } from '../backends/block/raw-image.ts';
 import { encodePng } from '../backends/display/png.ts';
+import { pageReleaser } from '../backends/memory/release-pages.ts';
 import { ByteBatch } from '../backends/serial/byte-batch.ts';
 import { FileSink } from '../backends/serial/file-sink.ts';
 import { defined, InvariantError } from '../base/assert.ts';
 import { HostError } from '../base/host-error.ts';
 import type { Log } from '../base/log.ts';
-import type { MachineConfig } from '../config/machine-config.ts';
+import { type MachineConfig, MIN_MEMORY_MEGABYTES } from '../config/machine-config.ts';
 import type { KvmAccess } from '../cpu/kvm/kvm-access.ts';
 import { type KvmFacts, openKvm } from '../cpu/kvm/kvm-host.ts';
 import { findFirmware } from '../firmware/find-firmware.ts';
@@ -97,6 +98,7 @@ class MachineThread {
       kernel: readKernel(config),
       openMedia: (defer) => this.#openMedia(defer),
       display: this.#pump,
+      releasePages: this.#pageReleaser(log),
       serialOutput: serial.kind === 'none' ? { write() {} } : this.#serial,
       log,
       compiler: (arenaPages) => new ThreadCompiler(arenaPages),
@@ -135,6 +137,18 @@ class MachineThread {
       log.warn(`${message}; the machine runs in software`);
       return undefined;
     }
+  }
+
+  #pageReleaser(log: Log): ((bytes: Uint8Array) => void) | undefined {
+    if (!this.#config.balloon) {
+      return undefined;
+    }
+    const found = pageReleaser();
+    if ('release' in found) {
+      return found.release;
+    }
+    log.info(`memory that the guest gives up stays with the machine: ${found.problem}`);
+    return undefined;
   }
 
   #plugIn({ network }: MachineThreadInput): RingNetworkPort | undefined {
@@ -390,6 +404,19 @@ class MachineThread {
     }
   }
 
+  #setBalloon(megabytes: number): CommandResult<'balloon'> {
+    const { memoryMegabytes } = this.#config;
+    if (megabytes > memoryMegabytes) {
+      throw new HostError('usage', `balloon ${megabytes}: the machine has ${memoryMegabytes} MB`, {
+        remedy: `give ${MIN_MEMORY_MEGABYTES} to ${memoryMegabytes} megabytes`,
+      });
+    }
+    this.#machine.setGuestMemory(megabytes * 0x100000);
+    const balloon = this.#machine.board.virtio.balloon;
+    const given = Math.round((balloon?.actualBytes ?? 0) / 0x100000);
+    return { active: balloon?.active ?? false, presentMegabytes: memoryMegabytes - given };
+  }
+
   #perform(command: MachineCommand): CommandResult<MachineCommand['kind']> | undefined {
     const { board } = this.#machine;
     const { keyboard } = board.keyboardController;
@@ -458,6 +485,8 @@ class MachineThread {
         this.#machine.cpus.moveTo(command.accelerator);
         this.#send({ kind: 'accelerator', name: command.accelerator, why: 'moved' });
         return;
+      case 'balloon':
+        return this.#setBalloon(command.megabytes);
       case 'stop':
         this.#stopped = true;
         return;

@@ -99,6 +99,7 @@ export type FromVm = z.infer<typeof fromVmSchema>;
 export const answerSchemas = {
   type: z.object({ unknown: z.array(z.string()) }),
   eject: z.object({ ejected: z.boolean() }),
+  balloon: z.object({ active: z.boolean(), presentMegabytes: z.number() }),
   screenshot: z.object({ png: bytesSchema, width: z.int(), height: z.int() }),
   'add-forward': z.object({ forward: portForwardSchema }),
   'remove-forward': z.object({ removed: z.boolean() }),

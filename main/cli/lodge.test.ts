@@ -225,6 +225,7 @@ test('the options reach the machine', async () => {
     floppy: { path: oddPath, readOnly: true },
     serial: { kind: 'none' },
     entropy: false,
+    balloon: false,
     debugExit: true,
     headless: true,
     timeoutSeconds: 2.5,

@@ -1,6 +1,10 @@
 #include <napi.h>
 
+#include <sys/mman.h>
+#include <unistd.h>
 #include <x86intrin.h>
+
+#include <cerrno>
 
 #include "bytes.h"
 #include "kvm-system.h"
@@ -22,6 +26,18 @@ Napi::Value readTsc(const Napi::CallbackInfo &info) {
   return Napi::BigInt::New(info.Env(), static_cast<std::uint64_t>(__rdtsc()));
 }
 
+/** (bytes): gives whole pages of memory of the process's own back to the system; they read as zeros afterwards. */
+void releasePages(const Napi::CallbackInfo &info) {
+  const Bytes bytes = bytesOf(info.Env(), info[0]);
+  const auto page = static_cast<std::uintptr_t>(sysconf(_SC_PAGESIZE));
+  if (reinterpret_cast<std::uintptr_t>(bytes.data) % page != 0 || bytes.length % page != 0) {
+    throwTypeError(info.Env(), "whole pages are wanted");
+  }
+  if (bytes.length != 0 && madvise(bytes.data, bytes.length, MADV_DONTNEED) != 0) {
+    throwSystemError(info.Env(), "madvise", errno);
+  }
+}
+
 Napi::Object init(Napi::Env env, Napi::Object exports) {
   auto *data = new AddonData;
   env.SetInstanceData(data);
@@ -29,6 +45,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   data->vcpuConstructor = Napi::Persistent(KvmVcpu::define(env));
   exports.Set("KvmSystem", KvmSystem::define(env));
   exports.Set("kick", Napi::Function::New(env, kick, "kick"));
+  exports.Set("releasePages", Napi::Function::New(env, releasePages, "releasePages"));
   exports.Set("readTsc", Napi::Function::New(env, readTsc, "readTsc"));
   return exports;
 }

@@ -106,7 +106,8 @@ export const layers: readonly Layer[] = [
   },
   { of: ['engine/cpu/'], may: [...chips, ...deviceInterfaces], ownDepth: 2, node: 'pure', packages: [] },
   {
-    of: ['engine/backends/net/tap*'],
+    // TAP, and what gives memory of guests back to the host.
+    of: ['engine/backends/net/tap*', 'engine/backends/memory/release-pages.ts'],
     may: ['native/'],
     ownDepth: 2,
     node: 'all',
