@@ -58,7 +58,14 @@ export const targets: readonly Target[] = [
   },
   {
     name: 'desktop',
-    sources: ['main/**/*.ts', 'engine/**/*.ts', 'assets/guests/**/*', 'renderer/i18n/messages.ts', PACKAGES],
+    sources: [
+      'main/**/*.ts',
+      'engine/**/*.ts',
+      'native/*.ts',
+      'assets/guests/**/*',
+      'renderer/i18n/messages.ts',
+      PACKAGES,
+    ],
     result: 'dist/desktop/preload.cjs',
     make() {
       rmSync(join(projectRoot, 'dist/desktop'), { recursive: true, force: true });

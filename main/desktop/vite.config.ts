@@ -1,28 +1,44 @@
+import { globSync } from 'node:fs';
+import { basename } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { defineConfig, type Plugin } from 'vite';
 
 const file = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 
-/** Threads are started by the addresses of their sources; bundled, they stand beside the program that starts them. */
-const bundledThread: Plugin = {
-  name: 'lodge:bundled-thread',
+/** The programs of a machine's threads, by their names. */
+const threads = Object.fromEntries(
+  globSync('*-thread.ts', { cwd: file('../../engine/process') }).map((name) => [
+    basename(name, '.ts'),
+    file(`../../engine/process/${name}`),
+  ]),
+);
+
+/**
+ * Files that programs find by the address of their source: a thread's program, bundled, stands beside the one that
+ * starts it, and the native addon stays where it was built.
+ */
+const addressesOfFiles: Plugin = {
+  name: 'lodge:addresses-of-files',
   enforce: 'pre',
   transform(code, id) {
-    return /\/engine\/process\/(start-machine|thread-compiler)\.ts$/.test(id)
-      ? { code: code.replace(/'\.\/(machine-thread|compiler-thread)\.ts'/, "'./$1.js'"), map: null }
+    if (id.includes('/engine/process/')) {
+      return { code: code.replace(/(new URL\('\.\/[a-z-]+-thread)\.ts'/g, "$1.js'"), map: null };
+    }
+    return id.endsWith('/native/index.ts')
+      ? { code: code.replace("new URL('build/", "new URL('../../native/build/"), map: null }
       : null;
   },
 };
 
 /**
  * The programs of the desktop app, each one file (and what they share) without packages beside it:
- * `--mode main` makes the main process, the machine's process and its thread, `--mode preload` the preload script,
+ * `--mode main` makes the main process, the machine's process and its threads, `--mode preload` the preload script,
  * which is CommonJS because it runs sandboxed. Both go to dist/desktop, as deep below the root as the sources are.
  */
 export default defineConfig(({ mode }) => ({
   root: file('.'),
   logLevel: 'warn',
-  plugins: [bundledThread],
+  plugins: [addressesOfFiles],
   ssr: { noExternal: true, external: ['electron'] },
   build: {
     ssr: true,
@@ -36,8 +52,7 @@ export default defineConfig(({ mode }) => ({
             input: {
               main: file('./main.ts'),
               'vm-process': file('../../engine/process/vm-process.ts'),
-              'machine-thread': file('../../engine/process/machine-thread.ts'),
-              'compiler-thread': file('../../engine/process/compiler-thread.ts'),
+              ...threads,
             },
             output: { format: 'es', entryFileNames: '[name].js', chunkFileNames: '[name]-[hash].js' },
           }
