@@ -25,6 +25,8 @@ function main({ port, pages, answers }: CompilerThreadInput): void {
   const modules = new RegionModules(reader, interpreter, pages);
   // Else V8 would put off compiling to the first call, in the machine thread. The interpreter has been compiled by now.
   setFlagsFromString('--no-wasm-lazy-compilation');
+  // Keeps the code for TLB misses and the like out of the way of the rest.
+  setFlagsFromString('--experimental-wasm-branch-hinting');
   port.on('message', (request: CompileRequest) => {
     const bytes = modules.build(fromRequest(request, mirror, regions));
     const answer: CompileAnswer = { id: request.id, module: new WebAssembly.Module(bytes), bytes: bytes.length };

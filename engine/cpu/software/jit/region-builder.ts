@@ -149,7 +149,7 @@ export class RegionInstructionBuilder extends InstructionBuilder {
     const entry = this.tlbEntry(at);
     const host = f.local('i32');
     const last = size === 1 ? at : op('i64.add', at, i64(size - 1));
-    f.if(
+    f.ifUnlikely(
       op('i64.ne', load('i64.load', entry, write ? 8 : 0), op('i64.and', last, i64(-4096))),
       () => {
         f.set(host, f.call(this.helper('fillTlb'), get(this.cpu), at, i32(write ? 1 : 0), i32(size)) as I32);

@@ -399,7 +399,7 @@ export class RegionFunction implements RecordSpace {
     const { f } = this;
     const block = defined(this.#region.blocks[index], 'block');
     f.set(this.#fuel, op('i32.sub', get(this.#fuel), i32(block.instructionCount)));
-    f.if(op('i32.lt_s', get(this.#fuel), i32(0)), () => {
+    f.ifUnlikely(op('i32.lt_s', get(this.#fuel), i32(0)), () => {
       f.scope(() => this.#emitFlags());
       f.set(this.#fuel, op('i32.add', get(this.#fuel), i32(block.instructionCount)));
       f.set(this.#target, this.#ripAt(block.at));
@@ -496,7 +496,7 @@ export class RegionFunction implements RecordSpace {
       f.scope(() => {
         const linear = this.#ripAt(block.pageDelta);
         const same = isCodePage(f, this.#raw, linear, block.cached.physical & ~0xfff);
-        f.if(op('i32.eqz', same), () => {
+        f.ifUnlikely(op('i32.eqz', same), () => {
           this.#emitFlags();
           f.set(this.#target, this.#ripAt(block.at));
           f.br(this.#lookupExit);
@@ -644,7 +644,7 @@ export class RegionFunction implements RecordSpace {
       f.return(op('i32.or', outcome, i32(FROM_HANDLER)));
       return true;
     }
-    f.if(outcome, () => {
+    f.ifUnlikely(outcome, () => {
       f.later(() => this.#spill(ALL_REGISTERS & ~before));
       f.return(op('i32.or', outcome, i32(FROM_HANDLER)));
     });
@@ -661,7 +661,9 @@ export class RegionFunction implements RecordSpace {
       // An event waits, or code has been overwritten: perhaps this.
       this.#generationUsed = true;
       const changed = op('i32.xor', load('i32.load', raw, L.JUMP_GENERATION), get(this.#generation));
-      f.if(op('i32.or', load('i32.load', raw, L.BIAS), changed), () => this.leaveToInterpreter(following.first));
+      f.ifUnlikely(op('i32.or', load('i32.load', raw, L.BIAS), changed), () =>
+        this.leaveToInterpreter(following.first),
+      );
     }
     return false;
   }

@@ -99,6 +99,8 @@ export interface FunctionBody {
   readonly type: FunctionType;
   readonly locals: readonly ValueType[];
   readonly code: Uint8Array;
+  /** Places in `code` of conditional branches that are hardly ever taken. */
+  readonly unlikely: readonly number[];
 }
 
 /** Constants that occur all the time. */
@@ -250,6 +252,7 @@ function callCode(target: FunctionReference): number[] {
 export class FunctionBuilder {
   readonly type: FunctionType;
   #out = new ByteWriter();
+  #unlikely: number[] = [];
   readonly #later: { readonly at: number; readonly depth: number; readonly build: () => void }[] = [];
   readonly #locals: ValueType[] = [];
   readonly #free = new Map<ValueType, Local[]>();
@@ -264,7 +267,7 @@ export class FunctionBuilder {
     assert(this.#depth === 0, 'a block is still open');
     const out = this.#insertLater();
     out.byte(0x0b);
-    return { type: this.type, locals: this.#locals, code: out.view() };
+    return { type: this.type, locals: this.#locals, code: out.view(), unlikely: this.#unlikely };
   }
 
   /** Builds what was put off and inserts it in its places. */
@@ -275,15 +278,24 @@ export class FunctionBuilder {
     }
     const whole = new ByteWriter();
     this.#out = whole;
+    const before = this.#unlikely;
+    this.#unlikely = [];
+    let moved = 0;
     let from = 0;
+    const copy = (to: number) => {
+      for (; moved < before.length && (before[moved] as number) < to; moved++) {
+        this.#unlikely.push((before[moved] as number) - from + whole.length);
+      }
+      whole.bytes(body.view(from, to));
+      from = to;
+    };
     for (const { at, depth, build } of this.#later) {
-      whole.bytes(body.view(from, at));
-      from = at;
+      copy(at);
       this.#depth = depth;
       build();
     }
     this.#depth = 0;
-    whole.bytes(body.view(from));
+    copy(body.length);
     return whole;
   }
 
@@ -397,6 +409,17 @@ export class FunctionBuilder {
     }
     this.#depth--;
     this.#emit([0x0b]);
+  }
+
+  /** Like `if`, for a condition that hardly ever holds: tells the engine to keep the code out of the way. */
+  ifUnlikely(condition: I32, then: () => void, otherwise?: () => void): void {
+    if (condition.constant === undefined) {
+      this.#emit(condition.code);
+      this.#unlikely.push(this.#out.length);
+      this.if(new Expression('i32', []), then, otherwise);
+    } else {
+      this.if(condition, then, otherwise);
+    }
   }
 
   /** An if with a value. Statements may precede the value in either branch. */

@@ -154,10 +154,33 @@ export class ModuleBuilder {
     for (const chunk of chunks) {
       whole.code(chunk);
     }
+    whole.code(this.#branchHints());
     whole.byte(10);
     whole.unsigned(code.length);
     whole.bytes(code.view());
     return whole.finish();
+  }
+
+  /** The custom section with branches that are hardly ever taken (WebAssembly branch hinting, in front of the code). */
+  #branchHints(): number[] {
+    const functions: number[] = [];
+    let count = 0;
+    for (const [i, { body }] of this.#functions.entries()) {
+      if (body !== undefined && body.unlikely.length > 0) {
+        count++;
+        const header = localGroups(body.locals).length;
+        functions.push(...unsignedLeb(this.#imports.length + i), ...unsignedLeb(body.unlikely.length));
+        for (const place of body.unlikely) {
+          // Offset from the start of the function's locals, one byte of value: 0 for unlikely.
+          functions.push(...unsignedLeb(header + place), 1, 0);
+        }
+      }
+    }
+    if (count === 0) {
+      return [];
+    }
+    const content = [...named('metadata.code.branch_hint'), ...unsignedLeb(count), ...functions];
+    return [0, ...unsignedLeb(content.length), ...content];
   }
 }
 
