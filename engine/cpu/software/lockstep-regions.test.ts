@@ -21,6 +21,10 @@ test('code that is forgotten and compiled again and again does what the interpre
   neverDiffer(context, 'jit-small', 800_000, 10_000);
 });
 
+test('code that comes late from the compiler does what the interpreter does', (context) => {
+  neverDiffer(context, 'jit-behind', 970_000, 6_000);
+});
+
 test('compiled code stops where slices end', (context) => {
   neverDiffer(context, 'jit-pieces', 900_000, 8_000);
   neverDiffer(context, 'jit-one-by-one', 950_000, 4_000);

@@ -3,6 +3,7 @@
  * Physical addresses below are also linear ones for the kernel (it is mapped to itself).
  */
 export const PAGE = 0x1000;
+export const RAM_BYTES = 4 << 20;
 
 // Tables.
 export const PML4 = 0x1000;

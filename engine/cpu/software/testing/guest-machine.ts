@@ -7,6 +7,7 @@ import type { CpuBus } from '../../cpu-backend.ts';
 import type { CpuState } from '../../x86/cpu-state.ts';
 import * as L from '../../x86/layout.ts';
 import { specialExtended, specialInteger, specialVector } from '../../x86/testing/special-values.ts';
+import type { CompilerThread } from '../jit/compile-request.ts';
 import type { Processor } from '../processor.ts';
 import { SoftwareCpus, type SoftwareCpusOptions } from '../software-cpus.ts';
 import {
@@ -29,7 +30,6 @@ import {
   tableAddress,
 } from './program.ts';
 
-const RAM_BYTES = 4 << 20;
 const FLAT = L.ATTR_PRESENT | L.ATTR_S | L.ATTR_ACCESSED | L.ATTR_WRITABLE | L.ATTR_GRANULARITY;
 const DPL3 = 3 << L.ATTR_DPL_SHIFT;
 
@@ -48,6 +48,8 @@ export interface Tier {
   readonly name: string;
   /** Passed to the processors beside what every machine has. */
   readonly options?: Partial<SoftwareCpusOptions>;
+  /** Makes the compiler that the processors are given; each machine has its own. */
+  readonly compiler?: () => CompilerThread;
   /** Every slice is run in pieces of so many instructions at most. */
   readonly piece?: number;
   /** Changes the machine once it is made. */
@@ -170,9 +172,9 @@ export class GuestMachine {
 
   constructor(tier: Tier) {
     this.tier = tier;
-    const memory = new MachineMemory(createArena(RAM_BYTES), RAM_BYTES);
+    const memory = new MachineMemory(createArena(G.RAM_BYTES), G.RAM_BYTES);
     this.memory = memory;
-    memory.mapRam(0, RAM_BYTES);
+    memory.mapRam(0, G.RAM_BYTES);
     const rom = memory.addRom(new Uint8Array(G.PAGE).map((_, i) => (i * 7) & 0xff));
     memory.mapRom(G.ROM_PHYSICAL, G.PAGE, rom);
     memory.placeVram(G.VIDEO_PHYSICAL);
@@ -188,6 +190,7 @@ export class GuestMachine {
       },
       log: silentLog,
       ...tier.options,
+      compiler: tier.compiler?.(),
     });
     const [cpu] = this.cpus.processors;
     if (cpu === undefined) {

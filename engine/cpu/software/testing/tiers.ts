@@ -1,4 +1,7 @@
+import { arenaPages } from '../../../memory/arena.ts';
 import type { JitOptions } from '../jit/jit.ts';
+import { DelayedCompiler } from './delayed-compiler.ts';
+import { RAM_BYTES } from './guest-layout.ts';
 import type { Tier } from './guest-machine.ts';
 import { IN_PIECES, INTERPRETER, ONE_BY_ONE } from './lockstep.ts';
 
@@ -33,6 +36,11 @@ export const COMPILER_OF_LITTLE = compiler('compiler of small regions', {
 });
 /** Slices of a few instructions, which end in the middle of blocks and regions. */
 export const COMPILER_IN_PIECES = compiler('compiler in pieces of 5', {}, 5);
+/** As with a compiler in another thread: code comes when it may have changed already. */
+export const COMPILER_BEHIND: Tier = {
+  ...compiler('compiler that answers late', {}),
+  compiler: () => new DelayedCompiler(arenaPages(RAM_BYTES), 7),
+};
 export const COMPILER_ONE_BY_ONE = compiler('compiler, fuel 1', {}, 1);
 
 /** Pairs of tiers to compare, and how often at most each program is run, by the name under which they are asked for. */
@@ -42,6 +50,7 @@ export const TIER_PAIRS: Readonly<Record<string, readonly [Tier, Tier, number]>>
   'jit-at-once': [INTERPRETER, COMPILER_AT_ONCE, 2],
   'jit-middling': [INTERPRETER, COMPILER_OF_SOME, 3],
   'jit-small': [INTERPRETER, COMPILER_OF_LITTLE, 4],
+  'jit-behind': [INTERPRETER, COMPILER_BEHIND, 5],
   'jit-pieces': [INTERPRETER, COMPILER_IN_PIECES, 4],
   'jit-one-by-one': [INTERPRETER, COMPILER_ONE_BY_ONE, 3],
   'one-by-one': [INTERPRETER, ONE_BY_ONE, 1],
