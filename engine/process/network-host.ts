@@ -27,8 +27,14 @@ class CableSink implements FrameSink {
   #frame: Uint8Array | undefined;
   #unpublished = false;
 
-  /** `stalled` is told when there is room already after there was none, so that nobody else will. */
-  constructor(cable: NetworkCable, stalled: () => void) {
+  readonly #written: () => void;
+
+  /**
+   * `stalled` is told when there is room already after there was none, so that nobody else will; `written` when there is
+   * something to publish.
+   */
+  constructor(cable: NetworkCable, stalled: () => void, written: () => void) {
+    this.#written = written;
     this.#writer = new FrameRingWriter(cable.toCard);
     this.#offloads = cableOffloads(cable);
     this.#stalled = stalled;
@@ -58,7 +64,10 @@ class CableSink implements FrameSink {
     if (this.#frame !== undefined) {
       this.capture?.(this.#frame);
       this.#writer.commit(work, checksumGood);
-      this.#unpublished = true;
+      if (!this.#unpublished) {
+        this.#unpublished = true;
+        this.#written();
+      }
     }
   }
 
@@ -90,6 +99,8 @@ export class NetworkHost {
   #timer: NodeJS.Timeout | undefined;
   #working = false;
   #flushing = false;
+  /** Frames are being handled, which ends with a flush. */
+  #handling = false;
   #closed = false;
 
   /** `ring` wakes the machine thread. */
@@ -97,7 +108,11 @@ export class NetworkHost {
     this.#config = config;
     this.#log = log;
     this.#ring = ring;
-    this.#sink = new CableSink(this.cable, () => this.#soon());
+    this.#sink = new CableSink(
+      this.cable,
+      () => this.#soon(),
+      () => this.#wantFlush(),
+    );
     this.#network = new UserNetwork(
       {
         sink: this.#sink,
@@ -166,6 +181,7 @@ export class NetworkHost {
       return;
     }
     const reader = this.#reader;
+    this.#handling = true;
     let frame = reader.peek();
     for (let count = 1; frame !== undefined && count <= FRAMES_AT_ONCE; count++) {
       const { bytes, work } = frame;
@@ -181,6 +197,7 @@ export class NetworkHost {
     }
     this.#release();
     this.#flush();
+    this.#handling = false;
     if (frame !== undefined || !reader.sleep()) {
       this.#working = true;
       setImmediate(() => {
@@ -205,7 +222,7 @@ export class NetworkHost {
 
   /** Sockets have spoken: what they lead to goes out once the others have spoken too. */
   #wantFlush(): void {
-    if (!this.#flushing) {
+    if (!this.#flushing && !this.#handling) {
       this.#flushing = true;
       setImmediate(() => {
         this.#flushing = false;

@@ -318,6 +318,7 @@ export class TcpConnection {
     }
     if ((flags & TCP_SYN) !== 0) {
       this.#takeSyn(segment);
+      this.#rcvEdge = seqAdd(this.#rcvNxt, 0xffff); // what our SYN offered
       this.#sndUna = ack;
       this.#established();
       this.#ackPending = true;
