@@ -200,7 +200,7 @@ export function buildInterpreter(table: InstructionTable, maximumPages: number):
   for (const [name, reference] of Object.entries({ ...runtime.tlb, ...runtime.interrupts })) {
     module.export(name, reference);
   }
-  const lazy = new LazyHandlers(module, runtime, inlineCount, maximumPages);
+  const lazy = new LazyHandlers(table, module, runtime, inlineCount, maximumPages);
   return { module: module.build(), handlers, special, operations: operations.list, lazy, operationOf, helpers };
 }
 

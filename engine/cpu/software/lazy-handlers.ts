@@ -1,5 +1,5 @@
 import { assert, defined } from '../../base/assert.ts';
-import type { Encoding, InstructionDefinition } from '../x86/instructions/definition.ts';
+import type { Encoding, InstructionDefinition, InstructionTable } from '../x86/instructions/definition.ts';
 import { FunctionHandler, SystemOperations } from './interpreter-builder.ts';
 import type { RuntimeFunctions } from './runtime-functions.ts';
 import { VARIANT_NUMBERS, type Variant, variantsOf } from './variants.ts';
@@ -61,11 +61,28 @@ export class LazyHandlers {
   readonly #slots = new Map<string, FunctionReference>();
   readonly #runtime: RuntimeFunctions;
   readonly #built = new Map<Encoding, Built>();
+  /** In the order of the table, so that the numbers are the same in every thread. */
   readonly #variants: Variant[] = [];
+  readonly #places = new Map<Encoding, number>();
   readonly #machines = new WeakMap<ArrayBufferLike, Attached>();
 
   /** To be made when `module` has all its functions. `inlineCount`: the handler number that stands for slot 0. */
-  constructor(module: ModuleBuilder, runtime: RuntimeFunctions, inlineCount: number, maximumPages: number) {
+  constructor(
+    table: InstructionTable,
+    module: ModuleBuilder,
+    runtime: RuntimeFunctions,
+    inlineCount: number,
+    maximumPages: number,
+  ) {
+    for (const definition of table.definitions) {
+      for (const encoding of definition.encodings) {
+        if (isLazy(encoding)) {
+          this.#places.set(encoding, this.#variants.length);
+          this.#variants.push(...variantsOf(definition, encoding).values());
+        }
+      }
+    }
+    assert(this.#variants.length <= RESERVED, 'more handlers are built late than slots are reserved');
     this.#maximumPages = maximumPages;
     this.#inlineCount = inlineCount;
     this.#runtime = runtime;
@@ -126,9 +143,8 @@ export class LazyHandlers {
     const numbers = new Int32Array(VARIANT_NUMBERS).fill(-1);
     const slots: number[] = [];
     const operations = new SystemOperations();
+    let slot = this.#first + defined(this.#places.get(encoding), 'place of an encoding');
     for (const [number, variant] of variantsOf(definition, encoding)) {
-      const slot = this.#first + this.#variants.push(variant) - 1;
-      assert(slot < this.#first + RESERVED, 'more handlers are built late than slots are reserved');
       const handler = module.function(variant.key, HANDLER_TYPE, (f) => {
         const locals = { cpu: f.parameter(0, 'i32'), uop: f.parameter(1, 'i32'), ea: f.parameter(2, 'i64') };
         new FunctionHandler(f, variant, locals, runtime, operations).build();
@@ -136,6 +152,7 @@ export class LazyHandlers {
       module.export(String(slot), handler);
       numbers[number] = this.#inlineCount + slot;
       slots.push(slot);
+      slot++;
     }
     assert(operations.list.length === 0, `${definition.name} cannot be built late: it is carried out by the system`);
     return { numbers, module: new WebAssembly.Module(module.build()), slots };
