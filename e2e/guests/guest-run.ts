@@ -18,6 +18,7 @@ export interface GuestDisk {
 
 /** What the guest gets; each field is the option of `lodge run` of the same name. */
 export interface GuestOptions {
+  readonly accel?: 'kvm' | 'software';
   readonly cpus?: number;
   /** Megabytes. */
   readonly memory?: number;
@@ -51,6 +52,7 @@ export function lodgeArguments(options: GuestOptions, shot: (seconds: number) =>
     'run',
     '--headless',
     ...given('--serial', 'stdio'),
+    ...given('--accel', options.accel),
     ...given('--cpus', options.cpus),
     ...given('--memory', options.memory),
     ...given('--kernel', options.kernel),

@@ -9,14 +9,29 @@ import { needs } from './needs.ts';
  * exit code 0.
  * @param seconds until the shell is there, and then again until the machine is off
  */
-export async function linuxSession(test: TestContext, name: KernelName, cpus: number, seconds: number): Promise<void> {
+export async function linuxSession(
+  test: TestContext,
+  name: KernelName,
+  cpus: number,
+  seconds: number,
+  accel?: 'kvm',
+): Promise<void> {
   const kernel = needs(test, () => linuxKernel(name));
   const initrd = kernel && needs(test, () => busyboxInitramfs(kernels[name].architecture));
   if (kernel === undefined || initrd === undefined) {
     return;
   }
   const append = 'console=ttyS0 panic=-1';
-  const options = { cpus, memory: 256, kernel, initrd, append, noReboot: true, timeout: seconds * 2 };
+  const options = {
+    ...(accel === undefined ? {} : { accel }),
+    cpus,
+    memory: 256,
+    kernel,
+    initrd,
+    append,
+    noReboot: true,
+    timeout: seconds * 2,
+  };
   await GuestRun.with(options, async (guest) => {
     await guest.waitFor(new RegExp(`${READY} ${cpus} processors`), seconds);
     await guest.waitFor(/guest# /, seconds);

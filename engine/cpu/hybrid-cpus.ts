@@ -46,7 +46,7 @@ export class HybridCpus implements MachineCpus {
   readonly #kvm: KvmCpus | undefined;
   readonly #access: KvmAccess | undefined;
   readonly #now: () => Nanos;
-  readonly #policy = new HandOverPolicy();
+  readonly #policy: HandOverPolicy;
   readonly #store = new DisposableStore();
   #kind: 'kvm' | 'software';
   /** Instructions that the software processors are to carry out before KVM is asked again. */
@@ -68,6 +68,7 @@ export class HybridCpus implements MachineCpus {
     this.count = options.count;
     this.#now = now;
     this.#access = kvm;
+    this.#policy = new HandOverPolicy({ emulates: kvm?.emulates === true });
     // In whole megahertz, as CPUID tells it; the rest of a percent of a percent is for the guest's clock discipline.
     this.tscFrequencyHz = kvm === undefined ? tscFrequencyHz : Math.round(kvm.tscKilohertz / 1000) * 1_000_000;
     this.#tscBase = kvm?.addon.readTsc() ?? 0n;
@@ -151,8 +152,9 @@ export class HybridCpus implements MachineCpus {
   }
 
   /** What KVM could not do and the software processor did. */
-  get handedOver(): { readonly times: number; readonly instructions: number } {
-    return { times: this.#policy.count, instructions: this.#handedOverInstructions };
+  get handedOver(): { readonly times: number; readonly foundEmulating: number; readonly instructions: number } {
+    const { count: times, foundEmulating } = this.#policy;
+    return { times, foundEmulating, instructions: this.#handedOverInstructions };
   }
 
   /** The number by which another thread of this process makes `run` come back; undefined in software. */
@@ -316,12 +318,26 @@ export class HybridCpus implements MachineCpus {
         this.#policy.handedBack(this.#now());
       }
       const exit = kvm.run(until);
+      if (exit.reason === 'deadline' && this.#access?.emulates === true) {
+        this.#sliceEnded();
+      }
       if (exit.reason !== 'gave-up') {
         return exit;
       }
       this.#takeAll();
       this.#stretchCpu = exit.cpu;
       this.#stretch = this.#policy.gaveUp(this.#now());
+    }
+  }
+
+  /** A KVM that emulates keeps programs only. */
+  #sliceEnded(): void {
+    this.#takeAll();
+    for (const { state, index } of this.#software.processors) {
+      if (state.i32(L.ACTIVITY) === L.ACTIVITY_RUNNING) {
+        this.#stretchCpu = index;
+        this.#stretch = Math.max(this.#stretch, this.#policy.sliceEnded(state.cpl));
+      }
     }
   }
 

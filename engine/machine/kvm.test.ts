@@ -8,6 +8,7 @@ import { Random } from '../testing/random.ts';
 import type { Machine } from './machine.ts';
 import { bareMachine } from './testing/bare-machine.ts';
 import { kvmForTests } from './testing/kvm-for-tests.ts';
+import { loadMachine, saveMachine } from './testing/machine-state.ts';
 
 /** 64 KiB of firmware: `source` (16-bit code at F000:0000) and a jump to it at the reset vector. */
 function firmware(source: string): Uint8Array {
@@ -113,27 +114,6 @@ test('a machine without KVM cannot be moved to it', () => {
   machine.dispose();
 });
 
-/** Everything of a machine but its disks. */
-function save(machine: Machine) {
-  return {
-    now: machine.clock.now(),
-    processors: machine.cpus.save(),
-    devices: machine.board.devices.map((device) => [device.id, device.save()] as const),
-    ram: machine.memory.ram.slice(),
-  };
-}
-
-function load(machine: Machine, saved: ReturnType<typeof save>): void {
-  machine.clock.startAt(saved.now);
-  machine.memory.ram.set(saved.ram);
-  for (const [i, [id, state]] of saved.devices.entries()) {
-    const device = machine.board.devices[i];
-    assert.equal(device?.id, id);
-    device?.load(state);
-  }
-  machine.cpus.load(saved.processors);
-}
-
 for (const [from, to] of [
   ['kvm', 'software'],
   ['software', 'kvm'],
@@ -147,11 +127,11 @@ for (const [from, to] of [
     const first = bareMachine({ bios, kvm: open() });
     first.cpus.moveTo(from);
     runUntil(first, () => ticks(first) > 10);
-    const saved = save(first);
+    const saved = saveMachine(first);
     first.dispose();
     const second = bareMachine({ bios, kvm: open() });
     second.cpus.moveTo(to);
-    load(second, saved);
+    loadMachine(second, saved);
     const again = second.cpus.save() as { processors: { tsc?: StateValue }[] };
     const before = saved.processors as { processors: { tsc?: StateValue }[] };
     for (const record of [...again.processors, ...before.processors]) {

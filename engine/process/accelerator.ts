@@ -114,7 +114,7 @@ export function kvmFinding(): KvmFinding {
 }
 
 function found({ fast, longModeOnly, tscKilohertz, slowest }: Cached): KvmFinding {
-  const facts = { tscKilohertz, longModeOnly };
+  const facts = { tscKilohertz, longModeOnly, emulates: !fast };
   if (fast) {
     return { state: 'fast', detail: 'KVM runs small guests at full speed in every mode', why: 'fast', facts };
   }

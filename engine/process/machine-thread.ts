@@ -283,9 +283,10 @@ class MachineThread {
   }
 
   #reportHandOvers(): void {
-    const { times, instructions } = this.#machine.cpus.handedOver;
-    if (times > 0) {
-      const message = `KVM gave up ${times} times; ${instructions} instructions were carried out in software`;
+    const { times, foundEmulating, instructions } = this.#machine.cpus.handedOver;
+    if (times + foundEmulating > 0) {
+      const emulating = foundEmulating === 0 ? '' : ` and was found emulating ${foundEmulating} times`;
+      const message = `KVM gave up ${times} times${emulating}; ${instructions} instructions were carried out in software`;
       this.#send({ kind: 'log', level: 'info', message });
     }
   }

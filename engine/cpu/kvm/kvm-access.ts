@@ -8,6 +8,8 @@ export interface KvmAccess {
   readonly tscKilohertz: number;
   /** This KVM cannot run guests that page outside long mode: whatever is not in long mode runs in software. */
   readonly longModeOnly: boolean;
+  /** This KVM emulates what guests' systems do; only their programs run at full speed. */
+  readonly emulates: boolean;
 }
 
 /** Whether an error is the failure of a call of KVM. */

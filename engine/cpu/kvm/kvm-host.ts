@@ -6,6 +6,7 @@ import { type KvmProbe, probeKvm } from './kvm-probe.ts';
 export interface KvmFacts {
   readonly tscKilohertz: number;
   readonly longModeOnly: boolean;
+  readonly emulates: boolean;
 }
 
 /** Looks whether this host's KVM is any good. `addon`: the addon itself is missing, for the reason given. */

@@ -7,7 +7,7 @@ let facts: KvmFacts | string | undefined;
 
 /**
  * Ways to open KVM for a machine, one for each; undefined where there is none, and then the test is skipped with the
- * reason. Code outside long mode runs on KVM too, unless `longModeOnly` is left to the host's facts.
+ * reason. Everything runs on KVM, whatever it is good for, unless the machine is to use it `asFound`.
  */
 export function kvmForTests(
   test: TestContext,
@@ -15,13 +15,13 @@ export function kvmForTests(
 ): (() => KvmAccess) | undefined {
   if (facts === undefined) {
     const probe = probeHost();
-    facts = probe.usable ? probe : probe.problem;
+    facts = probe.usable ? { ...probe, emulates: !probe.fast } : probe.problem;
   }
   if (typeof facts === 'string') {
     test.skip(facts);
     return undefined;
   }
-  const { tscKilohertz } = facts;
-  const longModeOnly = options.asFound === true && facts.longModeOnly;
-  return () => defined(openKvm({ tscKilohertz, longModeOnly }), 'KVM');
+  const asFound = facts;
+  const used = options.asFound === true ? asFound : { ...asFound, longModeOnly: false, emulates: false };
+  return () => defined(openKvm(used), 'KVM');
 }

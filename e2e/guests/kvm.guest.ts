@@ -1,0 +1,146 @@
+/** Guests on KVM, where there is one; on a KVM that only emulates, together with the software processor. */
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { type TestContext, test } from 'node:test';
+import { silentLog } from '../../engine/base/log.ts';
+import { validateMachineConfig } from '../../engine/config/validate-machine-config.ts';
+import { findFirmware } from '../../engine/firmware/find-firmware.ts';
+import { Machine } from '../../engine/machine/machine.ts';
+import { kvmForTests } from '../../engine/machine/testing/kvm-for-tests.ts';
+import { loadMachine, saveMachine } from '../../engine/machine/testing/machine-state.ts';
+import { kvmFinding } from '../../engine/process/accelerator.ts';
+import { grubEntries, grubMenuCd, ipxe, memtest } from './boot-cds.ts';
+import { everySeconds, GuestRun } from './guest-run.ts';
+import { busyboxInitramfs, linuxKernel, READY } from './linux.ts';
+import { linuxSession } from './linux-session.ts';
+import { needs } from './needs.ts';
+
+const WAIT = 400;
+
+/** False, and the test is skipped with the reason, where KVM cannot be used. */
+function kvmUsable(t: TestContext): boolean {
+  const { state, detail } = kvmFinding();
+  if (state === 'unusable') {
+    t.skip(detail);
+  }
+  return state !== 'unusable';
+}
+
+for (const cpus of [1, 4]) {
+  test(`KVM, ${cpus} processor(s): SeaBIOS finds nothing to boot and says so`, async (t) => {
+    if (!kvmUsable(t)) {
+      return;
+    }
+    const screenshots = everySeconds(2, 60);
+    await GuestRun.with({ accel: 'kvm', cpus, memory: 64, screenshots, timeout: 80 }, async (guest) => {
+      assert.match(await guest.waitForText(/No bootable device/, screenshots, WAIT), /SeaBIOS \(version /);
+    });
+  });
+
+  test(`KVM, ${cpus} processor(s): GRUB's menu appears`, async (t) => {
+    const cdrom = kvmUsable(t) ? needs(t, grubMenuCd) : undefined;
+    if (cdrom === undefined) {
+      return;
+    }
+    const screenshots = everySeconds(3, 90);
+    const options = { accel: 'kvm', cpus, memory: 128, cdrom, boot: 'cdrom', screenshots, timeout: 100 } as const;
+    await GuestRun.with(options, async (guest) => {
+      const menu = await guest.waitForText(new RegExp(grubEntries[0] ?? ''), screenshots, WAIT);
+      assert.ok(grubEntries.every((entry) => menu.includes(entry)));
+    });
+  });
+
+  test(`KVM, ${cpus} processor(s): memtest86+ runs its first tests without an error`, async (t) => {
+    const images = kvmUsable(t) ? needs(t, () => memtest(64)) : undefined;
+    if (images === undefined) {
+      return;
+    }
+    const screenshots = everySeconds(5, 380);
+    const cdrom = images.cd;
+    const options = { accel: 'kvm', cpus, memory: 64, cdrom, boot: 'cdrom', screenshots, timeout: 400 } as const;
+    await GuestRun.with(options, async (guest) => {
+      const text = await guest.waitForText(/Test\s+#(?:[3-9]|10)\b/, screenshots, WAIT);
+      assert.match(text, /Errors:\s+0\b/);
+    });
+  });
+
+  test(`KVM, ${cpus} processor(s): iPXE comes to its prompt`, async (t) => {
+    const images = kvmUsable(t) ? needs(t, ipxe) : undefined;
+    if (images === undefined) {
+      return;
+    }
+    const screenshots = everySeconds(2, 140);
+    const type = everySeconds(1, 120).map((at) => ({ text: '{ctrl+b}', at }));
+    const cdrom = images.cd;
+    const options = { accel: 'kvm', cpus, memory: 128, cdrom, boot: 'cdrom', screenshots, type, timeout: 170 } as const;
+    await GuestRun.with(options, async (guest) => {
+      await guest.waitForText(/^iPXE>/m, screenshots, WAIT);
+    });
+  });
+
+  test(`KVM, ${cpus} processor(s): the cloud kernel reaches a shell and powers off`, async (t) => {
+    if (kvmUsable(t)) {
+      await linuxSession(t, 'cloud', cpus, WAIT, 'kvm');
+    }
+  });
+}
+
+for (const [from, to] of [
+  ['kvm', 'software'],
+  ['software', 'kvm'],
+] as const) {
+  test(`a machine saved on ${from} in the middle of a Linux boot finishes it on ${to}`, (t) => {
+    const open = kvmForTests(t, { asFound: true });
+    const kernel = open && needs(t, () => linuxKernel('cloud'));
+    const initrd = kernel && needs(t, busyboxInitramfs);
+    if (open === undefined || kernel === undefined || initrd === undefined) {
+      return;
+    }
+    const firmware = findFirmware();
+    let serial = '';
+    const make = () =>
+      new Machine({
+        config: validateMachineConfig({ memoryMegabytes: 256, boot: { kernel, initrd, append: 'console=ttyS0' } }),
+        firmware: undefined,
+        vgaBios: firmware.vgaBios,
+        kernel: {
+          kernel: { name: kernel, bytes: readFileSync(kernel) },
+          modules: [{ name: initrd, bytes: readFileSync(initrd) }],
+          commandLine: 'console=ttyS0 panic=-1',
+        },
+        openMedia: () => ({ disks: [], floppy: undefined }),
+        serialOutput: {
+          write: (byte) => {
+            serial += String.fromCharCode(byte);
+          },
+        },
+        log: silentLog,
+        kvm: open(),
+      });
+    const bell = new Int32Array(new SharedArrayBuffer(4));
+    const runUntil = (machine: Machine, pattern: RegExp) => {
+      const end = performance.now() + WAIT * 1000;
+      while (!pattern.test(serial)) {
+        assert.ok(performance.now() < end, `${pattern} in time; the guest said:\n${serial.slice(-2000)}`);
+        const turn = machine.turn();
+        assert.ok(turn.kind === 'running' || turn.kind === 'idle', `${turn.kind}\n${serial.slice(-2000)}`);
+        if (turn.kind === 'idle') {
+          const millis = turn.until === undefined ? 5 : (turn.until - machine.clock.now()) / 1e6;
+          Atomics.wait(bell, 0, 0, Math.min(5, Math.max(0, millis)));
+        }
+      }
+    };
+    const first = make();
+    first.cpus.moveTo(from);
+    runUntil(first, /clocksource: Switched to/);
+    const saved = saveMachine(first);
+    first.dispose();
+    assert.ok(!serial.includes(READY));
+    const second = make();
+    second.cpus.moveTo(to);
+    loadMachine(second, saved);
+    runUntil(second, new RegExp(READY));
+    assert.equal(second.cpus.kind, to);
+    second.dispose();
+  });
+}
