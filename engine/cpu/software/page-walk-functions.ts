@@ -68,20 +68,32 @@ const HOW_USER = 1 << 2;
 /** SMAP is in force: the supervisor may not touch user pages. */
 const HOW_RESTRAINED = 1 << 3;
 
-/** The outcome of a walk: 0 when it is not for here, else the physical page with these in its low bits. */
+/**
+ * The outcome of a walk: 0 when it is not for here; OUTCOME_FAULT and the error code of a page fault above it; else the
+ * physical page with OUTCOME_OK and the others in its low bits.
+ */
 const OUTCOME_OK = 1 << 0;
+const OUTCOME_FAULT = 1 << 1;
+const OUTCOME_CODE_SHIFT = 4;
 /** Writes need no further walk: they are allowed and the page is dirty. */
 const OUTCOME_WRITABLE = 1 << 1;
 const OUTCOME_GLOBAL = 1 << 2;
 const OUTCOME_LARGE = TLB_LARGE;
 
-/** Answer of `walkData` when the access faults or needs the TypeScript part. */
-export const UNHANDLED = -1;
+/** What `walkData` answers when there is a page fault, in FAULT. */
+const FAULTED_ACCESS = -1;
+/** And when the access needs the TypeScript part, or faults and was to be quiet about it. */
+export const UNHANDLED = -2;
+/** With the access: no fault is to be set. */
+const QUIET = 1 << 1;
+/** Page-fault error code (SDM 3A, 4.7). */
+const ERROR_PROTECTION = 1 << 0;
+const ERROR_WRITE_SHIFT = 1;
 
 export interface PageWalkFunctions {
   /**
-   * (cpu, linear address, 0 read | 1 write) → arena address, 0 for devices, UNHANDLED. Fills the data TLB in force for
-   * plain memory; SCRATCH[2] receives the physical address unless unhandled.
+   * (cpu, linear address, 0 read | 1 write | QUIET) → arena address, 0 for devices, −1 with a page fault in FAULT, or
+   * UNHANDLED. Fills the data TLB in force for plain memory; SCRATCH[2] receives the physical address.
    */
   readonly walkData: FunctionReference;
   /** (cpu, linear address) → 1 when the instruction TLB in force now has the page, 0 when that faults. */
@@ -102,7 +114,7 @@ function flag(condition: I32, bit: number): I32 {
   return select(condition, i32(bit), i32(0));
 }
 
-/** The usual case of page walks (SDM 3A, chapter 4) as WebAssembly. What faults is left to `Translation`, unchanged. */
+/** The usual cases of page walks (SDM 3A, chapter 4) as WebAssembly. All else is left to `Translation`, unchanged. */
 export function buildPageWalk(module: ModuleBuilder): PageWalkFunctions {
   const walkPages = module.function('walkPages', { params: ['i32', 'i64', 'i32'], results: ['i32'] }, (f) =>
     buildWalkPages(f),
@@ -111,14 +123,21 @@ export function buildPageWalk(module: ModuleBuilder): PageWalkFunctions {
   const walkData = module.function('walkData', { params: ['i32', 'i64', 'i32'], results: ['i32'] }, (f) => {
     const cpu = get(f.parameter(0, 'i32'));
     const address = get(f.parameter(1, 'i64'));
-    const write = get(f.parameter(2, 'i32'));
+    const access = get(f.parameter(2, 'i32'));
+    const write = f.keep(d.and(access, ACCESS_WRITE));
     f.if(load('i32.load', cpu, L.WATCHING), () => f.return(i32(UNHANDLED)));
     const tlbs = f.keep(tlbsOf(cpu));
     const table = f.keep(load('i32.load', cpu, L.DTLB));
     const place = f.keep(d.sub(table, tlbs));
     const rights = d.or(flag(d.eq(place, DTLB_USER), HOW_USER), flag(d.eq(place, DTLB_SUPERVISOR), HOW_RESTRAINED));
     const outcome = f.keep(f.call(walkPages, cpu, address, d.or(write, rights)) as I32);
-    f.if(d.zero(outcome), () => f.return(i32(UNHANDLED)));
+    f.if(d.zero(d.and(outcome, OUTCOME_OK)), () => {
+      f.if(d.or(d.zero(outcome), d.and(access, QUIET)), () => f.return(i32(UNHANDLED)));
+      f.store('i32.store', cpu, i32(L.FAULT_PENDING | L.FAULT_HAS_ERROR | L.VECTOR_PF), L.FAULT);
+      f.store('i32.store', cpu, d.shr(outcome, OUTCOME_CODE_SHIFT), L.FAULT_ERROR);
+      f.store('i64.store', cpu, address, L.FAULT_ADDRESS);
+      f.return(i32(FAULTED_ACCESS));
+    });
     const page = f.keep(d.and(outcome, -4096));
     const low = f.keep(d.wrap(address));
     const offset = f.keep(d.and(low, 4095));
@@ -172,7 +191,7 @@ export function buildPageWalk(module: ModuleBuilder): PageWalkFunctions {
     const write = get(f.parameter(2, 'i32'));
     const size = get(f.parameter(3, 'i32'));
     f.if(d.gtU(d.add(d.and(d.wrap(address), 4095), size), 4096), () => f.return(i32(0)));
-    const host = f.keep(f.call(walkData, cpu, address, write) as I32);
+    const host = f.keep(f.call(walkData, cpu, address, d.or(write, QUIET)) as I32);
     f.if(d.eq(host, UNHANDLED), () => f.return(i32(0)));
     f.if(write, () => {
       const number = d.shr(load('i32.load', cpu, L.SCRATCH + 16), 12);
@@ -207,7 +226,7 @@ function enlist(f: FunctionBuilder, tlbs: I32, entry: I32, flags: number, addres
   );
 }
 
-/** (cpu, linear address, HOW_*) → OUTCOME_*, or 0 on anything that is not plainly allowed. */
+/** (cpu, linear address, HOW_*) → OUTCOME_*, or 0. */
 function buildWalkPages(f: FunctionBuilder): void {
   const cpu = get(f.parameter(0, 'i32'));
   const address = f.parameter(1, 'i64');
@@ -216,6 +235,14 @@ function buildWalkPages(f: FunctionBuilder): void {
   const cr0 = f.keep(load('i32.load', cpu, L.CR0));
   const a20 = f.keep(load('i32.load', cpu, L.A20_MASK));
   const fail = () => f.return(i32(0));
+  /** A page fault; that of a fetch is not for here. */
+  const faultOf = (protection: number) => {
+    const code = d.or(d.or(d.shl(d.and(how, ACCESS_WRITE), ERROR_WRITE_SHIFT), d.and(how, HOW_USER)), protection);
+    const outcome = d.or(d.shl(code, OUTCOME_CODE_SHIFT), OUTCOME_FAULT);
+    f.return(select(d.and(how, ACCESS_FETCH), i32(0), outcome));
+  };
+  const notPresent = () => faultOf(0);
+  const forbids = () => faultOf(ERROR_PROTECTION);
   f.if(d.zero(d.and(cr0, L.CR0_PG)), () =>
     f.return(d.or(d.and(d.and(low, -4096), a20), OUTCOME_OK | OUTCOME_WRITABLE | OUTCOME_GLOBAL)),
   );
@@ -257,7 +284,7 @@ function buildWalkPages(f: FunctionBuilder): void {
       locate(d.add(get(table), d.shl(index, 3)));
       const whole = f.keep(load('i64.load', get(place)));
       f.set(entry, d.wrap(whole));
-      f.if(d.zero(d.and(get(entry), PAGE_PRESENT)), fail);
+      f.if(d.zero(d.and(get(entry), PAGE_PRESENT)), notPresent);
       f.set(high, d.wrap(q.shr(whole, 32)));
       f.if(d.and(get(high), badHigh), fail);
       if (pointer) {
@@ -314,7 +341,7 @@ function buildWalkPages(f: FunctionBuilder): void {
     });
     locate(d.add(d.and(cr3, -4096), d.shl(d.shr(low, 22), 2)));
     f.set(entry, load('i32.load', get(place)));
-    f.if(d.zero(d.and(get(entry), PAGE_PRESENT)), fail);
+    f.if(d.zero(d.and(get(entry), PAGE_PRESENT)), notPresent);
     f.set(rights, get(entry));
     f.if(d.and(d.ne(d.and(get(entry), PAGE_LARGE), 0), d.ne(d.and(cr4, L.CR4_PSE), 0)), () => {
       f.if(d.and(get(entry), RESERVED_PSE), fail);
@@ -326,7 +353,7 @@ function buildWalkPages(f: FunctionBuilder): void {
     markAccessed();
     locate(d.add(d.and(get(entry), -4096), d.shl(d.and(d.shr(low, 12), 0x3ff), 2)));
     f.set(entry, load('i32.load', get(place)));
-    f.if(d.zero(d.and(get(entry), PAGE_PRESENT)), fail);
+    f.if(d.zero(d.and(get(entry), PAGE_PRESENT)), notPresent);
     f.set(rights, d.and(get(rights), get(entry)));
     f.set(physical, d.and(get(entry), -4096));
   });
@@ -340,14 +367,14 @@ function buildWalkPages(f: FunctionBuilder): void {
   f.set(writable, d.and(get(rights), PAGE_WRITABLE));
   f.if(
     d.and(how, HOW_USER),
-    () => f.if(d.zero(userPage), fail),
+    () => f.if(d.zero(userPage), forbids),
     () => {
       f.if(d.zero(d.and(cr0, L.CR0_WP)), () => f.set(writable, i32(PAGE_WRITABLE)));
-      f.if(userPage, () => f.if(select(fetches, d.and(cr4, L.CR4_SMEP), d.and(how, HOW_RESTRAINED)), fail));
+      f.if(userPage, () => f.if(select(fetches, d.and(cr4, L.CR4_SMEP), d.and(how, HOW_RESTRAINED)), forbids));
     },
   );
-  f.if(d.and(writes, d.zero(get(writable))), fail);
-  f.if(d.and(fetches, d.ltS(get(forbidden), 0)), fail);
+  f.if(d.and(writes, d.zero(get(writable))), forbids);
+  f.if(d.and(fetches, d.ltS(get(forbidden), 0)), forbids);
   const wanted = f.keep(select(writes, i32(PAGE_ACCESSED | PAGE_DIRTY), i32(PAGE_ACCESSED)));
   f.if(d.ne(d.and(get(entry), wanted), wanted), () => setBits(wanted));
   const dirty = d.or(writes, d.ne(d.and(get(entry), PAGE_DIRTY), 0));
