@@ -300,6 +300,7 @@ export class InlineHandler extends HandlerBuilder {
 
   override jumpTo(target: I64): void {
     this.setField64(L.RIP, target);
+    this.setField32(L.JUMP_SOURCE, get(this.uop));
     this.f.br(this.#loop.lookup);
     this.#ended = true;
   }

@@ -28,6 +28,7 @@ import {
   ITLB_PHYSICAL,
   LINK_NEXT,
   LINK_TAKEN,
+  LOOKUPS_A_LOOK,
   NEXT,
   STOPPED,
   UOP_BASE,
@@ -268,15 +269,16 @@ function buildMainLoop(
               f.store('i32.store', record, physical, L.SCRATCH);
               leaveAtRip(EXIT_DECODE);
             });
-            f.store('i64.store', record, op('i64.sub', get(rip), op('i64.extend_i32_u', offset)), L.RIP_BASE);
             f.set(uop, load('i32.load', place, BLOCK_TABLE + 8));
             const header = f.keep(op('i32.sub', get(uop), i32(BLOCK_HEADER_SIZE)));
             const looked = f.keep(op('i32.sub', load('i32.load', header, BLOCK_LOOKUPS), i32(1)));
             f.store('i32.store', header, looked, BLOCK_LOOKUPS);
-            f.if(op('i32.eqz', looked), () => {
+            f.if(op('i32.eqz', op('i32.and', looked, i32(LOOKUPS_A_LOOK - 1))), () => {
               f.store('i32.store', record, get(uop), L.CURRENT_UOP);
               leaveAtRip(EXIT_HOT);
             });
+            f.store('i32.store', record, i32(0), L.JUMP_SOURCE);
+            f.store('i64.store', record, op('i64.sub', get(rip), op('i64.extend_i32_u', offset)), L.RIP_BASE);
             f.if(get(linkSlot), () => {
               f.store('i32.store', get(linkSlot), get(uop));
               f.set(linkSlot, i32(0));

@@ -87,8 +87,9 @@ export const BLOCK_ORIGINAL_HANDLER = 2;
 export const BLOCK_FUNCTION = 4;
 export const BLOCK_LOOKUPS = 8;
 export const BLOCK_SAMPLES = 20;
-/** CURRENT_UOP: the block that has been looked up often enough. */
+/** CURRENT_UOP: a block that has been looked up another LOOKUPS_A_LOOK times; JUMP_SOURCE: by which computed branch. */
 export const EXIT_HOT = 5;
+export const LOOKUPS_A_LOOK = 1024;
 
 /** What compiled code returns. RESUME and FAULT: CURRENT_UOP and RIP_BASE are set, the block has been paid for. */
 export const COMPILED_RESUME = 0;

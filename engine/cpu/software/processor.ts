@@ -350,7 +350,7 @@ export class Processor implements OperationHost {
     state.setI32(L.FUEL, state.i32(L.FUEL) + reserve);
     jit.poll();
     if (reason === EXIT_HOT) {
-      jit.compile(this.record, state.i32(L.CURRENT_UOP));
+      jit.look(this.record, state.i32(L.CURRENT_UOP));
     } else if (reason === EXIT_FUEL && reserve > 0) {
       if (state.i32(L.CURRENT_UOP) !== 0) {
         jit.sample(this.record, state.i32(L.CURRENT_UOP));

@@ -167,6 +167,9 @@ export const FPU_DS = 0x6ac;
 /** i32. */
 export const MXCSR = 0x6b0;
 
+/** i32: micro-operation of the computed branch whose target is being looked up, or 0. RIP_BASE is still that of its page. */
+export const JUMP_SOURCE = 0x6b4;
+
 export const CPU_STATE_SIZE = 0x2000;
 /** Free for generated code's own temporaries (per processor). */
 export const TEMP = 0x800;

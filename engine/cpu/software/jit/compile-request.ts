@@ -1,6 +1,6 @@
 import { BLOCK_HEADER_SIZE } from '../micro-op.ts';
 import type { BlockEnd, Region } from './region.ts';
-import { type RegionReader, returnSites } from './region.ts';
+import { computedTargets, type RegionReader } from './region.ts';
 
 /** A region as it is sent to another thread, with a copy of its micro-operations. */
 export interface CompileRequest {
@@ -67,5 +67,5 @@ export function fromRequest(request: CompileRequest, mirror: Uint8Array, reader:
       end: finish,
     };
   });
-  return { mode: request.mode, blocks, at, returnsTo: returnSites(blocks, at) };
+  return { mode: request.mode, blocks, at, leadsTo: computedTargets(blocks, at) };
 }

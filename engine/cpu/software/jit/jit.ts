@@ -5,10 +5,12 @@ import type { Interpreter } from '../interpreter.ts';
 import {
   BLOCK_FUNCTION,
   BLOCK_HEADER_SIZE,
+  BLOCK_LOOKUPS,
   BLOCK_ORIGINAL_HANDLER,
   BLOCK_SAMPLES,
   ITLB_ENTRIES,
   ITLB_PHYSICAL,
+  LOOKUPS_A_LOOK,
   UOP_HANDLER,
 } from '../micro-op.ts';
 import { type CompilerThread, toRequest } from './compile-request.ts';
@@ -31,7 +33,7 @@ export interface JitOptions {
 export const DEFAULT_JIT: JitOptions = {
   samples: 30,
   sampleFuel: 10000,
-  lookups: 10000,
+  lookups: 10 * LOOKUPS_A_LOOK,
   region: { blocks: 64, instructions: 500 },
   maximumRegions: 8000,
 };
@@ -57,6 +59,9 @@ interface CompiledRegion {
   readonly blocks: readonly CachedBlock[];
 }
 
+/** Targets that are remembered of one computed branch. */
+const MOST_TARGETS = 32;
+
 /** Compiles what runs often to WebAssembly functions, a region at a time, and forgets it when the code changes. */
 export class Jit {
   readonly options: JitOptions;
@@ -70,6 +75,8 @@ export class Jit {
   readonly #regions = new Set<CompiledRegion>();
   readonly #byBlock = new Map<CachedBlock, Set<CompiledRegion>>();
   readonly #freeSlots: number[] = [];
+  /** Where computed branches went, by their micro-operation: offsets from the start of its page. */
+  readonly #targets = new Map<number, number[]>();
   /** Since power-on: regions compiled, bytes of code, milliseconds spent, regions forgotten. */
   compiled = 0;
   compiledBytes = 0;
@@ -80,11 +87,19 @@ export class Jit {
     this.options = options;
     this.#view = new DataView(host.arena.buffer);
     const reader = new MicroOpReader(this.#view, host.interpreter);
-    this.#finder = new RegionFinder(this.#view, host.code, new RegionReader(reader, host.interpreter));
+    this.#finder = new RegionFinder(
+      this.#view,
+      host.code,
+      new RegionReader(reader, host.interpreter),
+      (uop) => this.#targets.get(uop) ?? [],
+    );
     this.#modules = new RegionModules(reader, host.interpreter, host.arena.buffer.byteLength / 0x10000);
     host.code.lookupsUntilHot = options.lookups;
     host.code.onDropped = (block) => this.#dropBlock(block);
-    host.code.onFlush = () => this.forgetAll();
+    host.code.onFlush = () => {
+      this.forgetAll();
+      this.#targets.clear();
+    };
   }
 
   /** The block that starts with micro-operation `start` was running when a stretch ended. */
@@ -94,6 +109,31 @@ export class Jit {
     this.#view.setInt32(header + BLOCK_SAMPLES, samples, true);
     if (samples === this.options.samples) {
       this.compile(record, start);
+    }
+  }
+
+  /**
+   * The block that starts with micro-operation `start` has been looked up often; RIP is there. Remembers which computed
+   * branch led to it, and compiles it when it is time.
+   */
+  look(record: number, start: number): void {
+    const view = this.#view;
+    const source = view.getInt32(record + L.JUMP_SOURCE, true);
+    if (source !== 0) {
+      const rip = view.getBigInt64(record + L.RIP, true);
+      this.#noteTarget(source, Number(rip - view.getBigInt64(record + L.RIP_BASE, true)));
+    }
+    if (view.getInt32(start - BLOCK_HEADER_SIZE + BLOCK_LOOKUPS, true) === 0) {
+      this.compile(record, start);
+    }
+  }
+
+  #noteTarget(source: number, offset: number): void {
+    const known = this.#targets.get(source);
+    if (known === undefined) {
+      this.#targets.set(source, [offset]);
+    } else if (known.length < MOST_TARGETS && !known.includes(offset)) {
+      known.push(offset);
     }
   }
 

@@ -286,7 +286,7 @@ export class RegionInstructionBuilder extends InstructionBuilder {
     const next = view.getUint16(uop + UOP_IP, true) + view.getUint8(uop + UOP_LENGTH);
     const offset = next + view.getInt32(uop + UOP_DISPLACEMENT, true);
     if (this.size === 2) {
-      this.#region.goToAddress(this.keep(op('i64.and', this.#region.rip(offset), i64(0xffff))));
+      this.#region.goToAddress(this.keep(op('i64.and', this.#region.rip(offset), i64(0xffff))), 0);
     } else {
       this.#region.goTo(offset);
     }
@@ -300,7 +300,7 @@ export class RegionInstructionBuilder extends InstructionBuilder {
 
   override jumpTo(target: I64): void {
     this.ended = true;
-    this.#region.goToAddress(target);
+    this.#region.goToAddress(this.keep(target), this.#uop);
   }
 
   override again(): void {

@@ -130,7 +130,7 @@ export class RegionFunction implements RecordSpace {
   }
 
   #edgesOf({ end }: RegionBlock, index: number): number[] {
-    const { at, returnsTo } = this.#region;
+    const { at, leadsTo } = this.#region;
     switch (end.kind) {
       case 'next':
         return present(at.get(end.next));
@@ -140,7 +140,8 @@ export class RegionFunction implements RecordSpace {
       case 'branch':
         return present(at.get(end.taken), at.get(end.next));
       case 'return':
-        return [...(returnsTo.get(index) ?? [])];
+      case 'computed':
+        return [...(leadsTo.get(index) ?? [])];
       case 'elsewhere':
         return [];
     }
@@ -473,17 +474,41 @@ export class RegionFunction implements RecordSpace {
     );
   }
 
-  goToAddress(target: I64): void {
+  /** Goes on at an address that the branch at `uop` has computed. Ends the path. */
+  goToAddress(target: I64, uop: number): void {
     const { f } = this;
-    for (const site of this.#region.returnsTo.get(this.#blockIndex) ?? []) {
-      if (this.#isEdge(site)) {
-        const place = defined(this.#region.blocks[site], 'block').at;
-        f.if(op('i64.eq', target, this.#ripAt(place)), () => this.#edge(site));
-      }
+    const raw = get(this.#raw);
+    const sites = (this.#region.leadsTo.get(this.#blockIndex) ?? []).filter((site) => this.#isEdge(site));
+    if (sites.length > 0) {
+      sites.sort((a, b) => this.#placeOf(a) - this.#placeOf(b));
+      this.#chooseSite(f.keep(op('i64.sub', target, get(this.#base))), sites);
     }
     f.scope(() => this.#emitFlags());
     f.set(this.#target, target);
+    f.store('i32.store', raw, i32(uop), L.JUMP_SOURCE);
+    f.store('i64.store', raw, this.#ripAt(this.#block.pageDelta), L.RIP_BASE);
     f.br(this.#lookupExit);
+  }
+
+  #placeOf(block: number): number {
+    return defined(this.#region.blocks[block], 'block').at;
+  }
+
+  /** Branches to the one of `sites`, which are in order, that lies `distance` behind the start of the entry's page. */
+  #chooseSite(distance: I64, sites: readonly number[]): void {
+    const { f } = this;
+    if (sites.length <= 3) {
+      for (const site of sites) {
+        f.if(op('i64.eq', distance, i64(this.#placeOf(site))), () => this.#edge(site));
+      }
+      return;
+    }
+    const middle = sites.length >> 1;
+    f.if(
+      op('i64.lt_s', distance, i64(this.#placeOf(sites[middle] as number))),
+      () => this.#chooseSite(distance, sites.slice(0, middle)),
+      () => this.#chooseSite(distance, sites.slice(middle)),
+    );
   }
 
   #edge(to: number): void {

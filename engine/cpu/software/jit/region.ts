@@ -28,8 +28,11 @@ export type BlockEnd =
   | { readonly kind: 'branch'; readonly taken: number; readonly next: number }
   /** Calls `taken`, to come back to `next`. */
   | { readonly kind: 'call'; readonly taken: number; readonly next: number }
-  | { readonly kind: 'return' }
-  /** An address computed by the program, or an instruction that leaves compiled code. */
+  /** A return, to known places among others. */
+  | { readonly kind: 'return'; readonly targets: readonly number[] }
+  /** A jump or call to an address computed by the program, to known places among others; calls come back to `next`. */
+  | { readonly kind: 'computed'; readonly targets: readonly number[]; readonly next: number | undefined }
+  /** An instruction that leaves compiled code. */
   | { readonly kind: 'elsewhere' };
 
 /** The block of the code cache that a block of a region stands for. */
@@ -57,8 +60,8 @@ export interface Region<Source extends RegionSource = RegionSource> {
   readonly blocks: readonly (RegionBlock & { readonly cached: Source })[];
   /** Block number by offset of its first byte from the start of the entry's page. */
   readonly at: ReadonlyMap<number, number>;
-  /** For each block that ends in a return: the blocks that calls within the region return to. */
-  readonly returnsTo: ReadonlyMap<number, readonly number[]>;
+  /** For each block that ends in a return or computed branch: the blocks of the region that it leads to. */
+  readonly leadsTo: ReadonlyMap<number, readonly number[]>;
 }
 
 export interface RegionLimits {
@@ -66,8 +69,8 @@ export interface RegionLimits {
   readonly instructions: number;
 }
 
-/** At most this many known places that one return compares its target with. */
-const RETURN_SITES = 6;
+/** At most this many known places that one branch compares its target with. */
+const KNOWN_TARGETS = 32;
 
 const CONDITIONAL = /^(j\d+|loop|loope|loopne|jcxz)$/;
 
@@ -119,8 +122,11 @@ export class RegionFinder {
   readonly #view: DataView;
   readonly #code: CodeCache;
   readonly #reader: RegionReader;
+  readonly #targets: (uop: number) => readonly number[];
 
-  constructor(view: DataView, code: CodeCache, reader: RegionReader) {
+  /** `targets`: where the computed branch at a micro-operation went, from the start of its page. */
+  constructor(view: DataView, code: CodeCache, reader: RegionReader, targets: (uop: number) => readonly number[]) {
+    this.#targets = targets;
     this.#view = view;
     this.#code = code;
     this.#reader = reader;
@@ -153,8 +159,12 @@ export class RegionFinder {
       if (end.kind === 'jump' || end.kind === 'branch' || end.kind === 'call') {
         queue.push(end.taken);
       }
-      if (end.kind === 'next' || end.kind === 'branch' || end.kind === 'call') {
-        queue.push(end.next);
+      if (end.kind === 'return' || end.kind === 'computed') {
+        queue.push(...end.targets);
+      }
+      const next = nextOf(end);
+      if (next !== undefined) {
+        queue.push(next);
       }
       return true;
     };
@@ -175,7 +185,7 @@ export class RegionFinder {
         add(cached, place);
       }
     }
-    return { mode, blocks, at, returnsTo: returnSites(blocks, at) };
+    return { mode, blocks, at, leadsTo: computedTargets(blocks, at) };
   }
 
   #readBlock(
@@ -209,8 +219,9 @@ export class RegionFinder {
     }
     const { definition, operands, size } = variant;
     const { name } = definition;
+    const targets = () => this.#targets(uop).map((target) => pageDelta + target);
     if (name === 'ret') {
-      return { kind: 'return' };
+      return { kind: 'return', targets: targets() };
     }
     // A jump with a smaller operand size truncates its target: rare enough to be left to the interpreter. Those with a
     // displacement of one byte have that as their size.
@@ -227,54 +238,87 @@ export class RegionFinder {
     if (direct && name === 'jmp') {
       return { kind: 'jump', taken };
     }
-    return direct && name === 'call' ? { kind: 'call', taken, next } : { kind: 'elsewhere' };
+    if (direct && name === 'call') {
+      return { kind: 'call', taken, next };
+    }
+    return name === 'call' || name === 'jmp'
+      ? { kind: 'computed', targets: targets(), next: name === 'call' ? next : undefined }
+      : { kind: 'elsewhere' };
   }
 }
 
-/** Which return sites each return of the region can lead to, by following the functions that the region calls. */
-export function returnSites(blocks: readonly RegionBlock[], at: ReadonlyMap<number, number>): Map<number, number[]> {
+/** Where a call comes back to, or a block goes on. */
+function nextOf(end: BlockEnd): number | undefined {
+  return end.kind === 'next' || end.kind === 'branch' || end.kind === 'call' || end.kind === 'computed'
+    ? end.next
+    : undefined;
+}
+
+/** Where each return and computed branch leads within the region: what has been seen, and behind the region's calls. */
+export function computedTargets(
+  blocks: readonly RegionBlock[],
+  at: ReadonlyMap<number, number>,
+): Map<number, number[]> {
+  const result = new Map<number, number[]>();
+  const add = (block: number, target: number | undefined) => {
+    const list = result.get(block) ?? [];
+    result.set(block, list);
+    if (target !== undefined && !list.includes(target) && list.length < KNOWN_TARGETS) {
+      list.push(target);
+    }
+  };
   const callers = new Map<number, number[]>();
-  for (const { end } of blocks) {
-    if (end.kind === 'call') {
-      const callee = at.get(end.taken);
-      const site = at.get(end.next);
-      if (callee !== undefined && site !== undefined) {
-        const list = callers.get(callee) ?? [];
-        callers.set(callee, list);
-        list.push(site);
+  for (const [index, { end }] of blocks.entries()) {
+    if (end.kind === 'return' || end.kind === 'computed') {
+      for (const target of end.targets) {
+        add(index, at.get(target));
+      }
+    }
+    const next = end.kind === 'call' || end.kind === 'computed' ? end.next : undefined;
+    const site = next === undefined ? undefined : at.get(next);
+    if (site !== undefined) {
+      for (const target of end.kind === 'call' ? [end.taken] : end.kind === 'computed' ? end.targets : []) {
+        const callee = at.get(target);
+        if (callee !== undefined) {
+          callers.set(callee, [...(callers.get(callee) ?? []), site]);
+        }
       }
     }
   }
-  const result = new Map<number, number[]>();
   for (const [callee, sites] of callers) {
-    const seen = new Set<number>([callee]);
-    const stack = [callee];
-    const follow = (place: number) => {
-      const block = at.get(place);
-      if (block !== undefined && !seen.has(block)) {
-        seen.add(block);
-        stack.push(block);
-      }
-    };
-    for (let index = stack.pop(); index !== undefined; index = stack.pop()) {
-      const { end } = defined(blocks[index], 'block');
-      if (end.kind === 'return') {
-        const list = result.get(index) ?? [];
-        result.set(index, list);
-        for (const site of sites) {
-          if (!list.includes(site) && list.length < RETURN_SITES) {
-            list.push(site);
-          }
-        }
-      } else if (end.kind === 'next' || end.kind === 'call') {
-        follow(end.next);
-      } else if (end.kind === 'jump') {
-        follow(end.taken);
-      } else if (end.kind === 'branch') {
-        follow(end.taken);
-        follow(end.next);
+    for (const block of returnsOf(callee, blocks, at)) {
+      for (const site of sites) {
+        add(block, site);
       }
     }
   }
   return result;
+}
+
+/** The blocks with which a function that starts at a block returns, as far as the region has them. */
+function returnsOf(callee: number, blocks: readonly RegionBlock[], at: ReadonlyMap<number, number>): number[] {
+  const returns: number[] = [];
+  const seen = new Set<number>([callee]);
+  const stack = [callee];
+  const follow = (place: number | undefined) => {
+    const block = place === undefined ? undefined : at.get(place);
+    if (block !== undefined && !seen.has(block)) {
+      seen.add(block);
+      stack.push(block);
+    }
+  };
+  for (let index = stack.pop(); index !== undefined; index = stack.pop()) {
+    const { end } = defined(blocks[index], 'block');
+    if (end.kind === 'return') {
+      returns.push(index);
+      continue;
+    }
+    follow(nextOf(end));
+    if (end.kind === 'jump' || end.kind === 'branch') {
+      follow(end.taken);
+    } else if (end.kind === 'computed' && end.next === undefined) {
+      end.targets.forEach(follow);
+    }
+  }
+  return returns;
 }

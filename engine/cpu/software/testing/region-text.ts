@@ -102,7 +102,7 @@ export function regionText(bits: 32 | 64, source: string): string {
   const { interpreter } = interpreterFor(pages);
   const view = new DataView(memory.arena.buffer);
   const reader = new MicroOpReader(view, interpreter);
-  const finder = new RegionFinder(view, cpus.code, new RegionReader(reader, interpreter));
+  const finder = new RegionFinder(view, cpus.code, new RegionReader(reader, interpreter), () => []);
   const entry = defined(cpus.code.find(CODE, state.mode), 'decoded block');
   // Pages lie in memory as in linear addresses here.
   const region = defined(
