@@ -50,7 +50,7 @@ export function supportedFeatures(leaves: Uint32Array): ReadonlyMap<FeatureRegis
 
 /** Leaves that are given to KVM, with the number of their subleaves (0: the leaf has none). */
 const LEAVES: readonly (readonly [leaf: number, subleaves: number])[] = [
-  ...Array.from({ length: 0x17 }, (_, leaf) => [leaf, { 4: 5, 7: 1, 11: 3, 13: 2 }[leaf] ?? 0] as const),
+  ...Array.from({ length: 0x17 }, (_, leaf) => [leaf, { 4: 5, 7: 1, 11: 3, 13: 3 }[leaf] ?? 0] as const),
   [0x40000000, 0],
   ...Array.from({ length: 9 }, (_, i) => [0x80000000 + i, 0] as const),
 ];
