@@ -159,7 +159,7 @@ export class SoftwareCpus implements CpuBackend {
     );
     code.onNewCodePage = (page) => {
       for (const processor of this.processors) {
-        processor.translation.dropWriteTags(page, page + 4096);
+        processor.translation.dropWriteTags(page, 4096);
       }
     };
     this.#store.add(
