@@ -16,9 +16,12 @@ export class DiskTroubles {
   /** The last message, so that a failure that stays is told once. */
   #told = '';
 
-  /** `tell` gets one line for the user, for each new trouble. */
-  constructor(tell: (message: string) => void) {
+  readonly #now: () => number;
+
+  /** `tell` gets one line for the user, for each new trouble; `now` is the host's clock in milliseconds. */
+  constructor(tell: (message: string) => void, now = () => performance.now()) {
     this.#tell = tell;
+    this.#now = now;
   }
 
   /** `backend`, whose changes are kept when they fail; `path` is what the user calls it. */
@@ -35,7 +38,7 @@ export class DiskTroubles {
       this.#told = message;
       this.#tell(message);
     }
-    this.#retryAt ??= performance.now() + RETRY_MILLIS;
+    this.#retryAt ??= this.#now() + RETRY_MILLIS;
   }
 
   get troubled(): boolean {

@@ -1,0 +1,67 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { BlockError } from '../backends/block/block-backend.ts';
+import { FakeDisk } from '../testing/fakes.ts';
+import { DiskTroubles } from './disk-troubles.ts';
+
+const FULL: BlockError = { code: 'no-space', message: 'the host has no space left for the image (ENOSPC)' };
+
+function build() {
+  const told: string[] = [];
+  let now = 1000;
+  const troubles = new DiskTroubles(
+    (message) => told.push(message),
+    () => now,
+  );
+  const disk = new FakeDisk(4096);
+  const backend = troubles.watch('/disks/a.img', disk);
+  const results: (string | undefined)[] = [];
+  const write = () => {
+    backend.submit({ kind: 'write', offset: 0, buffer: new Uint8Array(512).fill(9) }, (error) =>
+      results.push(error?.code),
+    );
+    disk.complete();
+  };
+  const later = (millis: number) => {
+    now += millis;
+    troubles.tick(now);
+    disk.complete();
+  };
+  return { told, troubles, disk, results, write, later };
+}
+
+test('a full disk is told once, tried again every two seconds, and over once there is room', () => {
+  const { told, troubles, disk, results, write, later } = build();
+  disk.failure = FULL;
+  write();
+  assert.equal(troubles.troubled, true);
+  assert.equal(told.length, 1);
+  assert.match(told[0] ?? '', /^\/disks\/a\.img: .*no space.*; free some space|free some space$/);
+  later(1999);
+  assert.equal(disk.pending.length, 0);
+  later(1);
+  later(2000);
+  assert.equal(told.length, 1, 'the same failure is told once');
+  assert.equal(results.length, 0, 'the guest hears nothing');
+  assert.equal(troubles.message, told[0]);
+  disk.failure = undefined;
+  later(2000);
+  assert.deepEqual(results, [undefined]);
+  assert.equal(disk.bytes[0], 9, 'the write is not lost');
+  assert.equal(troubles.troubled, false);
+  assert.equal(troubles.message, undefined);
+  later(1);
+  disk.failure = FULL;
+  write();
+  assert.equal(told.length, 2, 'a new failure is told again');
+});
+
+test('the user can have the guest told instead', () => {
+  const { troubles, disk, results, write } = build();
+  disk.failure = FULL;
+  write();
+  troubles.giveUp();
+  assert.deepEqual(results, ['no-space']);
+  assert.equal(troubles.troubled, false);
+  assert.equal(troubles.nextTickMillis, undefined);
+});
