@@ -65,10 +65,13 @@ test('a guest gives up half of its memory and the host has it back; then the gue
     await until('the shell', () => /guest# /.test(said));
     await run(`${LOAD_MODULES}; echo loaded-$((6*7))`, /loaded-42/);
     // All of memory is touched once and free again, so that the host has to have given all of it.
-    await run(
-      'mount -o remount,size=400m / 2>/dev/null; head -c 320m /dev/zero | tr "\\0" x > /tmp/fill; rm /tmp/fill; echo filled-$((1+1))',
-      /filled-2/,
-    );
+    const fill = (megabytes: number) =>
+      run(
+        `head -c ${megabytes}m /dev/zero > /mnt/fill; stat -c size-%s /mnt/fill; rm /mnt/fill`,
+        new RegExp(`size-${megabytes * MEGABYTE}\\r`),
+      );
+    await run('mount -t tmpfs -o size=400m none /mnt; echo mounted-$((1+1))', /mounted-2/);
+    await fill(320);
     const full = resident();
     const balloon = (megabytes: number) => machine.perform({ kind: 'balloon', megabytes });
     await balloon(256);
@@ -80,7 +83,7 @@ test('a guest gives up half of its memory and the host has it back; then the gue
     assert.ok(Number(free) * 1024 < 300 * MEGABYTE, 'the guest has less');
     await balloon(512);
     await until('the guest to grow', async () => (await balloon(512)).presentMegabytes === 512);
-    await run('head -c 200m /dev/zero | tr "\\0" y > /tmp/fill; tail -c 3 /tmp/fill; echo; rm /tmp/fill', /yyy/);
+    await fill(320);
     await run('head -c 32 /dev/hwrng | md5sum', /[0-9a-f]{32}/);
   } finally {
     machine.stop();

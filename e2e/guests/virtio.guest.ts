@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { closeSync, ftruncateSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { buildTour } from '../../assets/guests/tour/build.ts';
+import { findCommand } from '../../scripts/debian.ts';
 import { GuestRun } from './guest-run.ts';
 import { initramfsWithModules, LOAD_MODULES } from './kernel-modules.ts';
 import { linuxKernel, READY } from './linux.ts';
@@ -145,3 +148,50 @@ for (const bus of ['virtio', 'scsi'] as const) {
     }
   });
 }
+
+test('a file system on a virtio disk survives a power cut: what was synced is there, and its check repairs the rest', async (t) => {
+  const mke2fs = findCommand('mke2fs');
+  const e2fsck = findCommand('e2fsck');
+  const debugfs = findCommand('debugfs');
+  const kernel = needs(t, () => linuxKernel('cloud'));
+  const initrd =
+    kernel && needs(t, () => initramfsWithModules('cloud', ['virtio_pci', 'virtio_blk', 'ext4', 'crc32c_generic']));
+  if (mke2fs === undefined || e2fsck === undefined || debugfs === undefined) {
+    t.skip('mke2fs, e2fsck or debugfs is missing; install the Debian package e2fsprogs');
+    return;
+  }
+  if (kernel === undefined || initrd === undefined) {
+    return;
+  }
+  const folder = mkdtempSync(join(tmpdir(), 'lodge-virtio-'));
+  const path = join(folder, 'disk.img');
+  try {
+    closeSync(openSync(path, 'w'));
+    assert.equal(spawnSync(mke2fs, ['-q', '-F', '-t', 'ext4', path, '64m']).status, 0);
+    const append = 'console=ttyS0 panic=-1';
+    const disks = [{ path, bus: 'virtio' }] as const;
+    const options = { memory: 256, kernel, initrd, append, disks, noReboot: true, timeout: SECONDS * 4 };
+    let sum = '';
+    await GuestRun.with(options, async (guest) => {
+      await guest.waitFor(PROMPT, SECONDS);
+      guest.send(`${LOAD_MODULES}; mount -t ext4 /dev/vda /mnt && echo mounted-$((1+1))\n`);
+      await guest.waitFor(/mounted-2/, SECONDS);
+      guest.send('head -c 8m /dev/urandom > /mnt/kept; sync; md5sum /mnt/kept; echo synced-$((1+1))\n');
+      sum = (await guest.waitFor(/([0-9a-f]{32}) {2}\/mnt\/kept/, SECONDS))[1] ?? '';
+      await guest.waitFor(/synced-2/, SECONDS);
+      // Busy writing when the plug is pulled, which is what `with` does at its end.
+      guest.send('while true; do head -c 1m /dev/urandom > /mnt/busy$((i++ % 20)); done & echo busy-$((1+1))\n');
+      await guest.waitFor(/busy-2/, SECONDS);
+      await new Promise((resolve) => setTimeout(resolve, 3000));
+    });
+    const repaired = spawnSync(e2fsck, ['-p', path], { encoding: 'utf8' });
+    assert.ok((repaired.status ?? 9) <= 1, `${repaired.stdout}${repaired.stderr}`);
+    const checked = spawnSync(e2fsck, ['-f', '-n', path], { encoding: 'utf8' });
+    assert.equal(checked.status, 0, `${checked.stdout}${checked.stderr}`);
+    const copy = join(folder, 'kept');
+    spawnSync(debugfs, ['-R', `dump /kept ${copy}`, path]);
+    assert.equal(createHash('md5').update(readFileSync(copy)).digest('hex'), sum);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+});
