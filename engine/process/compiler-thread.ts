@@ -28,8 +28,14 @@ function main({ port, pages, answers }: CompilerThreadInput): void {
   // Keeps the code for TLB misses and the like out of the way of the rest.
   setFlagsFromString('--experimental-wasm-branch-hinting');
   port.on('message', (request: CompileRequest) => {
-    const bytes = modules.build(fromRequest(request, mirror, regions));
-    const answer: CompileAnswer = { id: request.id, module: new WebAssembly.Module(bytes), bytes: bytes.length };
+    const { id } = request;
+    let answer: CompileAnswer;
+    try {
+      const bytes = modules.build(fromRequest(request, mirror, regions));
+      answer = { id, module: new WebAssembly.Module(bytes), bytes: bytes.length };
+    } catch (error) {
+      answer = { id, failure: error instanceof Error ? (error.stack ?? error.message) : String(error) };
+    }
     port.postMessage(answer);
     Atomics.add(answers, 0, 1);
   });

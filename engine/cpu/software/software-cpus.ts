@@ -53,6 +53,7 @@ export interface GeneratedFunctions extends TlbControl, Translate, InterruptDeli
   run(record: number): number;
   /** See PageWalkFunctions. */
   fillTlb(record: number, address: bigint, write: number, size: number): number;
+  walkCode(record: number, address: bigint): number;
   /** The function table. */
   readonly table: WebAssembly.Table;
   /** Stands for compiled code that has been forgotten. */
@@ -128,7 +129,16 @@ export class SoftwareCpus implements CpuBackend {
       const { table: functions, gone } = generated;
       const { compiler } = options;
       this.jit = new Jit(
-        { arena: memory.arena, code, interpreter, table: functions, gone, compiler, codeChanged },
+        {
+          arena: memory.arena,
+          code,
+          interpreter,
+          table: functions,
+          gone,
+          compiler,
+          codeChanged,
+          warn: (message) => options.log.warn(message),
+        },
         options.jit,
       );
     }

@@ -18,12 +18,11 @@ export interface CompileRequest {
   readonly uops: Uint8Array;
 }
 
-/** What comes back: the module, and how long it is in bytes. */
-export interface CompileAnswer {
-  readonly id: number;
-  readonly module: WebAssembly.Module;
-  readonly bytes: number;
-}
+/** What comes back: the module, and how long it is in bytes, or why there is none. */
+export type CompileAnswer = { readonly id: number } & (
+  | { readonly module: WebAssembly.Module; readonly bytes: number }
+  | { readonly failure: string }
+);
 
 /** Compiles regions in another thread. */
 export interface CompilerThread {

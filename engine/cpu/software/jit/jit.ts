@@ -49,6 +49,7 @@ export interface JitHost {
   readonly gone: CallableFunction;
   /** Without it, regions are compiled here and now. */
   readonly compiler?: CompilerThread | undefined;
+  warn(message: string): void;
   /** Changes JUMP_GENERATION: remembered jumps, and running compiled code, are not to be trusted any more. */
   codeChanged(): void;
 }
@@ -167,9 +168,25 @@ export class Jit {
     for (let answer = compiler?.poll(); answer !== undefined; answer = compiler?.poll()) {
       const region = this.#requested.get(answer.id);
       this.#requested.delete(answer.id);
-      if (region?.blocks.every(({ cached }) => code.blockAt(cached.block.start) === cached)) {
-        this.#install(region, answer.module, answer.bytes);
+      if (region === undefined) {
+        continue;
       }
+      if ('failure' in answer) {
+        this.#host.warn(`a region of guest code stays interpreted, compiling it failed: ${answer.failure}`);
+      } else if (region.blocks.every(({ cached }) => code.blockAt(cached.block.start) === cached)) {
+        this.#install(region, answer.module, answer.bytes);
+      } else {
+        this.#startOver(defined(region.blocks[0], 'entry').cached);
+      }
+    }
+  }
+
+  /** Counts from the beginning until a block is compiled. */
+  #startOver({ block }: CachedBlock): void {
+    if (this.#host.code.blockAt(block.start) !== undefined) {
+      const header = block.start - BLOCK_HEADER_SIZE;
+      this.#view.setInt32(header + BLOCK_SAMPLES, 0, true);
+      this.#view.setInt32(header + BLOCK_LOOKUPS, this.options.lookups, true);
     }
   }
 
@@ -241,7 +258,7 @@ export class Jit {
     if (this.#isCompiled(entry)) {
       const original = this.#view.getUint16(start - BLOCK_HEADER_SIZE + BLOCK_ORIGINAL_HANDLER, true);
       this.#view.setUint16(start + UOP_HANDLER, original, true);
-      this.#view.setInt32(start - BLOCK_HEADER_SIZE + BLOCK_SAMPLES, 0, true);
+      this.#startOver(entry);
     }
     this.#host.table.set(region.slot, this.#host.gone);
     this.#freeSlots.push(region.slot);
