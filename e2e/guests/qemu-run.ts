@@ -22,7 +22,8 @@ export class QemuRun {
       .map((name) => letters[name])
       .join('');
     const arguments_ = [
-      ...['-machine', 'pc', '-cpu', 'max', '-display', 'none', '-vga', 'std', '-serial', 'stdio', '-nic', 'none'],
+      ...['-machine', 'pc', '-cpu', 'max', '-display', 'none', '-vga', 'std', '-serial', 'stdio'],
+      ...['-nic', networkCard(options.net)],
       ...['-qmp', `unix:${socket},server=on,wait=off`, '-accel', 'tcg', ...flags],
       ...given('-smp', options.cpus),
       ...given('-m', options.memory),
@@ -65,6 +66,20 @@ export class QemuRun {
     });
     at(options.timeout, () => this.child.kill());
   }
+}
+
+/** QEMU's user-mode network in the place of ours; network boot over HTTP it does not have. */
+function networkCard(net: string | undefined): string {
+  if (net === undefined || net === 'none') {
+    return 'none';
+  }
+  const parts = net.split(',').slice(1);
+  const model = parts.includes('model=virtio') ? 'virtio-net-pci' : 'e1000';
+  const forwards = parts.flatMap((part) => {
+    const match = /^forward=(tcp|udp):(\d+):(\d+)$/.exec(part);
+    return match === null ? [] : [`hostfwd=${match[1]}:127.0.0.1:${match[2]}-:${match[3]}`];
+  });
+  return ['user', `model=${model}`, ...(parts.includes('isolated') ? ['restrict=on'] : []), ...forwards].join(',');
 }
 
 const codes: Readonly<Record<string, string>> = { ' ': 'spc', '\n': 'ret', '-': 'minus', '.': 'dot', '/': 'slash' };

@@ -112,11 +112,11 @@ export class RingNetworkPort implements NetworkPort {
       this.#lost ??= new Uint8Array(MAX_FRAME_BYTES);
       return this.#lost.subarray(0, length);
     }
-    const buffer = this.#out.reserve(length);
-    if (buffer === undefined) {
-      this.#refused = true;
-      this.#out.wantRoom();
+    let buffer = this.#out.reserve(length);
+    if (buffer === undefined && !this.#out.wantRoom()) {
+      buffer = this.#out.reserve(length); // there is some by now, and nobody will tell
     }
+    this.#refused ||= buffer === undefined;
     return buffer;
   }
 

@@ -110,6 +110,8 @@ export class TcpConnection {
   #duplicates = 0;
   /** Fast recovery lasts until this is acknowledged. */
   #recover: number | undefined;
+  /** What a timeout took away, until it is known whether anything was lost. */
+  #beforeTimeout: { readonly congestion: number; readonly threshold: number } | undefined;
   #finQueued = false;
   #writeRefused = false;
 
@@ -446,6 +448,14 @@ export class TcpConnection {
     this.#buffer.drop(bytes);
     this.#bufferSeq = seqAdd(this.#bufferSeq, bytes);
     this.#retries = 0;
+    if (this.#beforeTimeout !== undefined) {
+      if (fresh > this.#mss) {
+        // More than was repeated has arrived: the guest was slow, and nothing was lost.
+        this.#congestion = this.#beforeTimeout.congestion;
+        this.#threshold = this.#beforeTimeout.threshold;
+      }
+      this.#beforeTimeout = undefined;
+    }
     if (this.#timed !== undefined && seqDiff(ack, this.#timed.seq) >= 0) {
       this.#roundTrip.measured(this.#shared.clock.now() - this.#timed.at);
       this.#timed = undefined;
@@ -779,6 +789,7 @@ export class TcpConnection {
     if (this.#sndWnd === 0) {
       this.#probe();
     } else if (this.#sndMax !== this.#sndUna) {
+      this.#beforeTimeout ??= { congestion: this.#congestion, threshold: this.#threshold };
       this.#loss();
       this.#congestion = this.#mss;
       this.#recover = undefined;

@@ -311,6 +311,19 @@ test('frames that the card has not taken yet are not lost', () => {
   assert.ok(peer.take().length >= 1);
 });
 
+test('a timeout that nothing was lost for does not slow the connection down', () => {
+  const { guest, peer, socket } = open({ window: 256 << 10, shift: 5 });
+  const more = serve(guest, socket, noise(600_000));
+  more();
+  const sent = peer.take();
+  guest.clock.advance(3e9); // the guest stood still
+  assert.equal(peer.take().length > 0, true, 'one segment is repeated');
+  const last = sent.at(-1);
+  peer.rcvNxt = ((last?.seq ?? 0) + (last?.data.length ?? 0)) | 0;
+  peer.acknowledge();
+  assert.ok(peer.take().length > 100, 'the whole window follows at once');
+});
+
 test('a closed window is probed, without end, until it opens', () => {
   const { guest, peer, socket, events } = open({ window: 2920 });
   const bytes = noise(10_000);
