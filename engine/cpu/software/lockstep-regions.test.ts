@@ -1,9 +1,5 @@
-import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { fuzz } from './testing/fuzzing.ts';
-import { INTERPRETER } from './testing/lockstep.ts';
 import { neverDiffer } from './testing/never-differ.ts';
-import { EAGER } from './testing/tiers.ts';
 
 test('large regions do what the interpreter does', (context) => {
   neverDiffer(context, 'jit', 400_000, 20_000);
@@ -32,21 +28,4 @@ test('code that comes late from the compiler does what the interpreter does', (c
 test('compiled code stops where slices end', (context) => {
   neverDiffer(context, 'jit-pieces', 900_000, 8_000);
   neverDiffer(context, 'jit-one-by-one', 950_000, 4_000);
-});
-
-test('compiled code that outlives what it was made of is found out', () => {
-  const broken = {
-    ...EAGER,
-    name: 'compiler that keeps everything',
-    prepare: ({ cpus }: { cpus: { code: { onDropped: (block: never) => void } } }) => {
-      cpus.code.onDropped = () => {};
-    },
-  };
-  const { failures } = fuzz(INTERPRETER, broken, {
-    seed: 1,
-    rounds: 2,
-    failures: 1,
-    more: (sum) => sum.programs < 100,
-  });
-  assert.equal(failures.length, 1, 'not noticed');
 });
