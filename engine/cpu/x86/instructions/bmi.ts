@@ -77,14 +77,17 @@ function defineBitFields(table: InstructionTable): void {
   }
 }
 
-/** LZCNT and TZCNT: CF tells that the source was zero, ZF that the count is. */
+/**
+ * LZCNT and TZCNT: CF tells that the source was zero, ZF that the count is. Compilers use TZCNT wherever BSF would do,
+ * because older processors take it for that.
+ */
 function defineCounts(table: InstructionTable): void {
   const undefinedFlags = FLAG_OF | FLAG_SF | FLAG_PF | FLAG_AF;
   for (const [name, opcode, feature] of [
     ['tzcnt', 'BC', 'bmi1'],
     ['lzcnt', 'BD', 'abm'],
   ] as const) {
-    table.define(name, `F3 0F ${opcode} /r : Gv Ev`, { feature, undefinedFlags }, (b) => {
+    table.define(name, `F3 0F ${opcode} /r : Gv Ev`, { feature, hot: name === 'tzcnt', undefinedFlags }, (b) => {
       const source = b.read(1);
       let r: Integer;
       if (b.size === 8) {
