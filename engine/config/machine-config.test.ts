@@ -53,6 +53,7 @@ test('an empty configuration is a machine with defaults', () => {
     headless: false,
     noReboot: false,
     virtualTime: false,
+    compile: true,
     screenshots: [],
     typed: [],
   });

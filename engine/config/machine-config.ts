@@ -113,6 +113,8 @@ export interface MachineConfig {
   readonly noReboot: boolean;
   /** Time follows executed instructions: the same input gives the same run. */
   readonly virtualTime: boolean;
+  /** The software processor compiles code that runs often; else it interprets all of it. */
+  readonly compile: boolean;
   readonly screenshots: readonly ScreenshotRequest[];
   readonly typed: readonly TypedText[];
 }
@@ -150,16 +152,17 @@ export interface MachineConfigInput {
     | undefined;
   readonly floppy?: { readonly path?: string | undefined; readonly readOnly?: boolean | undefined } | undefined;
   readonly serial?: SerialTarget | undefined;
+  readonly network?: NetworkConfigInput | undefined;
   /** Undefined: if the machine has another virtio device. */
   readonly entropy?: boolean | undefined;
   /** Undefined: as `entropy`. */
   readonly balloon?: boolean | undefined;
-  readonly network?: NetworkConfigInput | undefined;
   readonly debugExit?: boolean | undefined;
   readonly headless?: boolean | undefined;
   readonly timeoutSeconds?: number | undefined;
   readonly noReboot?: boolean | undefined;
   readonly virtualTime?: boolean | undefined;
+  readonly compile?: boolean | undefined;
   readonly screenshots?: readonly ScreenshotRequest[] | undefined;
   readonly typed?: readonly TypedText[] | undefined;
 }
@@ -178,10 +181,10 @@ export interface OptionNames {
   readonly cdrom: string;
   readonly floppy: string;
   readonly serial: string;
+  readonly network: string;
   readonly timeout: string;
   readonly screenshot: string;
   readonly type: string;
-  readonly network: string;
   readonly name: string;
 }
 
@@ -199,10 +202,10 @@ export const COMMAND_LINE_NAMES: OptionNames = {
   cdrom: '--cdrom',
   floppy: '--floppy',
   serial: '--serial',
+  network: '--net',
   timeout: '--timeout',
   screenshot: '--screenshot',
   type: '--type',
-  network: '--net',
   name: '--name',
 };
 
@@ -220,10 +223,10 @@ export const SETTING_NAMES: OptionNames = {
   cdrom: 'CD-ROM drive',
   floppy: 'floppy drive',
   serial: 'serial port',
+  network: 'network',
   timeout: 'time limit',
   screenshot: 'screenshot',
   type: 'text',
-  network: 'network',
   name: 'name',
 };
 

@@ -90,6 +90,7 @@ export function validateMachineConfig(input: MachineConfigInput, options: Valida
     ...(timeoutSeconds === undefined ? {} : { timeoutSeconds }),
     noReboot: input.noReboot ?? false,
     virtualTime: input.virtualTime ?? false,
+    compile: input.compile ?? true,
     screenshots: (input.screenshots ?? []).map(({ path, atSeconds }) => {
       checkPath(path, names.screenshot);
       return { path, atSeconds: moment(atSeconds, names.screenshot, path) };

@@ -43,6 +43,7 @@ interface RunFlags {
   /** Commander's name for `--no-reboot`. */
   readonly reboot?: boolean;
   readonly virtualTime?: boolean;
+  readonly compile?: boolean;
   readonly screenshot?: ReturnType<typeof parse.screenshot>[];
   readonly type?: ReturnType<typeof parse.typed>[];
   readonly verbose?: boolean;
@@ -77,13 +78,14 @@ function configInput(flags: RunFlags): MachineConfigInput {
     cdrom: flags.cdrom,
     floppy: flags.floppy,
     serial: flags.serial ?? { kind: 'stdio' },
-    entropy: flags.rng,
     network: flags.net === 'none' ? undefined : flags.net,
+    entropy: flags.rng,
     debugExit: flags.debugExit,
     headless: flags.headless,
     timeoutSeconds: flags.timeout,
     noReboot: flags.reboot === false,
     virtualTime: flags.virtualTime,
+    compile: flags.compile,
     screenshots: flags.screenshot,
     typed: flags.type,
   };
@@ -134,12 +136,12 @@ function addRunOptions(command: Command): Command {
       'first serial port: stdio (default), file:PATH or none',
       once('--serial', (text) => parse.serial('--serial', text)),
     )
-    .option('--headless', 'no window')
     .option(
       '--net <nat[,model=…][,forward=tcp:HOSTPORT:GUESTPORT][,host-loopback][,isolated][,capture=FILE]|none>',
       'network behind the host, without privileges',
       once('--net', (text) => parse.network('--net', text)),
     )
+    .option('--headless', 'no window')
     .option(
       '--timeout <SECONDS>',
       'end the run after so many seconds of guest time',
@@ -147,6 +149,7 @@ function addRunOptions(command: Command): Command {
     )
     .option('--no-reboot', 'a guest that restarts ends the run')
     .option('--virtual-time', 'time follows executed instructions: every run is the same')
+    .option('--no-compile', 'the software processor interprets all code, for comparisons')
     .option(
       '--screenshot <FILE.png@SECONDS>',
       'write a picture of the screen at that time (repeatable)',
