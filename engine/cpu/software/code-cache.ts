@@ -12,6 +12,7 @@ import {
   UOP_IMMEDIATE,
   UOP_SIZE,
 } from './micro-op.ts';
+import { PageCode } from './page-code.ts';
 
 /** Micro-operations that one block may take at most, with room to spare. */
 const BLOCK_RESERVE = 256 * UOP_SIZE;
@@ -90,7 +91,7 @@ export class CodeCache {
   readonly #decoder: Decoder;
   readonly #source: PageSource;
   readonly #stale: number;
-  readonly #pages = new Map<number, CachedBlock[]>();
+  readonly #pages = new Map<number, PageCode>();
   /** By the arena address of the first micro-operation. */
   readonly #blocks = new Map<number, CachedBlock>();
   #next = UOP_CACHE;
@@ -192,71 +193,27 @@ export class CodeCache {
   }
 
   #mark(physical: number, length: number, entry: CachedBlock): void {
-    const page = physical >>> 12;
-    const list = this.#pages.get(page);
-    if (list === undefined) {
-      this.#pages.set(page, [entry]);
-    } else {
-      list.push(entry);
-    }
-    const isNew = this.#codeMap[page * 2] === 0 && this.#codeMap[page * 2 + 1] === 0;
-    this.#setGranules(page, physical & 0xfff, length);
-    if (isNew) {
-      this.onNewCodePage(page * 4096);
-    }
-  }
-
-  #setGranules(page: number, offset: number, length: number): void {
-    const last = (offset + Math.max(1, length) - 1) >> 6;
-    for (let granule = offset >> 6; granule <= last; granule++) {
-      const word = page * 2 + (granule >> 5);
-      this.#codeMap[word] = (this.#codeMap[word] as number) | (1 << (granule & 31));
+    const number = physical >>> 12;
+    const known = this.#pages.get(number);
+    const page = known ?? new PageCode(number, this.#codeMap);
+    page.add(entry, physical & 0xfff, length);
+    if (known === undefined) {
+      this.#pages.set(number, page);
+      this.onNewCodePage(number * 4096);
     }
   }
 
   /** Bytes at `physical` (within one page) were written: drops the blocks that any of them belongs to. */
   written(physical: number, length: number): void {
-    const page = physical >>> 12;
-    const first = (physical & 0xfff) >> 6;
-    const last = Math.min(63, ((physical & 0xfff) + length - 1) >> 6);
-    for (let granule = first; granule <= last; granule++) {
-      if ((this.#codeMap[page * 2 + (granule >> 5)] as number) & (1 << (granule & 31))) {
-        this.#dropOverlapping(page, physical & 0xfff, (physical & 0xfff) + length);
-        return;
-      }
-    }
+    this.#remove(physical >>> 12, physical & 0xfff, Math.min(4096, (physical & 0xfff) + length));
   }
 
   /** Drops the blocks of a page with bytes at offsets `from` … `to` − 1; data beside code leaves the code alone. */
-  #dropOverlapping(page: number, from: number, to: number): void {
-    const list = this.#pages.get(page);
-    if (list === undefined) {
-      return;
-    }
-    let kept = 0;
-    for (const entry of list) {
-      // Offsets of the block's bytes in this page: a straddling one begins in the page before.
-      const start = entry.physical >>> 12 === page ? entry.physical & 0xfff : 0;
-      const end = entry.physical >>> 12 === page ? start + entry.inPage : entry.block.bytes - entry.inPage;
-      if (start < to && end > from) {
-        this.#discard(entry);
-      } else {
-        list[kept++] = entry;
-      }
-    }
-    if (kept === list.length) {
-      return;
-    }
-    list.length = kept;
-    this.#codeMap[page * 2] = 0;
-    this.#codeMap[page * 2 + 1] = 0;
-    if (kept === 0) {
-      this.#pages.delete(page);
-      return;
-    }
-    for (const entry of list) {
-      const own = entry.physical >>> 12 === page;
-      this.#setGranules(page, own ? entry.physical & 0xfff : 0, own ? entry.inPage : entry.block.bytes - entry.inPage);
+  #remove(number: number, from: number, to: number): void {
+    const page = this.#pages.get(number);
+    page?.remove(from, to, (entry) => this.#discard(entry));
+    if (page?.isEmpty) {
+      this.#pages.delete(number);
     }
   }
 
@@ -278,16 +235,7 @@ export class CodeCache {
   }
 
   #drop(page: number): void {
-    const list = this.#pages.get(page);
-    if (list === undefined) {
-      return;
-    }
-    for (const entry of list) {
-      this.#discard(entry);
-    }
-    this.#pages.delete(page);
-    this.#codeMap[page * 2] = 0;
-    this.#codeMap[page * 2 + 1] = 0;
+    this.#remove(page, 0, 4096);
   }
 
   /** Turns a block stale and takes it out of the block table. */
