@@ -118,6 +118,9 @@ class ProgramMaker {
     (blocks[main - 1] as { items: Item[] }).items.push(this.#item((b) => this.#jump(b, { block: end })));
     const places = this.#places(blocks);
     this.#insertSelfModification(blocks, places);
+    if (functions > 0 && random.chance(1, 2)) {
+      this.#callWhatChanges(blocks, main, places);
+    }
     const { codePages, otherCode } = this.#codePages();
     const codePatches: CodePatch[] = this.#places(blocks)
       .filter(() => random.chance(1, 4))
@@ -355,6 +358,36 @@ class ProgramMaker {
       const at = near && own >= 0 ? random.below(own + 1) : random.below(block.items.length + 1);
       block.items.splice(at, 0, this.#selfModification(place).build(this.#next++));
     }
+  }
+
+  /** Makes a main block a loop that calls a function by its address and changes it in between. */
+  #callWhatChanges(blocks: readonly { items: Item[] }[], main: number, places: readonly Place[]): void {
+    const random = this.#random;
+    const { bits } = this.#shape;
+    const inFunctions = places.filter(({ block }) => block >= main);
+    if (inFunctions.length === 0) {
+      return;
+    }
+    const place = random.pick(inFunctions);
+    const index = random.below(main - 1);
+    const block = blocks[index] as { items: Item[] };
+    const register = freeRegister(this.#shape);
+    const target = { block: place.block };
+    const call = this.#item((b) => {
+      if (random.chance(1, 4)) {
+        return b.instruction(`call block ${target.block}`, 0xe8).field('relative', 4, target);
+      }
+      b.loadAddress(register, 'code', target, this.#alias());
+      b.instruction(`call ${registerName(register, bits)}`).rex(false, 0, register);
+      return b.more(0xff, 0xd0 | (register & 7));
+    });
+    const change = this.#selfModification(place).build(this.#next++);
+    const again = this.#item((b) => {
+      b.instruction('dec dword [counter]', 0xff).at(1, counterAddress(this.#counters++ & 63));
+      return b.instruction(`jg block ${index}`, 0x0f, 0x8f).field('relative', 4, { block: index });
+    });
+    // Called and changed in turn; the block goes on as it did before.
+    block.items.splice(0, Math.max(0, block.items.length - 1), call, change, again);
   }
 
   /** A store into code. */
