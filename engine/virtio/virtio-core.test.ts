@@ -139,27 +139,30 @@ for (const style of DRIVER_STYLES) {
     assert.equal(other.transport.interrupts() & 1, 1);
   });
 
-  test(`${name}: a queue can be reset and enabled again alone`, { skip: style.transport === 'legacy' }, () => {
-    const { device, guest, transport } = build(style);
-    guest.start();
-    assert.ok(guest.hasQueueReset);
-    guest.submit(0, [bytes(1), 1]);
-    guest.submit(1, [bytes(2), 1]);
-    if (transport.core.queues[0] !== undefined) {
-      transport.core.resetQueue(0);
-    }
-    assert.deepEqual(device.resets, [0]);
-    assert.deepEqual(
-      device.held.map(({ queue }) => queue),
-      [1],
-    );
-    guest.queues[0] = guest.startQueue(0, 8);
-    guest.submit(0, [bytes(3), 1]);
-    device.answer(1);
-    assert.deepEqual(guest.collect(0)[0]?.data, bytes(3));
-    device.answer(0);
-    assert.deepEqual(guest.collect(1)[0]?.data, bytes(2));
-  });
+  // The legacy interface has no such thing.
+  if (style.transport !== 'legacy') {
+    test(`${name}: a queue can be reset and enabled again alone`, () => {
+      const { device, guest, transport } = build(style);
+      guest.start();
+      assert.ok(guest.hasQueueReset);
+      guest.submit(0, [bytes(1), 1]);
+      guest.submit(1, [bytes(2), 1]);
+      if (transport.core.queues[0] !== undefined) {
+        transport.core.resetQueue(0);
+      }
+      assert.deepEqual(device.resets, [0]);
+      assert.deepEqual(
+        device.held.map(({ queue }) => queue),
+        [1],
+      );
+      guest.queues[0] = guest.startQueue(0, 8);
+      guest.submit(0, [bytes(3), 1]);
+      device.answer(1);
+      assert.deepEqual(guest.collect(0)[0]?.data, bytes(3));
+      device.answer(0);
+      assert.deepEqual(guest.collect(1)[0]?.data, bytes(2));
+    });
+  }
 
   virtioConformance(
     `holding device, ${name}`,
