@@ -73,21 +73,23 @@ function runUntil(machine: Machine, done: () => boolean, seconds = 20): void {
 const ticks = (machine: Machine) => machine.memory.readU32(0x500);
 const rounds = (machine: Machine) => machine.memory.readU32(0x504);
 
-for (const [name, wait] of [
-  ['busy', 'mov cx, 50\nloop $'],
-  ['halting', 'hlt'],
-] as const) {
-  test(`KVM: a ${name} guest gets its timer interrupts`, (t) => {
-    const kvm = kvmForTests(t)?.();
-    if (kvm === undefined) {
-      return;
-    }
-    const machine = bareMachine({ bios: ticker(wait), kvm });
-    assert.equal(machine.cpus.kind, 'kvm');
-    runUntil(machine, () => ticks(machine) > 30);
-    assert.ok(rounds(machine) > 0);
-    machine.dispose();
-  });
+for (const cpus of [1, 2]) {
+  for (const [name, wait] of [
+    ['busy', 'mov cx, 50\nloop $'],
+    ['halting', 'hlt'],
+  ] as const) {
+    test(`KVM, ${cpus} processor(s): a ${name} guest gets its timer interrupts`, (t) => {
+      const kvm = kvmForTests(t)?.();
+      if (kvm === undefined) {
+        return;
+      }
+      const machine = bareMachine({ bios: ticker(wait), cpus, kvm });
+      assert.equal(machine.cpus.kind, 'kvm');
+      runUntil(machine, () => ticks(machine) > 30);
+      assert.ok(rounds(machine) > 0);
+      machine.dispose();
+    });
+  }
 }
 
 test('KVM: a guest is moved to the software processor and back, again and again, and notices nothing', (t) => {

@@ -1,6 +1,6 @@
 import { assemble } from '../../engine/testing/assembler/assembler.ts';
 
-/** Guests of the KVM benchmark: 64 KiB of firmware each, which go to 64-bit mode at once and end at port F4h. */
+/** Guests of the KVM benchmark: 64 KiB of firmware each, which go to 64-bit mode at once. */
 
 /** Enters 64-bit mode with the first 2 MiB, and the 2 MiB of the HPET and the local APIC, mapped as they are. */
 const PROLOGUE = `
@@ -45,10 +45,25 @@ long:
   mov esp, 0x7000
 `;
 
-const END = `
-  xor eax, eax
-  out 0xf4, al
-  hlt
+/** A line on the first serial port. */
+const say = (text: string) =>
+  [...`${text}\n`].map((character) => `mov dx, 0x3f8\nmov al, ${character.charCodeAt(0)}\nout dx, al\n`).join('');
+
+/** A line before and after the rounds of a loop, which is measured between the two. */
+const measured = (setup: string, loop: string, rounds: number) => `
+  ${setup}
+  mov ecx, 1000
+  warm: ${loop}
+  dec ecx
+  jnz warm
+  ${say('LODGE-BENCH begin')}
+  mov ecx, ${rounds}
+  again: ${loop}
+  dec ecx
+  jnz again
+  ${say('LODGE-BENCH end')}
+  forever: hlt
+  jmp forever
 `;
 
 function firmware(body: string): Uint8Array {
@@ -61,15 +76,15 @@ function firmware(body: string): Uint8Array {
 
 /** Writes a byte to a port without a device, so many times. */
 export function portGuest(rounds: number): Uint8Array {
-  return firmware(`mov ecx, ${rounds}\nagain: out 0x80, al\ndec ecx\njnz again\n${END}`);
+  return firmware(measured('', 'out 0x80, al', rounds));
 }
 
 /** Reads the HPET's counter, so many times. */
 export function mmioGuest(rounds: number): Uint8Array {
-  return firmware(`mov edi, 0xfed000f0\nmov ecx, ${rounds}\nagain: mov eax, [rdi]\ndec ecx\njnz again\n${END}`);
+  return firmware(measured('mov edi, 0xfed000f0', 'mov eax, [rdi]', rounds));
 }
 
-/** Waits for ever, for nothing. */
+/** Says that it is there and waits for ever, for nothing. */
 export function idleGuest(): Uint8Array {
-  return firmware('wait: hlt\njmp wait\n');
+  return firmware(`${say('LODGE-BENCH idle')}\nwait: hlt\njmp wait\n`);
 }

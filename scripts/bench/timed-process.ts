@@ -29,7 +29,7 @@ export function interval(from: Moment, to: Moment): Interval {
 }
 
 /** Linux, Documentation/scheduler/sched-stats.rst: the first number of schedstat is nanoseconds on a processor. */
-function threadTimes(pid: number | undefined): ReadonlyMap<string, number> | undefined {
+export function threadTimes(pid: number | undefined): ReadonlyMap<string, number> | undefined {
   const folder = `/proc/${pid}/task`;
   const times = new Map<string, number>();
   for (const thread of contentOr([], () => readdirSync(folder))) {

@@ -123,8 +123,6 @@ export class KvmCpus {
   readonly #threads: boolean;
   #current = 0;
   #stop = false;
-  /** Exits so far, by their reason. */
-  readonly exits = new Map<number, number>();
 
   constructor(options: KvmCpusOptions) {
     const { system, memory, bus, clock, processors } = options;
@@ -438,7 +436,6 @@ export class KvmCpus {
 
   #handle(processor: Vcpu, reason: number): KvmRunExit | undefined {
     this.#current = processor.index;
-    this.exits.set(reason, (this.exits.get(reason) ?? 0) + 1);
     switch (reason) {
       case K.KVM_EXIT_IO:
         processor.unfinished = true;
