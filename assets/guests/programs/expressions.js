@@ -1,5 +1,6 @@
 // Run by Node inside a guest, whose V8 compiles the regular expressions and loops below while they run. What it prints
 // depends on nothing but the language.
+// biome-ignore lint/suspicious/noRedundantUseStrict: the guest runs this as a script, not as a module
 'use strict';
 
 let seed = 12345;
