@@ -231,6 +231,7 @@ test('the options reach the machine', async () => {
     timeoutSeconds: 2.5,
     noReboot: true,
     virtualTime: true,
+    compile: true,
     screenshots: [{ path: shot, atSeconds: 1 }],
     typed: [{ text: 'a@b\n{F1}', atSeconds: 3 }],
   });

@@ -160,8 +160,10 @@ export class VirtioBalloon implements VirtioDevice {
   #inflate(chain: DescriptorChain): void {
     let base = 0;
     let length = 0;
-    for (let at = 0; at < chain.readableBytes; at += MAX_PAGES_AT_ONCE * 4) {
-      const bytes = chain.bytes(at, MAX_PAGES_AT_ONCE * 4);
+    // More pages than there are cannot be given up.
+    const end = Math.min(chain.readableBytes, (this.#wiring.memoryBytes / PAGE) * 4);
+    for (let at = 0; at < end; at += MAX_PAGES_AT_ONCE * 4) {
+      const bytes = chain.bytes(at, Math.min(MAX_PAGES_AT_ONCE * 4, end - at));
       const view = new DataView(bytes.buffer);
       for (let i = 0; i + 4 <= bytes.length; i += 4) {
         const page = view.getUint32(i, true) * PAGE;
@@ -182,7 +184,12 @@ export class VirtioBalloon implements VirtioDevice {
 
   /** Free pages, which the guest does not touch until it has the buffer back (section 5.5.6.7). */
   #report(chain: DescriptorChain): void {
+    let left = this.#wiring.memoryBytes;
     chain.forEachSegment((address, length, writable) => {
+      left -= length;
+      if (left < 0) {
+        return;
+      }
       const base = Math.ceil(address / PAGE) * PAGE;
       const end = Math.floor((address + length) / PAGE) * PAGE;
       if (writable && end > base) {
