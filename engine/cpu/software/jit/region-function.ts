@@ -9,15 +9,7 @@ import {
   COMPILED_RESUME,
   FROM_HANDLER,
   OPERAND_SLOTS,
-  UOP_BASE,
-  UOP_CHECK,
-  UOP_DISPLACEMENT,
-  UOP_IMMEDIATE,
-  UOP_INDEX,
   UOP_IP,
-  UOP_SCALE,
-  UOP_SEGMENT,
-  UOP_SIZE,
 } from '../micro-op.ts';
 import type { Variant } from '../variants.ts';
 import {
@@ -39,10 +31,12 @@ import type { LoadName, StoreName } from '../wasm/opcodes.ts';
 import type { Effects } from './effects.ts';
 import { type Structure, structure } from './flow-graph.ts';
 import { isCodePage, jumpEntry, jumpFunction, jumpKnown } from './jump-cache.ts';
+import { type AddressContext, operandAddress } from './operand-address.ts';
 import { auxWord, carryOf, conditionOf, type FlagsSource, type PendingFlags, resultWord } from './pending-flags.ts';
 import type { Region, RegionBlock, RegionInstruction } from './region.ts';
 import { RegionInstructionBuilder } from './region-builder.ts';
 import { HANDLER_TYPE } from './region-type.ts';
+import { merged, part } from './register-parts.ts';
 
 const REGISTERS = 16;
 const ALL_REGISTERS = 0xffff;
@@ -71,6 +65,7 @@ export class RegionFunction implements RecordSpace {
   readonly #region: Region;
   readonly #environment: RegionEnvironment;
   readonly #structure: Structure;
+  readonly #addresses: AddressContext;
   readonly #edges: readonly (readonly number[])[];
   readonly #effects: readonly (readonly (Effects | undefined)[])[];
   readonly #flagsDead: readonly boolean[];
@@ -121,6 +116,16 @@ export class RegionFunction implements RecordSpace {
     this.#target = f.local('i64');
     this.#exitUop = f.local('i32');
     this.#block = defined(region.blocks[0], 'entry');
+    this.#addresses = {
+      f,
+      view: this.view,
+      record: this.#raw,
+      fromPage: (offset) => op('i64.add', get(this.#base), i64(this.#block.pageDelta + offset)),
+      register: (number) => get(this.#register(number)),
+      special: (uop) => environment.special(uop),
+      helper: (name) => environment.helper(name),
+      leaveFaulted: (uop) => this.leaveFaulted(uop),
+    };
     this.#edges = region.blocks.map((block, index) => this.#edgesOf(block, index));
     this.#structure = structure(this.#edges);
     this.#effects = region.blocks.map((block) =>
@@ -603,7 +608,7 @@ export class RegionFunction implements RecordSpace {
       if (effects.conditionalFlags) {
         this.#settleFlags();
       }
-      const address = this.#address(instruction);
+      const address = operandAddress(this.#addresses, instruction.first, instruction.uop);
       const builder = new RegionInstructionBuilder(this, variant, effects, instruction.first, instruction.uop);
       builder.build(address);
       this.instructionEffects = undefined;
@@ -632,7 +637,7 @@ export class RegionFunction implements RecordSpace {
   }
 
   #callHandler(
-    { uop }: RegionInstruction,
+    { first, uop }: RegionInstruction,
     slot: number,
     variant: Variant,
     effects: Effects,
@@ -640,7 +645,7 @@ export class RegionFunction implements RecordSpace {
   ): boolean {
     const { f } = this;
     const raw = get(this.#raw);
-    const address = this.#address({ first: this.#firstOf(uop), uop });
+    const address = operandAddress(this.#addresses, first, uop);
     this.#settleFlags();
     const ends = variant.definition.options.ends === true;
     const reads = effects.anything ? ALL_REGISTERS : effects.reads | this.#operandRegisters(uop, effects.readsOperands);
@@ -692,77 +697,6 @@ export class RegionFunction implements RecordSpace {
     }
     return false;
   }
-
-  /** The first micro-operation of the instruction whose operation is at `uop`. */
-  #firstOf(uop: number): number {
-    return defined(
-      this.#block.instructions.find((one) => one.uop === uop),
-      'instruction',
-    ).first;
-  }
-
-  // ── Addresses of memory operands ────────────────────────────────────────────────────────────────────────────────
-
-  /** Linear address of the memory operand, in a local; undefined when there is none. */
-  #address({ first, uop }: { readonly first: number; readonly uop: number }): I64 | undefined {
-    let address: I64 | undefined;
-    for (let at = first; at < uop; at += UOP_SIZE) {
-      address = this.#addressStep(at, address);
-    }
-    return address;
-  }
-
-  #addressStep(at: number, before: I64 | undefined): I64 {
-    const { f, view } = this;
-    const special = this.#environment.special(at);
-    const register = (field: number): I64 | undefined => {
-      const offset = view.getUint16(at + field, true);
-      return offset === L.ZERO ? undefined : get(this.#register(offset >> 3));
-    };
-    const full = (): I64 => {
-      const index = register(UOP_INDEX);
-      const scale = view.getUint8(at + UOP_SCALE);
-      const displacement = view.getInt32(at + UOP_DISPLACEMENT, true);
-      const scaled = index === undefined || scale === 0 ? index : op('i64.shl', index, i64(scale));
-      const base = register(UOP_BASE);
-      const sum = base === undefined ? scaled : scaled === undefined ? base : op('i64.add', base, scaled);
-      return sum === undefined ? i64(displacement) : displacement === 0 ? sum : op('i64.add', sum, i64(displacement));
-    };
-    const low32 = (value: I64): I64 => op('i64.and', value, i64(0xffffffff));
-    switch (special) {
-      case 'address64':
-      case 'address64-indexed':
-        return f.keep(full());
-      case 'address32':
-      case 'address32-indexed':
-        return f.keep(low32(full()));
-      case 'address-absolute':
-        return i64(view.getBigInt64(at + UOP_IMMEDIATE, true));
-      case 'address-rip':
-      case 'address-rip32': {
-        const relative = Number(view.getBigInt64(at + UOP_IMMEDIATE, true));
-        const address = op('i64.add', get(this.#base), i64(this.#block.pageDelta + relative));
-        return f.keep(special === 'address-rip' ? address : low32(address));
-      }
-      case 'address-masked':
-        return f.keep(op('i64.and', full(), i64(view.getBigInt64(at + UOP_IMMEDIATE, true))));
-      case 'address-segmented': {
-        const offset = op('i64.and', full(), i64(view.getBigInt64(at + UOP_IMMEDIATE, true)));
-        const segment = i32(view.getUint8(at + UOP_SEGMENT));
-        const check = i32(view.getUint16(at + UOP_CHECK, true));
-        const address = f.keep(f.call(this.helper('segmentAddress'), get(this.#raw), segment, offset, check) as I64);
-        f.if(load('i32.load', get(this.#raw), L.FAULT), () => this.leaveFaulted(at));
-        return address;
-      }
-      case 'address-add-base': {
-        const segment = view.getUint8(at + UOP_SEGMENT);
-        const base = load('i64.load', get(this.#raw), L.SEGMENTS + segment * L.SEGMENT_SIZE);
-        return f.keep(op('i64.add', defined(before, 'address'), base));
-      }
-      default:
-        throw new Error(`${special ?? 'an operation'} computes no address`);
-    }
-  }
 }
 
 function present(...places: (number | undefined)[]): number[] {
@@ -780,63 +714,4 @@ function areFlagsDead(effects: readonly (Effects | undefined)[]): boolean {
     }
   }
   return false;
-}
-
-/** A load of part of a register that is in a local. */
-function part(value: I64, name: LoadName, offset: number): Expression {
-  const moved = offset === 0 ? value : op('i64.shr_u', value, i64(offset * 8));
-  const low = () => op('i32.wrap_i64', moved);
-  switch (name) {
-    case 'i64.load':
-      assert(offset === 0, 'a register is read across its end');
-      return value;
-    case 'i32.load':
-      return low();
-    case 'i32.load8_u':
-      return op('i32.and', low(), i32(0xff));
-    case 'i32.load16_u':
-      return op('i32.and', low(), i32(0xffff));
-    case 'i32.load8_s':
-      return op('i32.extend8_s', low());
-    case 'i32.load16_s':
-      return op('i32.extend16_s', low());
-    case 'i64.load8_u':
-      return op('i64.and', moved, i64(0xff));
-    case 'i64.load16_u':
-      return op('i64.and', moved, i64(0xffff));
-    case 'i64.load32_u':
-      return op('i64.and', moved, i64(0xffffffff));
-    case 'i64.load32_s':
-      return op('i64.extend32_s', moved);
-    default:
-      throw new Error(`${name} of a general register`);
-  }
-}
-
-/** A register in a local with part of it replaced. */
-function merged(old: I64, name: StoreName, offset: number, value: Expression): I64 {
-  const shift = BigInt(offset * 8);
-  const insert = (wide: I64, mask: bigint): I64 => {
-    const placed = offset === 0 ? wide : op('i64.shl', wide, i64(shift));
-    return op('i64.or', op('i64.and', old, i64(BigInt.asIntN(64, ~(mask << shift)))), placed);
-  };
-  const wide = (mask: number) =>
-    value.type === 'i64'
-      ? op('i64.and', value, i64(mask))
-      : op('i64.extend_i32_u', mask === 0xffffffff ? value : op('i32.and', value, i32(mask)));
-  switch (name) {
-    case 'i64.store':
-      return value as I64;
-    case 'i32.store':
-    case 'i64.store32':
-      return insert(wide(0xffffffff), 0xffffffffn);
-    case 'i32.store16':
-    case 'i64.store16':
-      return insert(wide(0xffff), 0xffffn);
-    case 'i32.store8':
-    case 'i64.store8':
-      return insert(wide(0xff), 0xffn);
-    default:
-      throw new Error(`${name} to a general register`);
-  }
 }
