@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { HostError } from '../base/host-error.ts';
 import type { Accelerator } from '../config/machine-config.ts';
-import { type KvmFacts, probeHost } from '../cpu/kvm/kvm-host.ts';
+import { type KvmFacts, missingAddon, probeHost } from '../cpu/kvm/kvm-host.ts';
 
 /** What runs a machine, and why: for people, and for programs. */
 export interface AcceleratorInfo {
@@ -94,6 +94,10 @@ export function acceleratorNow(name: 'kvm' | 'software', why: 'moved' | 'kvm-fai
 
 /** Looks at this host's KVM, or remembers what was found since the host was started. */
 export function kvmFinding(): KvmFinding {
+  const missing = missingAddon();
+  if (missing !== undefined) {
+    return explain(missing);
+  }
   const boot = bootId();
   const cached = boot === undefined ? undefined : readCache(boot);
   if (cached !== undefined && mayOpen()) {

@@ -1,4 +1,5 @@
 import { loadKvm } from '../../../native/index.ts';
+import { HostError } from '../../base/host-error.ts';
 import type { KvmAccess } from './kvm-access.ts';
 import { type KvmProbe, probeKvm } from './kvm-probe.ts';
 
@@ -9,18 +10,31 @@ export interface KvmFacts {
   readonly emulates: boolean;
 }
 
-/** Looks whether this host's KVM is any good. `addon`: the addon itself is missing, for the reason given. */
-export function probeHost():
-  | KvmProbe
-  | { readonly usable: false; readonly problem: string; readonly addon: 'missing' } {
+/** The addon cannot be used, for the reason given. */
+export interface MissingAddon {
+  readonly usable: false;
+  readonly problem: string;
+  readonly addon: 'missing';
+}
+
+export function missingAddon(): MissingAddon | undefined {
+  const { problem } = loadKvm();
+  return problem === undefined ? undefined : { usable: false, problem, addon: 'missing' };
+}
+
+/** Looks whether this host's KVM is any good. */
+export function probeHost(): KvmProbe | MissingAddon {
   const { addon, problem } = loadKvm();
   return addon === undefined ? { usable: false, problem, addon: 'missing' } : probeKvm(addon);
 }
 
-/** Opens KVM for one machine; undefined, with a reason, where it is gone since the probe. Throws KvmError. */
-export function openKvm(facts: KvmFacts): KvmAccess | undefined {
-  const { addon } = loadKvm();
-  return addon === undefined ? undefined : { addon, system: new addon.KvmSystem(), ...facts };
+/** Opens KVM for one machine. Throws where it is gone since the probe. */
+export function openKvm(facts: KvmFacts): KvmAccess {
+  const { addon, problem } = loadKvm();
+  if (addon === undefined) {
+    throw new HostError('no-kvm', problem);
+  }
+  return { addon, system: new addon.KvmSystem(), ...facts };
 }
 
 /** Makes a machine of another thread of this process look for messages (KvmCpus.kickHandle). */

@@ -177,12 +177,25 @@ export class VcpuRegisters {
         attributes,
       );
     }
+    this.#agreeOnPrivilege();
     for (const [from, to] of TABLES) {
       state.setU64(to, view.getBigUint64(from, true));
       state.setU32(to + 8, view.getUint16(from + 8, true));
     }
     for (const [from, to] of CONTROLS) {
       state.setU64(to, view.getBigUint64(from, true));
+    }
+  }
+
+  /**
+   * The privilege level is SS.DPL, and CS's own where the segment is not conforming (SDM 3A, 5.5). Emulating KVMs forget
+   * the former at SYSCALL.
+   */
+  #agreeOnPrivilege(): void {
+    const { cs, ss } = this.#state;
+    const isPlainCode = (cs.attributes & (L.ATTR_S | L.ATTR_CODE | L.ATTR_CONFORMING)) === (L.ATTR_S | L.ATTR_CODE);
+    if (isPlainCode && ss.dpl !== cs.dpl) {
+      ss.attributes = (ss.attributes & ~(3 << L.ATTR_DPL_SHIFT)) | (cs.dpl << L.ATTR_DPL_SHIFT);
     }
   }
 
