@@ -13,6 +13,8 @@ import {
 } from './arena-layout.ts';
 import { SPECIAL_HANDLERS } from './interpreter.ts';
 import {
+  BLOCK_HEADER_SIZE,
+  BLOCK_ORIGINAL_HANDLER,
   DTLB_ENTRIES,
   DTLB_ENTRY_SIZE,
   DTLB_WRITE_TAG,
@@ -55,6 +57,7 @@ const ERROR_FETCH = 1 << 4;
 
 /** Handlers below this number compute addresses. */
 const FIRST_OTHER_SPECIAL = SPECIAL_HANDLERS.indexOf('end');
+const COMPILED_HANDLER = SPECIAL_HANDLERS.indexOf('compiled');
 
 /** The functions of tlb-functions.ts for processors by their records. */
 export interface TlbControl {
@@ -232,8 +235,12 @@ export class Translation {
     }
     const segment = (at: number) => this.#bytes[at + UOP_SEGMENT];
     const before = uop - UOP_SIZE;
+    let handler = (words[before >> 2] as number) & 0xffff;
+    if (handler === COMPILED_HANDLER) {
+      handler = (words[(before - BLOCK_HEADER_SIZE) >> 2] as number) >>> (BLOCK_ORIGINAL_HANDLER * 8);
+    }
     const hasOperand =
-      ((words[before >> 2] as number) & 0xffff) < FIRST_OTHER_SPECIAL &&
+      handler < FIRST_OTHER_SPECIAL &&
       (words[(before + UOP_IP) >> 2] as number) >>> 16 === (words[(uop + UOP_IP) >> 2] as number) >>> 16;
     const pushes = segment(uop) === L.SEG_SS;
     if (pushes && (!hasOperand || Math.abs((low - this.#field(L.GPR + 4 * 8)) | 0) < 64)) {

@@ -17,7 +17,7 @@ export interface Fixup {
   /** Byte offset in the item, and length of the field. */
   readonly at: number;
   readonly bytes: 1 | 4 | 8;
-  /** Distance from the end of the item; a code address; or an address of code as data, relative to DS. */
+  /** Distance from the end of the field; a code address; or an address of code as data, relative to DS. */
   readonly kind: 'relative' | 'code' | 'data';
   readonly target: Target;
   /** Added to the address, for the code's other linear addresses. */
@@ -169,7 +169,7 @@ export function assembleProgram(program: Program): Assembled | undefined {
         const to = BigInt(address(fixup.target)) + (fixup.add ?? 0n);
         let value = to;
         if (fixup.kind === 'relative') {
-          value = to - BigInt(G.CODE + start + item.bytes.length);
+          value = to - BigInt(G.CODE + start + fixup.at + fixup.bytes);
           if (fixup.bytes === 1 && (value < -128n || value > 127n)) {
             value = 0n;
           }
