@@ -427,8 +427,8 @@ export class GuestMachine {
     const tss = L.ATTR_PRESENT | 11;
     state.tr.assign(long ? G.TSS64_SELECTOR : G.TSS32_SELECTOR, BigInt(long ? G.TSS64 : G.TSS32), 0x67, tss);
     state.setU64(L.CR3, BigInt(long ? G.PML4 : G.PAE_TABLE));
-    const xsave = program.avx ? L.CR4_OSXSAVE : 0;
-    state.setU64(L.CR4, BigInt(L.CR4_PAE | L.CR4_PGE | L.CR4_OSFXSR | L.CR4_OSXMMEXCPT | xsave));
+    const more = (program.avx ? L.CR4_OSXSAVE : 0) | (program.smap ? L.CR4_SMAP : 0);
+    state.setU64(L.CR4, BigInt(L.CR4_PAE | L.CR4_PGE | L.CR4_OSFXSR | L.CR4_OSXMMEXCPT | more));
     state.setU64(L.XCR0, program.avx ? 7n : 1n);
     state.setU64(L.EFER, BigInt(L.EFER_NXE | (long ? L.EFER_LME | L.EFER_LMA | L.EFER_SCE : 0)));
     state.setU64(L.CR0, BigInt((L.CR0_PE | L.CR0_PG | L.CR0_NE | L.CR0_MP | L.CR0_WP | L.CR0_ET) >>> 0));

@@ -13,6 +13,7 @@ export interface ProgramShape {
   readonly bits: 32 | 64;
   readonly kernel: boolean;
   readonly based: boolean;
+  readonly smap: boolean;
   /** Registers through which memory is addressed, with the addresses they start with. */
   readonly pointers: ReadonlyMap<number, bigint>;
   /** Registers that count loops. */

@@ -86,6 +86,8 @@ export interface Program {
   readonly based: boolean;
   /** AVX is enabled: CR4.OSXSAVE and XCR0. */
   readonly avx: boolean;
+  /** CR4.SMAP: kernels reach pages of users only while RFLAGS.AC is set. */
+  readonly smap: boolean;
   /** For each linear page of code: its physical page, as an index, and attributes. */
   readonly codePages: readonly PageEntry[];
   /** The entries that SWAP_CODE_PAGE exchanges those with; their physical pages hold a patched copy. */

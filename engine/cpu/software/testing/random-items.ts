@@ -221,7 +221,7 @@ const popFlags: Maker = (shape) => {
   let flags = random.u32() & (L.FLAGS_ARITHMETIC | L.FLAG_IF | L.FLAG_ID | L.FLAG_IOPL);
   flags |= random.chance(1, 10) ? L.FLAG_TF : 0;
   flags |= random.chance(1, 12) ? L.FLAG_DF : 0;
-  flags |= random.chance(1, 12) ? L.FLAG_AC : 0;
+  flags |= random.chance(1, shape.smap ? 2 : 12) ? L.FLAG_AC : 0;
   flags |= random.chance(3, 4) ? L.FLAG_IF : 0;
   const b = new ItemBuilder(shape).instruction(`push ${flags.toString(16)}`, 0x68).number(flags, 4);
   return b.instruction('popf', 0x9d);
@@ -464,6 +464,21 @@ const privileged: Maker = (shape) => {
   }
 };
 
+/** Lets a kernel reach pages of users, or not; it comes back to where it may before long. */
+const accessRights: Maker = (shape) => {
+  const b = new ItemBuilder(shape);
+  if (!shape.smap) {
+    return undefined;
+  }
+  if (shape.random.chance(2, 3)) {
+    return b.instruction('stac', 0x0f, 0x01, 0xcb);
+  }
+  const register = freeRegister(shape);
+  b.instruction('clac', 0x0f, 0x01, 0xca);
+  b.instruction('mov r, [data]').rex(false, register, 0).more(0x8b).at(register, dataAddress(shape, 4));
+  return shape.random.chance(3, 4) ? b.instruction('stac', 0x0f, 0x01, 0xcb) : b;
+};
+
 /** CALL of the next instruction, and POP: no return follows. */
 const callNext: Maker = (shape) => {
   const register = freeRegister(shape);
@@ -508,6 +523,7 @@ const WEIGHTS: readonly (readonly [number, Maker])[] = [
   [1, systemCall],
   [2, callNext],
   [6, pushPop],
+  [8, accessRights],
 ];
 const TOTAL = WEIGHTS.reduce((sum, [weight]) => sum + weight, 0);
 

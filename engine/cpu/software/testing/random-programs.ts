@@ -82,6 +82,7 @@ class ProgramMaker {
       bits,
       kernel: mode.startsWith('kernel'),
       based: random.chance(1, 4),
+      smap: mode.startsWith('kernel') && random.chance(1, 4),
       pointers,
       counters: bits === 64 ? [14, 15] : [5],
     };
@@ -137,6 +138,7 @@ class ProgramMaker {
       dataSeed: random.u32(),
       based: shape.based,
       avx: random.chance(3, 4),
+      smap: shape.smap,
       codePages,
       otherCode,
       codePatches,
@@ -527,8 +529,8 @@ class ProgramMaker {
   }
 
   #flags(): number {
-    const { random, kernel } = this.#shape;
-    let flags = 2 | (random.u32() & L.FLAGS_ARITHMETIC);
+    const { random, kernel, smap } = this.#shape;
+    let flags = (smap ? L.FLAG_AC : 0) | 2 | (random.u32() & L.FLAGS_ARITHMETIC);
     flags |= kernel && random.chance(1, 5) ? 0 : L.FLAG_IF;
     flags |= random.chance(1, 4) ? L.FLAG_IOPL : 0;
     return flags | (random.chance(1, 30) ? L.FLAG_TF : 0);

@@ -25,7 +25,7 @@ export function describeProgram(program: Program): string {
   }
   const wide = program.mode === 'user64' || program.mode === 'kernel64';
   const lines = [
-    `${program.name}: ${program.mode}${program.based ? ', segments with a base' : ''}${program.avx ? ', AVX' : ''}${program.withoutTlb ? ', without data TLB' : ''}`,
+    `${program.name}: ${program.mode}${program.based ? ', segments with a base' : ''}${program.avx ? ', AVX' : ''}${program.smap ? ', SMAP' : ''}${program.withoutTlb ? ', without data TLB' : ''}`,
   ];
   const registers = program.registers.slice(0, wide ? 16 : 8);
   lines.push(`  ${registers.map((value, i) => `${registerName(i, wide ? 64 : 32)}=${value.toString(16)}`).join(' ')}`);
