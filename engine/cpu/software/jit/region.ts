@@ -28,8 +28,7 @@ export type BlockEnd =
   | { readonly kind: 'branch'; readonly taken: number; readonly next: number }
   /** Calls `taken`, to come back to `next`. */
   | { readonly kind: 'call'; readonly taken: number; readonly next: number }
-  /** A return, to known places among others. */
-  | { readonly kind: 'return'; readonly targets: readonly number[] }
+  | { readonly kind: 'return' }
   /** A jump or call to an address computed by the program, to known places among others; calls come back to `next`. */
   | { readonly kind: 'computed'; readonly targets: readonly number[]; readonly next: number | undefined }
   /** An instruction that leaves compiled code. */
@@ -159,7 +158,7 @@ export class RegionFinder {
       if (end.kind === 'jump' || end.kind === 'branch' || end.kind === 'call') {
         queue.push(end.taken);
       }
-      if (end.kind === 'return' || end.kind === 'computed') {
+      if (end.kind === 'computed') {
         queue.push(...end.targets);
       }
       const next = nextOf(end);
@@ -219,10 +218,11 @@ export class RegionFinder {
     }
     const { definition, operands, size } = variant;
     const { name } = definition;
-    const targets = () => this.#targets(uop).map((target) => pageDelta + target);
     if (name === 'ret') {
-      return { kind: 'return', targets: targets() };
+      // Callers from elsewhere are not drawn in: that would compile much that is hardly ever run together.
+      return { kind: 'return' };
     }
+    const targets = () => this.#targets(uop).map((target) => pageDelta + target);
     // A jump with a smaller operand size truncates its target: rare enough to be left to the interpreter. Those with a
     // displacement of one byte have that as their size.
     const natural = (mode & L.MODE_CODE_MASK) === L.MODE_CODE64 ? 8 : 4;
@@ -269,7 +269,7 @@ export function computedTargets(
   };
   const callers = new Map<number, number[]>();
   for (const [index, { end }] of blocks.entries()) {
-    if (end.kind === 'return' || end.kind === 'computed') {
+    if (end.kind === 'computed') {
       for (const target of end.targets) {
         add(index, at.get(target));
       }
