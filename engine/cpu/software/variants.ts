@@ -208,6 +208,7 @@ export function isHot(variant: Variant): boolean {
   if (stack && variant.stackForm === 'segmented') {
     return false;
   }
-  const bytes = variant.operands.some((operand) => operand.size === 1 && operand.kind !== 'immediate');
+  // Immediates and branch displacements of a byte do not make an instruction one on bytes.
+  const bytes = variant.operands.some(({ size, kind }) => size === 1 && kind !== 'immediate' && kind !== 'none');
   return variant.size >= 4 || (variant.size === 1 && (hot === 'bytes' || !bytes));
 }
