@@ -79,6 +79,8 @@ export class RegionFunction implements RecordSpace {
   /** JUMP_GENERATION on entry. */
   readonly #generation: Local<'i32'>;
   #generationUsed = false;
+  /** The instruction being built may choose another data TLB. */
+  #tablesMoved = false;
   readonly #registers: (Local<'i64'> | undefined)[] = [];
   #written = 0;
   readonly #result: Local<'i64'>;
@@ -153,6 +155,7 @@ export class RegionFunction implements RecordSpace {
   }
 
   helper(name: string): FunctionReference {
+    this.#tablesMoved ||= name === 'select-tlbs';
     return this.#environment.helper(name);
   }
 
@@ -612,6 +615,11 @@ export class RegionFunction implements RecordSpace {
       const builder = new RegionInstructionBuilder(this, variant, effects, instruction.first, instruction.uop);
       builder.build(address);
       this.instructionEffects = undefined;
+      if (this.#tablesMoved) {
+        // STAC and CLAC change what the supervisor may touch.
+        this.#tablesMoved = false;
+        this.f.set(this.#dataTlb, load('i32.load', get(this.#raw), L.DTLB));
+      }
       if (!builder.ended && following === undefined) {
         builder.jumpNext();
       }
