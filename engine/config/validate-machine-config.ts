@@ -121,9 +121,7 @@ function oneOf<T extends string>(value: string, choices: readonly T[], option: s
       return choice;
     }
   }
-  const remedy =
-    value === 'kvm' ? `KVM is not built yet; give ${choices.join(' or ')}` : `give ${choices.join(' or ')}`;
-  throw usageError(`${option} ${value}: is not known`, remedy);
+  throw usageError(`${option} ${value}: is not known`, `give ${choices.join(' or ')}`);
 }
 
 function whole(value: number, minimum: number, maximum: number, option: string, unit: string): number {

@@ -38,7 +38,7 @@ export function hostReport(): HostReport {
       {
         name: 'software',
         usable: true,
-        detail: "Lodge's own x86-64 processor, interpreting (the just-in-time compiler is not built yet)",
+        detail: "Lodge's own x86-64 processor, compiling guest code to WebAssembly",
       },
     ],
   };
