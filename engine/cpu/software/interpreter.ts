@@ -4,7 +4,7 @@ import * as L from '../x86/layout.ts';
 import { BLOCK_TABLE } from './arena-layout.ts';
 import { FunctionHandler, InlineHandler, type MainLoop, SystemOperations } from './interpreter-builder.ts';
 import { jumpEntry, rememberJump } from './jit/jump-cache.ts';
-import { REGION_TYPE } from './jit/region-type.ts';
+import { HANDLER_TYPE, REGION_TYPE } from './jit/region-type.ts';
 import { isLazy, LazyHandlers } from './lazy-handlers.ts';
 import {
   BLOCK_FUNCTION,
@@ -160,9 +160,8 @@ export function buildInterpreter(table: InstructionTable, maximumPages: number):
   for (const [i, variant] of hot.entries()) {
     handlers.set(variant.key, SPECIAL_HANDLERS.length + i);
   }
-  const handlerType = { params: ['i32', 'i32', 'i64'], results: ['i32'] } as const;
   for (const variant of cold) {
-    const reference = module.function(variant.key, handlerType, (f) => {
+    const reference = module.function(variant.key, HANDLER_TYPE, (f) => {
       const locals = { cpu: f.parameter(0, 'i32'), uop: f.parameter(1, 'i32'), ea: f.parameter(2, 'i64') };
       new FunctionHandler(f, variant, locals, runtime, operations).build();
     });
@@ -171,7 +170,7 @@ export function buildInterpreter(table: InstructionTable, maximumPages: number):
   assert(handlers.size + SPECIAL_HANDLERS.length < 0x10000, 'too many handlers for 16 bits');
 
   const run = module.function('run', { params: ['i32'], results: ['i32'] }, (f) => {
-    const types = { handler: module.typeIndex(handlerType), region: module.typeIndex(REGION_TYPE) };
+    const types = { handler: module.typeIndex(HANDLER_TYPE), region: module.typeIndex(REGION_TYPE) };
     buildMainLoop(f, hot, inlineCount, types, runtime, operations);
   });
   const helpers = new Map<string, FunctionReference>();
@@ -213,7 +212,6 @@ function buildMainLoop(
   runtime: RuntimeFunctions,
   operations: SystemOperations,
 ): void {
-  const handlerType = { params: ['i32', 'i32', 'i64'], results: ['i32'] } as const;
   const cpu = f.parameter(0, 'i32');
   const uop = f.local('i32');
   const ea = f.local('i64');
@@ -314,7 +312,7 @@ function buildMainLoop(
                 handler,
                 f.callIndirect(
                   types.handler,
-                  handlerType,
+                  HANDLER_TYPE,
                   op('i32.sub', get(handler), i32(inlineCount)),
                   record,
                   get(uop),

@@ -1,6 +1,7 @@
 import { assert, defined } from '../../base/assert.ts';
 import type { Encoding, InstructionDefinition, InstructionTable } from '../x86/instructions/definition.ts';
 import { FunctionHandler, SystemOperations } from './interpreter-builder.ts';
+import { HANDLER_TYPE } from './jit/region-type.ts';
 import type { RuntimeFunctions } from './runtime-functions.ts';
 import { VARIANT_NUMBERS, type Variant, variantsOf } from './variants.ts';
 import type { FunctionReference, FunctionType } from './wasm/function-builder.ts';
@@ -8,7 +9,6 @@ import { ModuleBuilder } from './wasm/module-builder.ts';
 
 /** Slots kept free in the function table: no fewer than there are variants of the encodings built late. */
 const RESERVED = 4096;
-const HANDLER_TYPE = { params: ['i32', 'i32', 'i64'], results: ['i32'] } as const;
 
 /** Handlers of one encoding, in binary form. */
 interface Built {
