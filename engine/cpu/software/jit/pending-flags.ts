@@ -1,4 +1,5 @@
 import { AUX_AF } from '../../x86/flags.ts';
+import { carriesOfAdd, carriesOfSub, carriesToAux } from '../../x86/instructions/carries.ts';
 import type { Integer } from '../../x86/instructions/instruction-builder.ts';
 import { type I32, type I64, i32, i64, type Local, op } from '../wasm/function-builder.ts';
 
@@ -80,14 +81,6 @@ function parityOf(r: Integer): I32 {
   return op('i32.xor', odd, i32(1));
 }
 
-function carriesOfAdd(a: Integer, b: Integer, r: Integer): Integer {
-  return bin('or', bin('and', a, b), bin('and', bin('or', a, b), not(r)));
-}
-
-function carriesOfSub(a: Integer, b: Integer, r: Integer): Integer {
-  return bin('or', bin('and', not(a), b), bin('and', not(bin('xor', a, b)), r));
-}
-
 function one(size: number): Integer {
   return size === 8 ? i64(1) : i32(1);
 }
@@ -107,18 +100,6 @@ function carriesOf(source: FlagsSource): Integer {
     default:
       return i32(0);
   }
-}
-
-/** The word of carries (see flags.ts) of a carry vector that is used twice: `keep` gives it a name. */
-function toAux(carries: Integer, size: number, keep: (value: Integer) => Integer): I32 {
-  if (size === 4) {
-    return op('i32.and', carries, i32(0xc0000008));
-  }
-  const kept = keep(carries);
-  const high =
-    kept.type === 'i64' ? op('i32.wrap_i64', op('i64.shr_u', kept, i64(32))) : op('i32.shl', kept, i32(32 - size * 8));
-  const low = kept.type === 'i64' ? op('i32.wrap_i64', kept) : kept;
-  return op('i32.or', op('i32.and', high, i32(0xc0000000)), op('i32.and', low, i32(AUX_AF)));
 }
 
 /** LF_RES of a source. */
@@ -146,7 +127,7 @@ export function auxWord(source: FlagsSource, keep: (value: Integer) => Integer):
       return op('i32.or', carryAndChange(carry, overflowOf(source)), op('i32.and', low, i32(AUX_AF)));
     }
     default:
-      return toAux(carriesOf(source), source.size, keep);
+      return carriesToAux(carriesOf(source), source.size, keep);
   }
 }
 

@@ -270,7 +270,7 @@ export class RegionInstructionBuilder extends InstructionBuilder {
   }
 
   override condition(code: number): I32 {
-    return this.#region.pendingCondition(this, code) ?? super.condition(code);
+    return this.#region.pendingCondition(code) ?? super.condition(code);
   }
 
   // ── Control ─────────────────────────────────────────────────────────────────────────────────────────────────────

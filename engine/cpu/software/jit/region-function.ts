@@ -309,7 +309,7 @@ export class RegionFunction implements RecordSpace {
     return this.#pending === undefined ? undefined : builder.keep(carryOf(this.#pending.source));
   }
 
-  pendingCondition(_builder: RegionInstructionBuilder, code: number): I32 | undefined {
+  pendingCondition(code: number): I32 | undefined {
     return this.#pending === undefined ? undefined : conditionOf(this.#pending.source, code);
   }
 

@@ -1,8 +1,9 @@
-import { get, type I32, i32, i64, load, op } from '../../software/wasm/function-builder.ts';
+import { get, type I32, i32, load, op } from '../../software/wasm/function-builder.ts';
 import { AUX_AF } from '../flags.ts';
 import * as L from '../layout.ts';
 import type { Condition, Integer } from './builder-core.ts';
 import { OperandBuilder } from './builder-operands.ts';
+import { carriesOfAdd, carriesOfSub, carriesToAux } from './carries.ts';
 
 /** The arithmetic flags in their lazy form (see flags.ts). */
 export abstract class FlagsBuilder extends OperandBuilder {
@@ -18,55 +19,23 @@ export abstract class FlagsBuilder extends OperandBuilder {
 
   /** Turns a vector of carries of `size` bytes into the AUX word. */
   carriesToAux(carries: Integer, size: number): I32 {
-    if (size === 8) {
-      const kept = this.keep(carries);
-      return op(
-        'i32.or',
-        op('i32.and', op('i32.wrap_i64', op('i64.shr_u', kept, i64(32))), i32(0xc0000000)),
-        op('i32.and', op('i32.wrap_i64', kept), i32(AUX_AF)),
-      );
-    }
-    if (size === 4) {
-      return op('i32.and', carries, i32(0xc0000008));
-    }
-    const kept = this.keep(carries);
-    return op(
-      'i32.or',
-      op('i32.and', op('i32.shl', kept, i32(32 - size * 8)), i32(0xc0000000)),
-      op('i32.and', kept, i32(AUX_AF)),
-    );
-  }
-
-  /** Carries of r = a + b (+ carry). */
-  carriesOfAdd(a: Integer, b: Integer, r: Integer): Integer {
-    const not = this.bin('xor', r, r.type === 'i64' ? i64(-1) : i32(-1));
-    return this.bin('or', this.bin('and', a, b), this.bin('and', this.bin('or', a, b), not));
-  }
-
-  /** Borrows of r = a − b (− borrow). */
-  carriesOfSub(a: Integer, b: Integer, r: Integer): Integer {
-    const ones = r.type === 'i64' ? i64(-1) : i32(-1);
-    return this.bin(
-      'or',
-      this.bin('and', this.bin('xor', a, ones), b),
-      this.bin('and', this.bin('xor', this.bin('xor', a, b), ones), r),
-    );
+    return carriesToAux(carries, size, (value) => this.keep(value));
   }
 
   flagsAdd(a: Integer, b: Integer, r: Integer, size: number = this.size): void {
     this.setResult(r, size);
-    this.setAux(this.carriesToAux(this.carriesOfAdd(a, b, r), size));
+    this.setAux(this.carriesToAux(carriesOfAdd(a, b, r), size));
   }
 
   flagsSub(a: Integer, b: Integer, r: Integer, size: number = this.size): void {
     this.setResult(r, size);
-    this.setAux(this.carriesToAux(this.carriesOfSub(a, b, r), size));
+    this.setAux(this.carriesToAux(carriesOfSub(a, b, r), size));
   }
 
   /** INC (r = a + 1) and DEC (`down`, r = a − 1): CF stays as it is, and OF is recomputed against it. */
   flagsIncrement(a: Integer, r: Integer, down: boolean): void {
     const one = this.int(1);
-    const vector = down ? this.carriesOfSub(a, one, r) : this.carriesOfAdd(a, one, r);
+    const vector = down ? carriesOfSub(a, one, r) : carriesOfAdd(a, one, r);
     const carries = this.keep(this.carriesToAux(vector, this.size));
     const carry = this.keep(op('i32.and', this.aux(), i32(0x80000000)));
     const overflow = op('i32.and', op('i32.xor', carries, op('i32.shl', carries, i32(1))), i32(0x80000000));
