@@ -256,6 +256,7 @@ test('a network: the user-mode one, with its card and its ports', () => {
   assert.deepEqual(network({}), {
     model: 'e1000',
     mac: '52:54:00:12:34:56',
+    linkUp: true,
     forwards: [],
     hostLoopback: false,
     isolated: false,

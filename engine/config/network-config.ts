@@ -25,6 +25,8 @@ export interface NetworkConfig {
   readonly model: NetworkModel;
   /** Six bytes in hexadecimal with colons between them. */
   readonly mac: string;
+  /** False: the cable is not plugged in at the start. */
+  readonly linkUp: boolean;
   readonly forwards: readonly PortForwardConfig[];
   /** The gateway, 10.0.2.2, is the host's 127.0.0.1. */
   readonly hostLoopback: boolean;
@@ -41,6 +43,7 @@ export interface NetworkConfig {
 export interface NetworkConfigInput {
   readonly model?: string | undefined;
   readonly mac?: string | undefined;
+  readonly linkUp?: boolean | undefined;
   readonly forwards?:
     | readonly {
         readonly protocol: string;

@@ -32,6 +32,7 @@ export function networkOf(input: NetworkConfigInput | undefined, names: OptionNa
   return {
     model: modelOf(input.model, option),
     mac: macOf(input.mac, option),
+    linkUp: input.linkUp ?? true,
     forwards: forwardsOf(input, option),
     hostLoopback: input.hostLoopback ?? false,
     isolated: input.isolated ?? false,

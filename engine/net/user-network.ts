@@ -320,6 +320,7 @@ export class UserNetwork implements Disposable {
     if (this.#forwards.has(forwardKey(wanted))) {
       throw new HostError('port-forwarded', `${protocol} port ${wanted.hostPort} is forwarded already`, {
         remedy: 'remove that forward first, or give another port',
+        details: { protocol, port: wanted.hostPort },
       });
     }
     const { listener, port } =

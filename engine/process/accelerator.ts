@@ -2,7 +2,7 @@ import { mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'no
 import { homedir, platform } from 'node:os';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
-import { HostError } from '../base/host-error.ts';
+import { type ErrorDetails, HostError } from '../base/host-error.ts';
 import type { Accelerator } from '../config/machine-config.ts';
 import { type KvmFacts, missingAddon, probeHost } from '../cpu/kvm/kvm-host.ts';
 
@@ -12,8 +12,9 @@ export interface AcceleratorInfo {
   /** For people, short. */
   readonly label: string;
   readonly reason: string;
-  /** The reason for programs: a user interface says it in its language. */
+  /** The reason for programs: a user interface says it in its language, with the values of `details`. */
   readonly why: string;
+  readonly details?: ErrorDetails | undefined;
 }
 
 export interface AcceleratorChoice extends AcceleratorInfo {
@@ -27,6 +28,8 @@ export interface KvmFinding {
   /** One line. */
   readonly detail: string;
   readonly why: string;
+  /** Values of the detail and the remedy by name. */
+  readonly details?: ErrorDetails | undefined;
   readonly remedy?: string;
   readonly facts?: KvmFacts;
 }
@@ -55,11 +58,12 @@ export function chooseAccelerator(
   wanted: { readonly accel: Accelerator; readonly virtualTime: boolean },
   finding: () => KvmFinding = kvmFinding,
 ): AcceleratorChoice {
-  const software = (reason: string, why: string): AcceleratorChoice => ({
+  const software = (reason: string, why: string, details?: ErrorDetails): AcceleratorChoice => ({
     name: 'software',
     label: LABELS.software,
     reason,
     why,
+    details,
     kvm: undefined,
   });
   if (wanted.accel === 'software') {
@@ -73,7 +77,7 @@ export function chooseAccelerator(
     }
     return software("Lodge's own processor, which keeps virtual time", 'virtual-time');
   }
-  const { state, detail, why, remedy, facts } = finding();
+  const { state, detail, why, details, remedy, facts } = finding();
   if (wanted.accel === 'kvm') {
     if (state === 'unusable' || facts === undefined) {
       throw new HostError('no-kvm', `--accel kvm: ${detail}`, { remedy: remedy ?? 'give --accel software' });
@@ -83,7 +87,7 @@ export function chooseAccelerator(
   if (state === 'fast') {
     return { name: 'kvm', label: LABELS.kvm, reason: detail, why, kvm: facts };
   }
-  return software(`Lodge's own processor: ${detail}${remedy === undefined ? '' : `; ${remedy}`}`, why);
+  return software(`Lodge's own processor: ${detail}${remedy === undefined ? '' : `; ${remedy}`}`, why, details);
 }
 
 /** The same, after a machine was moved or KVM failed. */
@@ -128,16 +132,18 @@ function found({ fast, longModeOnly, tscKilohertz, slowest }: Cached): KvmFindin
     state: 'slow',
     detail: `KVM works but emulates guests, at ${speed} million instructions a second${modes}`,
     why: 'kvm-slow',
+    details: { speed },
     facts,
   };
 }
 
 /** An unusable KVM, with what can be done about it. */
 function explain(probe: Extract<ReturnType<typeof probeHost>, { usable: false }>): KvmFinding {
-  const unusable = (detail: string, why: string, remedy?: string): KvmFinding => ({
+  const unusable = (detail: string, why: string, remedy?: string, details?: ErrorDetails): KvmFinding => ({
     state: 'unusable',
     detail,
     why,
+    details,
     ...(remedy === undefined ? {} : { remedy }),
   });
   if ('addon' in probe) {
@@ -145,14 +151,17 @@ function explain(probe: Extract<ReturnType<typeof probeHost>, { usable: false }>
     return platform() === 'linux' ? unusable(detail, 'kvm-addon', remedy) : unusable(detail, 'kvm-elsewhere');
   }
   if (probe.call !== 'open /dev/kvm') {
-    return unusable(`KVM cannot be used: ${probe.problem}`, 'kvm-unfit', 'run a newer Linux kernel');
+    const { problem } = probe;
+    return unusable(`KVM cannot be used: ${problem}`, 'kvm-unfit', 'run a newer Linux kernel', { problem });
   }
   if (probe.code === 'EACCES' || probe.code === 'EPERM') {
-    const group = groupOfKvm();
+    const found = groupOfKvm();
+    const group = found ?? 'kvm';
     return unusable(
-      `/dev/kvm may not be opened by this user${group === undefined ? '' : `, only by the group ${group}`}`,
+      `/dev/kvm may not be opened by this user${found === undefined ? '' : `, only by the group ${group}`}`,
       'kvm-forbidden',
-      `run: sudo usermod -aG ${group ?? 'kvm'} $USER, and log in again`,
+      `run: sudo usermod -aG ${group} $USER, and log in again`,
+      { group },
     );
   }
   const vendor = virtualizationOf(readText('/proc/cpuinfo') ?? '');
@@ -165,8 +174,9 @@ function explain(probe: Extract<ReturnType<typeof probeHost>, { usable: false }>
   }
   return unusable(
     '/dev/kvm is missing though the processor has virtualization',
-    'kvm-missing',
+    'kvm-off',
     `run: sudo modprobe ${vendor.module}; if that fails, switch on ${vendor.setting} in the firmware settings`,
+    { ...vendor },
   );
 }
 

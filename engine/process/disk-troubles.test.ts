@@ -43,13 +43,13 @@ test('a full disk is told once, tried again every two seconds, and over once the
   later(2000);
   assert.equal(told.length, 1, 'the same failure is told once');
   assert.equal(results.length, 0, 'the guest hears nothing');
-  assert.equal(troubles.message, told[0]);
+  assert.deepEqual(troubles.present, { path: '/disks/a.img', reason: 'no-space', message: told[0] });
   disk.failure = undefined;
   later(2000);
   assert.deepEqual(results, [undefined]);
   assert.equal(disk.bytes[0], 9, 'the write is not lost');
   assert.equal(troubles.troubled, false);
-  assert.equal(troubles.message, undefined);
+  assert.equal(troubles.present, undefined);
   later(1);
   disk.failure = FULL;
   write();

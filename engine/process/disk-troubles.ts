@@ -2,6 +2,15 @@ import { performance } from 'node:perf_hooks';
 import type { BlockBackend, BlockError } from '../backends/block/block-backend.ts';
 import { PatientImage } from '../backends/block/patient-image.ts';
 
+/** What a machine waits for. */
+export interface DiskTrouble {
+  /** The image as the user calls it. */
+  readonly path: string;
+  readonly reason: BlockError['code'];
+  /** One line for the user. */
+  readonly message: string;
+}
+
 /** What could not be written is tried again so often, in milliseconds of the host's time. */
 const RETRY_MILLIS = 2000;
 
@@ -14,7 +23,7 @@ export class DiskTroubles {
   readonly #images: PatientImage[] = [];
   #retryAt: number | undefined;
   /** The last message, so that a failure that stays is told once. */
-  #told = '';
+  #told: DiskTrouble | undefined;
 
   readonly #now: () => number;
 
@@ -34,8 +43,8 @@ export class DiskTroubles {
   #onTrouble(path: string, error: BlockError): void {
     const remedy = error.code === 'no-space' ? 'free some space' : 'see that it can be written again';
     const message = `${path}: ${error.message}; the machine waits, and goes on by itself: ${remedy}`;
-    if (message !== this.#told) {
-      this.#told = message;
+    if (message !== this.#told?.message) {
+      this.#told = { path, reason: error.code, message };
       this.#tell(message);
     }
     this.#retryAt ??= this.#now() + RETRY_MILLIS;
@@ -46,7 +55,7 @@ export class DiskTroubles {
   }
 
   /** What the user was told, while it is so. */
-  get message(): string | undefined {
+  get present(): DiskTrouble | undefined {
     return this.troubled ? this.#told : undefined;
   }
 
@@ -62,8 +71,8 @@ export class DiskTroubles {
         image.retry();
       }
     }
-    if (this.#retryAt === undefined && this.#told !== '' && !this.troubled) {
-      this.#told = '';
+    if (this.#retryAt === undefined && !this.troubled) {
+      this.#told = undefined;
     }
   }
 

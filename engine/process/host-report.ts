@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { arch, cpus, freemem, platform, release, totalmem } from 'node:os';
-import { HostError } from '../base/host-error.ts';
+import { type ErrorDetails, HostError } from '../base/host-error.ts';
 import { findFirmware } from '../firmware/find-firmware.ts';
 import { kvmFinding } from './accelerator.ts';
 
@@ -9,6 +9,9 @@ export interface AcceleratorReport {
   readonly usable: boolean;
   /** What it is, or why it is not usable, in one line. */
   readonly detail: string;
+  /** The same for programs, which say it in another language with the values of `details`. */
+  readonly why: string;
+  readonly details?: ErrorDetails | undefined;
 }
 
 /** What this host offers to machines: the contents of `lodge doctor`. */
@@ -39,6 +42,7 @@ export function hostReport(): HostReport {
         name: 'software',
         usable: true,
         detail: "Lodge's own x86-64 processor, compiling guest code to WebAssembly",
+        why: 'own',
       },
     ],
   };
@@ -62,6 +66,7 @@ function firmwareReport(): HostReport['firmware'] {
 }
 
 function kvmReport(): AcceleratorReport {
-  const { state, detail, remedy } = kvmFinding();
-  return { name: 'kvm', usable: state === 'fast', detail: remedy === undefined ? detail : `${detail}; ${remedy}` };
+  const { state, detail, why, details, remedy } = kvmFinding();
+  const told = remedy === undefined ? detail : `${detail}; ${remedy}`;
+  return { name: 'kvm', usable: state === 'fast', detail: told, why, ...(details === undefined ? {} : { details }) };
 }

@@ -102,8 +102,16 @@ export const machineStatusSchema = z.object({
   leds: z.object({ capsLock: z.boolean(), numLock: z.boolean(), scrollLock: z.boolean() }),
   mouse: z.enum(['relative', 'absolute']),
   screen: z.object({ width: z.int(), height: z.int() }),
-  /** The machine waits because the host cannot write to a disk: why, in one line. */
-  trouble: z.string().max(10_000).optional(),
+  /** Memory that the guest has at present; `active`: it has a driver for the balloon. Undefined: there is no balloon. */
+  balloon: z.object({ active: z.boolean(), presentMegabytes: z.number() }).optional(),
+  /** The machine waits because the host cannot write to the image at `path`; `message` says why, in one line. */
+  trouble: z
+    .object({
+      path: z.string().max(4096),
+      reason: z.enum(['io', 'no-space', 'read-only', 'out-of-range']),
+      message: z.string().max(10_000),
+    })
+    .optional(),
 });
 export type MachineStatus = z.infer<typeof machineStatusSchema>;
 

@@ -156,11 +156,13 @@ class MachineThread {
       return undefined;
     }
     this.#lights.equip('network');
-    return new RingNetworkPort(
+    const port = new RingNetworkPort(
       network,
       () => this.#send({ kind: 'network', event: 'frames' }),
       (kind) => this.#lights.see('network', kind),
     );
+    port.setLink(this.#config.network?.linkUp ?? true);
+    return port;
   }
 
   #send(message: FromMachine): void {
@@ -365,7 +367,8 @@ class MachineThread {
       leds: { scrollLock: (leds & 1) !== 0, numLock: (leds & 2) !== 0, capsLock: (leds & 4) !== 0 },
       mouse: 'relative',
       screen: { width, height },
-      ...(this.#troubles.message === undefined ? {} : { trouble: this.#troubles.message }),
+      ...(this.#config.balloon ? { balloon: this.#balloonState() } : {}),
+      ...(this.#troubles.present === undefined ? {} : { trouble: this.#troubles.present }),
     };
     const text = JSON.stringify(status);
     if (text !== this.#lastStatus) {
@@ -413,9 +416,13 @@ class MachineThread {
       });
     }
     this.#machine.setGuestMemory(megabytes * 0x100000);
+    return this.#balloonState();
+  }
+
+  #balloonState(): CommandResult<'balloon'> {
     const balloon = this.#machine.board.virtio.balloon;
     const given = Math.round((balloon?.actualBytes ?? 0) / 0x100000);
-    return { active: balloon?.active ?? false, presentMegabytes: memoryMegabytes - given };
+    return { active: balloon?.active ?? false, presentMegabytes: this.#config.memoryMegabytes - given };
   }
 
   #perform(command: MachineCommand): CommandResult<MachineCommand['kind']> | undefined {

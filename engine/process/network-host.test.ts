@@ -19,6 +19,7 @@ const GATEWAY = ip('10.0.2.2');
 const CONFIG: NetworkConfig = {
   model: 'e1000',
   mac: '52:54:00:12:34:56',
+  linkUp: true,
   forwards: [],
   hostLoopback: true,
   isolated: false,

@@ -29,6 +29,7 @@ const configSchema = z.object({
     .object({
       model: z.string(),
       mac: z.string(),
+      linkUp: z.boolean(),
       forwards: z.array(portForwardSchema),
       hostLoopback: z.boolean(),
       isolated: z.boolean(),
@@ -52,11 +53,14 @@ export const toVmSchema = z.discriminatedUnion('kind', [
 ]);
 export type ToVm = z.infer<typeof toVmSchema>;
 
+/** Values of a message by name, for whoever says it in another language. */
+const valuesSchema = z.record(z.string().max(100), z.union([z.string().max(10_000), z.number()]));
+
 const failureSchema = z.object({
   code: z.string().max(100),
   message: z.string().max(10_000),
   remedy: z.string().max(10_000).optional(),
-  details: z.record(z.string().max(100), z.union([z.string().max(10_000), z.number()])).optional(),
+  details: valuesSchema.optional(),
 });
 export type VmFailure = z.infer<typeof failureSchema>;
 
@@ -70,6 +74,7 @@ const acceleratorSchema = z.object({
   label: z.string(),
   reason: z.string(),
   why: z.string().max(100).optional(),
+  details: valuesSchema.optional(),
 });
 
 export const fromVmSchema = z.discriminatedUnion('kind', [

@@ -56,6 +56,7 @@ test('all that can stand behind --net nat', async () => {
   assert.deepEqual(config?.network, {
     model: 'virtio',
     mac: '52:54:00:00:00:01',
+    linkUp: true,
     forwards: [
       { protocol: 'tcp', hostAddress: '127.0.0.1', hostPort: 2222, guestPort: 22 },
       { protocol: 'udp', hostAddress: '0.0.0.0', hostPort: 5353, guestAddress: '10.0.2.16', guestPort: 53 },

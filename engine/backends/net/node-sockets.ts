@@ -152,26 +152,31 @@ function endpointOf(text: string): HostEndpoint {
 
 function portError(protocol: string, address: string, port: number, cause: NodeJS.ErrnoException): HostError {
   const where = `${protocol} port ${port} of ${address}`;
+  const details = { protocol, address, port, cause: cause.code ?? cause.message };
   switch (cause.code) {
     case 'EADDRINUSE':
       return new HostError('port-in-use', `${where}: another program listens there already`, {
         remedy: 'give another host port, or stop that program',
         cause,
+        details,
       });
     case 'EACCES':
       return new HostError('port-forbidden', `${where}: this user may not listen there`, {
         remedy: 'give a host port from 1024 on',
         cause,
+        details,
       });
     case 'EADDRNOTAVAIL':
       return new HostError('no-such-address', `${where}: the host has no such address`, {
         remedy: 'give an address of this host, such as 127.0.0.1',
         cause,
+        details,
       });
     default:
       return new HostError('port-failed', `${where}: cannot be listened on (${cause.code ?? cause.message})`, {
         remedy: 'give another host port',
         cause,
+        details,
       });
   }
 }
