@@ -3,14 +3,14 @@ import type { Clock } from '../clock/clock.ts';
 import type { NetworkConfig, NetworkModel } from '../config/network-config.ts';
 import type { Device } from '../devices/device.ts';
 import { E1000 } from '../devices/e1000/e1000.ts';
-import type { InterruptLine, MsiSink } from '../irq/line.ts';
+import type { InterruptLine } from '../irq/line.ts';
 import type { GuestMemory } from '../memory/guest-memory.ts';
 import type { NetworkPort } from '../net/network-port.ts';
 import type { PciBus } from '../pci/pci-bus.ts';
 import type { PciBuses } from '../pci/pci-function.ts';
 import { VirtioNet } from '../virtio/net/virtio-net.ts';
-import { VirtioPci } from '../virtio/pci/virtio-pci.ts';
 import { PCI_SLOTS } from './pc-layout.ts';
+import type { VirtioBoard } from './virtio-devices.ts';
 
 /** Pairs of queues of a virtio card: one a processor, up to so many. */
 const MAX_PAIRS = 4;
@@ -28,12 +28,12 @@ export interface NetworkBoard {
   readonly memory: GuestMemory;
   readonly clock: Clock;
   readonly log: Log;
-  readonly msi: MsiSink;
   readonly cpuCount: number;
   readonly pci: PciBus;
   interruptLine(slot: number, pin: number): InterruptLine;
   /** Makes the board the device's owner. */
   add<T extends Device>(device: T): T;
+  readonly plug: VirtioBoard['plug'];
 }
 
 /** The card of a configuration, for the parts of a board; nothing when there is none. */
@@ -48,17 +48,25 @@ export function networkCardOf(
   return { networkCard: { model: config.model, mac, port } };
 }
 
+/** A virtio card, without its transport. */
+export function virtioNetworkCard(
+  mac: Uint8Array,
+  port: NetworkPort,
+  board: { readonly clock: Clock; readonly cpuCount: number },
+): VirtioNet {
+  const pairs = Math.min(board.cpuCount, MAX_PAIRS);
+  return new VirtioNet({ port, clock: board.clock }, { mac, pairs });
+}
+
 /** Makes the network card and puts it into its slot. */
 export function addNetworkCard({ model, mac, port: network }: NetworkCardParts, board: NetworkBoard): void {
-  const { buses, memory, clock, log, msi } = board;
+  const { buses, memory, clock, log } = board;
   const [slot, fn] = PCI_SLOTS.network;
-  const line = board.interruptLine(slot, 1);
   if (model === 'virtio') {
-    const pairs = Math.min(board.cpuCount, MAX_PAIRS);
-    const device = new VirtioNet({ port: network, clock }, { mac, pairs });
-    board.pci.add(slot, fn, board.add(new VirtioPci('network', device, { buses, memory, msi, line, log })).pci);
+    board.plug('network', slot, virtioNetworkCard(mac, network, board));
     return;
   }
+  const line = board.interruptLine(slot, 1);
   const card = board.add(new E1000('network', { buses, memory, clock, line, network, log }, { mac }));
   board.pci.add(slot, fn, card.pci);
 }

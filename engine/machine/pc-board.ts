@@ -40,7 +40,7 @@ import { HostBridge, type PamMode } from '../pci/host-bridge.ts';
 import { PciBus } from '../pci/pci-bus.ts';
 import { addNetworkCard, type NetworkCardParts } from './network-card.ts';
 import * as layout from './pc-layout.ts';
-import { addVirtioDevices, type VirtioDevices, type VirtioParts } from './virtio-devices.ts';
+import { addVirtioDevices, pciPlug, type VirtioDevices, type VirtioParts } from './virtio-devices.ts';
 
 /** What a board is made of, besides its own chips. */
 export interface PcBoardParts {
@@ -254,17 +254,9 @@ export class PcBoard {
     );
     port(layout.PORTS.floppy, this.floppy.ports, 'floppy');
     port(layout.PORTS.floppyInput, this.floppy.inputPort, 'floppy');
-    this.virtio = addVirtioDevices(parts.virtio, {
-      buses,
-      memory,
-      clock,
-      msi: this.apics,
-      log,
-      pci,
-      cpuCount: parts.cpuCount,
-      interruptLine: (slot, pin) => isaBridge.pciInterruptLine(slot, pin),
-      add,
-    });
+    const interruptLine = (slot: number, pin: number) => isaBridge.pciInterruptLine(slot, pin);
+    const plug = pciPlug({ buses, memory, msi: this.apics, log, pci, interruptLine, add });
+    this.virtio = addVirtioDevices(parts.virtio, { memory, clock, cpuCount: parts.cpuCount, plug });
 
     if (parts.networkCard !== undefined) {
       addNetworkCard(parts.networkCard, {
@@ -272,11 +264,11 @@ export class PcBoard {
         memory,
         clock,
         log,
-        msi: this.apics,
         cpuCount: parts.cpuCount,
         pci,
-        interruptLine: (slot, pin) => isaBridge.pciInterruptLine(slot, pin),
+        interruptLine,
         add,
+        plug,
       });
     }
 

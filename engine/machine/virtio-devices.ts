@@ -46,16 +46,30 @@ export interface VirtioParts {
 
 /** What the board offers them. */
 export interface VirtioBoard {
-  readonly buses: PciBuses;
   readonly memory: GuestMemory;
   readonly clock: Clock;
+  readonly cpuCount: number;
+  /** Gives a device its transport and makes the board its owner. `slot` is its place where there is PCI. */
+  plug(id: string, slot: number, device: VirtioDevice): void;
+}
+
+/** What a board with PCI needs to put virtio devices into slots. */
+export interface VirtioSlots {
+  readonly buses: PciBuses;
+  readonly memory: GuestMemory;
   readonly msi: MsiSink;
   readonly log: Log;
   readonly pci: PciBus;
-  readonly cpuCount: number;
   interruptLine(slot: number, pin: number): InterruptLine;
-  /** Makes the board the device's owner. */
   add<T extends Device>(device: T): T;
+}
+
+/** The `plug` of boards with PCI. */
+export function pciPlug({ buses, memory, msi, log, pci, interruptLine, add }: VirtioSlots): VirtioBoard['plug'] {
+  return (id, slot, device) => {
+    const transport = add(new VirtioPci(id, device, { buses, memory, msi, line: interruptLine(slot, 1), log }));
+    pci.add(slot, 0, transport.pci);
+  };
 }
 
 /** More queues than this serve nobody: requests all end in one machine thread. */
@@ -67,15 +81,10 @@ export interface VirtioDevices {
   readonly balloon: VirtioBalloon | undefined;
 }
 
-/** Makes the virtio devices of a machine and puts them into their slots. */
+/** Makes the virtio devices of a machine and plugs them in. */
 export function addVirtioDevices(parts: VirtioParts, board: VirtioBoard): VirtioDevices {
-  const { buses, memory, clock, msi, log } = board;
-  const plug = (id: string, slot: number, device: VirtioDevice): VirtioPci => {
-    const line = board.interruptLine(slot, 1);
-    const transport = board.add(new VirtioPci(id, device, { buses, memory, msi, line, log }));
-    board.pci.add(slot, 0, transport.pci);
-    return transport;
-  };
+  const { memory, clock } = board;
+  const plug: VirtioBoard['plug'] = (id, slot, device) => board.plug(id, slot, device);
   if (parts.entropy !== undefined) {
     plug('entropy', PCI_SLOTS.entropy[0], new VirtioRng({ fill: parts.entropy }));
   }
