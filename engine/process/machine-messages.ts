@@ -1,5 +1,5 @@
-import type { MessagePort } from 'node:worker_threads';
 import { z } from 'zod';
+import type { ImageCable } from '../backends/block/image-messages.ts';
 import type { ErrorDetails } from '../base/host-error.ts';
 import { MAX_MEMORY_MEGABYTES, type MachineConfig, MIN_MEMORY_MEGABYTES } from '../config/machine-config.ts';
 import type { PortForwardConfig } from '../config/network-config.ts';
@@ -104,12 +104,12 @@ export const machineStatusSchema = z.object({
   screen: z.object({ width: z.int(), height: z.int() }),
   /** Memory that the guest has at present; `active`: it has a driver for the balloon. Undefined: there is no balloon. */
   balloon: z.object({ active: z.boolean(), presentMegabytes: z.number() }).optional(),
-  /** The machine waits because the host cannot write to the image at `path`; `message` says why, in one line. */
+  /** The machine waits because the host cannot write to the image at `path`; `problem` says why, in a few words. */
   trouble: z
     .object({
       path: z.string().max(4096),
       reason: z.enum(['io', 'no-space', 'read-only', 'out-of-range']),
-      message: z.string().max(10_000),
+      problem: z.string().max(10_000),
     })
     .optional(),
 });
@@ -152,8 +152,8 @@ export interface MachineThreadInput {
   readonly config: MachineConfig;
   /** One i32: changes whenever a message was sent, so that a waiting machine thread can be woken. */
   readonly bell: SharedArrayBuffer;
-  /** To the thread that has the disk images' files. */
-  readonly images: MessagePort;
+  /** To the disk images' files. */
+  readonly images: ImageCable;
   /** Undefined: the machine runs in software. */
   readonly kvm: KvmFacts | undefined;
   /** The other end is the user-mode network on the host thread. */

@@ -42,6 +42,9 @@ const SERIAL_RETRY_MILLIS = 5;
 const MAX_WAITING_INPUT = 1 << 20;
 /** While the host works on a disk request, its answer is looked for at least this often: nanoseconds. */
 const SLICE_WITH_REQUESTS_NANOS = 200_000;
+/** A halted machine waits for a disk's answer without sleeping for so long: nanoseconds. */
+const DISK_SPIN_NANOS = 50_000;
+const LOOKS_BETWEEN_CLOCKS = 50;
 /** So often the lights of the drives and the keyboard are looked at, in milliseconds. */
 const STATUS_MILLIS = 100;
 
@@ -256,7 +259,7 @@ class MachineThread {
           return { kind: 'timeout', detail: this.#whereItStands() };
         }
         const now = performance.now();
-        this.#images.poll();
+        this.#images.poll(now);
         this.#troubles.tick(now);
         this.#afterTrouble();
         this.#pump.tick(now);
@@ -350,9 +353,26 @@ class MachineThread {
     if (tick !== undefined) {
       millis = Math.min(millis, tick - performance.now());
     }
-    if (millis > 0) {
+    if (millis > 0 && !this.#awaitDisk(until)) {
       Atomics.wait(this.#bell, 0, bell, millis);
     }
+  }
+
+  /** Looks for a disk's answer for as long as one from the page cache takes: being woken would take longer. */
+  #awaitDisk(until: number | undefined): boolean {
+    if (this.#images.inFlight === 0) {
+      return false;
+    }
+    const { clock } = this.#machine;
+    const end = Math.min(until ?? Number.POSITIVE_INFINITY, clock.now() + DISK_SPIN_NANOS);
+    do {
+      for (let i = 0; i < LOOKS_BETWEEN_CLOCKS; i++) {
+        if (this.#images.ready) {
+          return true;
+        }
+      }
+    } while (clock.now() < end);
+    return false;
   }
 
   #reportStatus(now: number): void {

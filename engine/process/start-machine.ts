@@ -1,4 +1,4 @@
-import { MessageChannel, Worker } from 'node:worker_threads';
+import { Worker } from 'node:worker_threads';
 import { ImageServer } from '../backends/block/image-server.ts';
 import { HostError } from '../base/host-error.ts';
 import type { MachineConfig } from '../config/machine-config.ts';
@@ -20,14 +20,14 @@ export async function startMachine(config: MachineConfig, host: MachineHost): Pr
   };
   // First of all: an occupied port stops the start before anything is touched.
   const network = config.network === undefined ? undefined : await NetworkHost.create(config.network, log, ring);
-  const { port1, port2 } = new MessageChannel();
-  const images = new ImageServer(port1, ring);
-  const input: MachineThreadInput = { config, bell, images: port2, kvm, network: network?.cable };
+  let running: ThreadedMachine | undefined;
+  const images = new ImageServer(bell, (error) => running?.fail(error));
+  const input: MachineThreadInput = { config, bell, images: images.cable, kvm, network: network?.cable };
   const worker = new Worker(new URL('./machine-thread.ts', import.meta.url), {
     workerData: input,
-    transferList: [port2],
+    transferList: [images.cable.port],
   });
-  const running = new ThreadedMachine(worker, new Int32Array(bell), host, images, network);
+  running = new ThreadedMachine(worker, new Int32Array(bell), host, images, network);
   return running.started;
 }
 
@@ -99,6 +99,12 @@ class ThreadedMachine implements ControlledMachine {
     this.#start = undefined;
     this.#finish = undefined;
     this.#answers.clear();
+  }
+
+  /** Something that the machine cannot do without has broken. */
+  fail(error: unknown): void {
+    this.stop();
+    this.#end((settler) => settler.reject(error));
   }
 
   #receive(message: FromMachine): void {

@@ -7,9 +7,9 @@ const file = (path: string): string => fileURLToPath(new URL(path, import.meta.u
 
 /** The programs of a machine's threads, by their names. */
 const threads = Object.fromEntries(
-  globSync('*-thread.ts', { cwd: file('../../engine/process') }).map((name) => [
-    basename(name, '.ts'),
-    file(`../../engine/process/${name}`),
+  globSync(['process/*-thread.ts', 'backends/*/*-thread.ts'], { cwd: file('../../engine') }).map((path) => [
+    basename(path, '.ts'),
+    file(`../../engine/${path}`),
   ]),
 );
 
@@ -21,7 +21,7 @@ const addressesOfFiles: Plugin = {
   name: 'lodge:addresses-of-files',
   enforce: 'pre',
   transform(code, id) {
-    if (id.includes('/engine/process/')) {
+    if (id.includes('/engine/process/') || id.includes('/engine/backends/')) {
       return { code: code.replace(/(new URL\('\.\/[a-z-]+-thread)\.ts'/g, "$1.js'"), map: null };
     }
     return id.endsWith('/native/index.ts')

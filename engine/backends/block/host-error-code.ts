@@ -8,7 +8,11 @@ export function errorCode(error: unknown): string {
 
 /** A failure of a file function, as the device that made the request is told of it. */
 export function blockErrorOf(error: unknown, kind: BlockRequest['kind']): BlockError {
-  const code = errorCode(error);
+  return blockErrorOfCode(errorCode(error), kind);
+}
+
+/** As `blockErrorOf`, from the name of the error: `ENOSPC` and the like. */
+export function blockErrorOfCode(code: string, kind: BlockRequest['kind']): BlockError {
   switch (code) {
     case 'ENOSPC':
     case 'EDQUOT':

@@ -1,32 +1,36 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { once } from 'node:events';
+import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, type TestContext, test } from 'node:test';
-import { MessageChannel, Worker } from 'node:worker_threads';
+import { Worker } from 'node:worker_threads';
 import type { BlockError, BlockRequest } from './block-backend.ts';
 import { ImageClient } from './image-client.ts';
+import type { ImageCable } from './image-messages.ts';
 import { PatientImage } from './patient-image.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'lodge-images-'));
 after(() => rmSync(directory, { recursive: true, force: true }));
 
 /** A client in this thread, and a thread that has the files. */
-function connect(t: TestContext) {
-  const { port1, port2 } = new MessageChannel();
+async function connect(t: TestContext) {
   const shared = new SharedArrayBuffer(4);
   const bell = new Int32Array(shared);
-  const worker = new Worker(new URL('./testing/image-thread.ts', import.meta.url), {
-    workerData: { port: port2, bell: shared },
-    transferList: [port2],
-  });
-  t.after(async () => {
-    port1.close();
-    await worker.terminate();
-  });
-  const client = new ImageClient(port1, bell);
+  const worker = new Worker(new URL('./testing/image-thread.ts', import.meta.url), { workerData: { bell: shared } });
+  const [cable] = (await once(worker, 'message')) as [ImageCable];
+  const end = async () => {
+    worker.postMessage('end');
+    await once(worker, 'exit');
+    cable.port.close();
+  };
+  let ended: Promise<void> | undefined;
+  t.after(() => (ended ??= end()));
+  const client = new ImageClient(cable, bell);
   return {
     client,
+    /** Ends what is under way and closes the files. */
+    end: () => (ended ??= end()),
     /** Waits for the answers to all requests. */
     finish() {
       while (client.inFlight > 0) {
@@ -49,8 +53,8 @@ function file(name: string, contents: Uint8Array): string {
 const pattern = (length: number, seed = 0) => Uint8Array.from({ length }, (_, i) => (i * 5 + seed + (i >> 8)) & 0xff);
 const plain = { readOnly: false, padTail: false };
 
-test('an image in another thread: shared and private memory, zeroing, flush, limits', (t) => {
-  const { client, finish } = connect(t);
+test('an image in another thread: shared and private memory, zeroing, flush, limits', async (t) => {
+  const { client, finish } = await connect(t);
   const path = file('disk.img', pattern(1 << 20));
   const image = client.open(path, plain);
   assert.equal(image.size, 1 << 20);
@@ -85,8 +89,8 @@ test('an image in another thread: shared and private memory, zeroing, flush, lim
   assert.equal(contents.length, 1 << 20);
 });
 
-test('more data than the bounce buffer holds wait their turn', (t) => {
-  const { client, finish } = connect(t);
+test('more data than the bounce buffer holds wait their turn', async (t) => {
+  const { client, finish } = await connect(t);
   const path = file('large.img', pattern(8 << 20));
   const image = client.open(path, plain);
   const buffers = Array.from({ length: 16 }, () => new Uint8Array(256 << 10));
@@ -109,8 +113,8 @@ test('more data than the bounce buffer holds wait their turn', (t) => {
   image.dispose();
 });
 
-test('an image that cannot be opened says why, while others work', (t) => {
-  const { client, finish } = connect(t);
+test('an image that cannot be opened says why, while others work', async (t) => {
+  const { client, finish } = await connect(t);
   const image = client.open(file('a.img', pattern(4096)), plain);
   let done = 0;
   image.submit({ kind: 'flush' }, () => done++);
@@ -119,6 +123,48 @@ test('an image that cannot be opened says why, while others work', (t) => {
   finish();
   assert.equal(done, 1, 'the answer that came meanwhile');
   image.dispose();
+});
+
+test('more requests than the ring has numbers are all carried out, also those of an image that is given up', async (t) => {
+  const { client, finish, end } = await connect(t);
+  const path = file('many.img', new Uint8Array(1 << 20));
+  const image = client.open(path, plain);
+  const other = client.open(file('other.img', pattern(4096)), plain);
+  let done = 0;
+  for (let i = 0; i < 700; i++) {
+    image.submit({ kind: 'write', offset: i * 512, buffer: new Uint8Array(512).fill(i) }, () => done++);
+  }
+  other.submit({ kind: 'write', offset: 0, buffer: new Uint8Array(512).fill(7) }, () => assert.fail('nobody waits'));
+  other.dispose();
+  finish();
+  assert.equal(done, 700);
+  const contents = readFileSync(path);
+  assert.ok(contents.subarray(0, 700 * 512).every((byte, at) => byte === (at >> 9) % 256));
+  assert.equal(readFileSync(join(directory, 'other.img'))[0], 7);
+  const again = client.open(join(directory, 'other.img'), plain);
+  assert.equal(again.size, 4096, 'it was closed, and its lock given up');
+  // The machine ends with requests under way.
+  image.submit({ kind: 'write', offset: 0, buffer: new Uint8Array(512).fill(9) }, () => {});
+  await end();
+  assert.equal(readFileSync(path)[0], 9);
+});
+
+test('the host refuses a write: the answer says so', async (t) => {
+  if (!existsSync('/dev/full')) {
+    t.skip('the host has no /dev/full');
+    return;
+  }
+  const { client, finish } = await connect(t);
+  const image = client.open(file('plain.img', pattern(4096)), plain);
+  // A file cannot be made to fail without a full disk; its number can be made to mean a device that is always full.
+  const full = openSync('/dev/full', 'r+');
+  t.after(() => closeSync(full));
+  Object.assign(image, { descriptor: full });
+  const codes: (string | undefined)[] = [];
+  image.submit({ kind: 'write', offset: 0, buffer: new Uint8Array(512) }, (error) => codes.push(error?.code));
+  image.submit({ kind: 'write-zeroes', offset: 0, length: 512, mayUnmap: false }, (error) => codes.push(error?.code));
+  finish();
+  assert.deepEqual(codes, ['no-space', 'no-space']);
 });
 
 /** A backend whose answers a test gives. */

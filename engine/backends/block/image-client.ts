@@ -1,44 +1,79 @@
+import { performance } from 'node:perf_hooks';
+import { getSystemErrorName } from 'node:util';
 import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
 import { HostError } from '../../base/host-error.ts';
 import { Staging } from '../../base/staging.ts';
 import type { BlockBackend, BlockError, BlockRequest } from './block-backend.ts';
 import { checkRequest } from './block-checks.ts';
-import type { FromImages, OpenOptions, ToImages } from './image-messages.ts';
+import { blockErrorOfCode } from './host-error-code.ts';
+import type { FromImages, ImageCable, OpenOptions, ToImages } from './image-messages.ts';
+import {
+  IO_DISCARD,
+  IO_FLUSH,
+  IO_NOTHING,
+  IO_READ,
+  IO_WRITE,
+  IO_ZERO,
+  type IoRequest,
+  IoRingClient,
+} from './io-ring.ts';
 
 /** For requests whose data are not in memory that threads share: so much may be under way. */
 const BOUNCE_BYTES = 2 << 20;
 /** Opening an image waits for the other thread, looking again this often, in milliseconds. */
 const OPEN_WAIT_MILLIS = 100;
+/** When no I/O thread takes anything up for so long, one more is asked for. Milliseconds. */
+const PATIENCE_MILLIS = 5;
+
+type Done = (error?: BlockError) => void;
 
 interface Pending {
-  readonly done: (error?: BlockError) => void;
+  readonly image: RemoteImage;
+  readonly kind: BlockRequest['kind'];
+  readonly done: Done;
+}
+
+interface Waiting {
+  readonly request: IoRequest;
+  readonly pending: Pending;
 }
 
 /**
- * The machine thread's way to images whose files are in another thread (image-server.ts): requests are messages, answers
- * are picked up by `poll`. Data in shared memory are read and written in place, others go through a bounded bounce buffer.
+ * The machine thread's way to images whose files other threads read and write (image-server.ts). Answers are picked up by
+ * `poll`. Data in shared memory are read and written in place, others go through a bounded bounce buffer.
  */
 export class ImageClient {
   readonly #port: MessagePort;
+  readonly #ring: IoRingClient;
   readonly #bell: Int32Array;
-  readonly #pending = new Map<number, Pending>();
+  /** By the number of the request. */
+  readonly #pending: (Pending | undefined)[] = [];
+  /** Requests that came while all numbers were in use. */
+  readonly #waiting: Waiting[] = [];
+  #inFlight = 0;
   readonly #memories = new WeakMap<SharedArrayBuffer, number>();
   readonly #bounce = new Staging(BOUNCE_BYTES);
-  /** Answers that came while an image was being opened. */
-  readonly #early: FromImages[] = [];
   #nextImage = 0;
   #nextMemory = 0;
-  #nextRequest = 0;
+  /** How many requests had been begun when that was last seen to change, and when that was. */
+  #claimed = 0;
+  #claimedAt = 0;
 
-  /** `bell`: an i32 that the other thread changes and notifies after each answer. */
-  constructor(port: MessagePort, bell: Int32Array) {
+  /** `bell`: an i32 that other threads change and notify after each answer. */
+  constructor({ port, ring }: ImageCable, bell: Int32Array) {
     this.#port = port;
+    this.#ring = new IoRingClient(ring);
     this.#bell = bell;
   }
 
   /** Requests under way. */
   get inFlight(): number {
-    return this.#pending.size;
+    return this.#inFlight;
+  }
+
+  /** Whether `poll` would complete something. */
+  get ready(): boolean {
+    return this.#ring.ready;
   }
 
   /** Opens an image, waiting for the other thread. Throws HostError as openRawImage does. */
@@ -47,83 +82,102 @@ export class ImageClient {
     this.#send({ kind: 'open', image, path, options });
     for (;;) {
       const bell = Atomics.load(this.#bell, 0);
-      for (let message = this.#receive(); message !== undefined; message = this.#receive()) {
-        if (message.kind === 'opened' && message.image === image) {
-          return new RemoteImage(this, image, message.size, options.readOnly);
-        }
-        if (message.kind === 'refused' && message.image === image) {
-          const { code, message: text, remedy, details } = message;
-          throw new HostError(code, text, { remedy, details });
-        }
-        this.#early.push(message);
+      const message = receiveMessageOnPort(this.#port)?.message as FromImages | undefined;
+      if (message?.kind === 'opened') {
+        return new RemoteImage(this, message, options.readOnly);
+      }
+      if (message?.kind === 'refused') {
+        const { code, message: text, remedy, details } = message;
+        throw new HostError(code, text, { remedy, details });
       }
       Atomics.wait(this.#bell, 0, bell, OPEN_WAIT_MILLIS);
     }
-  }
-
-  #receive(): FromImages | undefined {
-    return receiveMessageOnPort(this.#port)?.message as FromImages | undefined;
   }
 
   #send(message: ToImages): void {
     this.#port.postMessage(message);
   }
 
-  /** Completes what was answered since the last call. */
-  poll(): void {
-    if (this.#pending.size === 0) {
+  /** Completes what has ended since the last call. `now` in milliseconds of the host's clock. */
+  poll(now = performance.now()): void {
+    if (this.#inFlight === 0) {
       return;
     }
-    for (const message of this.#early.splice(0)) {
-      this.#complete(message);
+    const ring = this.#ring;
+    for (let request = ring.take(); request >= 0; request = ring.take()) {
+      const pending = this.#pending[request];
+      this.#pending[request] = undefined;
+      this.#inFlight--;
+      if (pending !== undefined) {
+        const number = ring.error(request);
+        pending.image.ended();
+        pending.done(number === 0 ? undefined : blockErrorOfCode(getSystemErrorName(number), pending.kind));
+      }
     }
-    for (let message = this.#receive(); message !== undefined; message = this.#receive()) {
-      this.#complete(message);
+    while (this.#waiting.length > 0) {
+      const next = this.#waiting[0] as Waiting;
+      if (!this.#begin(next.request, next.pending)) {
+        break;
+      }
+      this.#waiting.shift();
+    }
+    if (ring.unclaimed > 0 && ring.claimed === this.#claimed) {
+      if (now - this.#claimedAt > PATIENCE_MILLIS) {
+        this.#claimedAt = now;
+        this.#send({ kind: 'hurry' });
+      }
+    } else {
+      this.#claimed = ring.claimed;
+      this.#claimedAt = now;
     }
   }
 
-  #complete(message: FromImages): void {
-    if (message.kind === 'done') {
-      const pending = this.#pending.get(message.request);
-      this.#pending.delete(message.request);
-      pending?.done(message.error);
+  #begin(request: IoRequest, pending: Pending): boolean {
+    const number = this.#ring.submit(request);
+    if (number >= 0) {
+      this.#pending[number] = pending;
+    }
+    return number >= 0;
+  }
+
+  #submit(image: RemoteImage, kind: BlockRequest['kind'], request: IoRequest, done: Done): void {
+    const pending = { image, kind, done };
+    if (this.#inFlight++ === 0) {
+      this.#claimedAt = performance.now();
+    }
+    if (this.#waiting.length > 0 || !this.#begin(request, pending)) {
+      this.#waiting.push({ request, pending });
     }
   }
 
-  /** Starts a request that was checked. */
-  start(image: number, request: BlockRequest, done: (error?: BlockError) => void): void {
-    switch (request.kind) {
+  /** Starts a request that was checked, or none: then nothing but an answer. */
+  start(image: RemoteImage, request: BlockRequest | undefined, done: Done): void {
+    const { descriptor } = image;
+    const without = { descriptor, memory: 0, place: 0, offset: 0, length: 0 };
+    switch (request?.kind) {
       case 'read':
       case 'write':
         this.#move(image, request, done);
         return;
       case 'flush':
-        this.#send({ kind: 'flush', request: this.#expect(done), image });
+        this.#submit(image, 'flush', { ...without, operation: IO_FLUSH }, done);
         return;
-      case 'write-zeroes': {
-        const { offset, length } = request;
-        this.#send({ kind: 'write-zeroes', request: this.#expect(done), image, offset, length });
+      case 'write-zeroes':
+      case 'discard': {
+        const { kind, offset, length } = request;
+        const operation = kind === 'discard' ? IO_DISCARD : IO_ZERO;
+        this.#submit(image, kind, { ...without, operation, offset, length }, done);
         return;
       }
-      case 'discard':
-        // Advisory, and Node cannot punch holes: the contents stay. Ordered like a flush, but without its cost.
-        this.#send({ kind: 'write-zeroes', request: this.#expect(done), image, offset: 0, length: 0 });
+      default:
+        this.#submit(image, 'flush', { ...without, operation: IO_NOTHING }, done);
     }
   }
 
-  #expect(done: (error?: BlockError) => void): number {
-    const request = this.#nextRequest++;
-    this.#pending.set(request, { done });
-    return request;
-  }
-
-  #move(
-    image: number,
-    { kind, offset, buffer }: BlockRequest & { kind: 'read' | 'write' },
-    done: Pending['done'],
-  ): void {
+  #move(image: RemoteImage, request: BlockRequest & { kind: 'read' | 'write' }, done: Done): void {
+    const { kind, buffer } = request;
     if (buffer.buffer instanceof SharedArrayBuffer) {
-      this.#post(image, kind, offset, buffer, done);
+      this.#moveShared(image, request, buffer, done);
       return;
     }
     // A request larger than the whole bounce buffer gets memory of its own.
@@ -132,13 +186,13 @@ export class ImageClient {
         ? new Uint8Array(new SharedArrayBuffer(buffer.length))
         : this.#bounce.take(buffer.length);
     if (bounce === undefined) {
-      this.#bounce.wait(() => this.#move(image, { kind, offset, buffer }, done));
+      this.#bounce.wait(() => this.#move(image, request, done));
       return;
     }
     if (kind === 'write') {
       bounce.set(buffer);
     }
-    this.#post(image, kind, offset, bounce, (error) => {
+    this.#moveShared(image, request, bounce, (error) => {
       if (kind === 'read' && error === undefined) {
         buffer.set(bounce);
       }
@@ -149,8 +203,12 @@ export class ImageClient {
     });
   }
 
-  #post(image: number, kind: 'read' | 'write', offset: number, bytes: Uint8Array, done: Pending['done']): void {
-    const { buffer, byteOffset: at, length } = bytes;
+  #moveShared(
+    image: RemoteImage,
+    { kind, offset }: BlockRequest & { kind: 'read' | 'write' },
+    { buffer, byteOffset: place, length }: Uint8Array,
+    done: Done,
+  ): void {
     if (!(buffer instanceof SharedArrayBuffer)) {
       throw new TypeError('data of a request are in memory that is not shared');
     }
@@ -160,7 +218,8 @@ export class ImageClient {
       this.#memories.set(buffer, memory);
       this.#send({ kind: 'memory', memory, bytes: buffer });
     }
-    this.#send({ kind, request: this.#expect(done), image, memory, at, offset, length });
+    const operation = kind === 'read' ? IO_READ : IO_WRITE;
+    this.#submit(image, kind, { operation, descriptor: image.descriptor, memory, place, offset, length }, done);
   }
 
   close(image: number): void {
@@ -168,40 +227,59 @@ export class ImageClient {
   }
 }
 
-/** An image whose file is in another thread. */
+/** An image whose file is read and written by other threads. */
 class RemoteImage implements BlockBackend {
   readonly size: number;
   readonly readOnly: boolean;
+  readonly descriptor: number;
   readonly #client: ImageClient;
   readonly #image: number;
+  #inFlight = 0;
   #disposed = false;
 
-  constructor(client: ImageClient, image: number, size: number, readOnly: boolean) {
+  constructor(
+    client: ImageClient,
+    { image, descriptor, size }: { readonly image: number; readonly descriptor: number; readonly size: number },
+    readOnly: boolean,
+  ) {
     this.#client = client;
     this.#image = image;
+    this.descriptor = descriptor;
     this.size = size;
     this.readOnly = readOnly;
   }
 
-  submit(request: BlockRequest, done: (error?: BlockError) => void): void {
+  submit(request: BlockRequest, done: Done): void {
+    if (this.#disposed) {
+      return;
+    }
     const error = checkRequest(request, this.size, this.readOnly);
-    const answer = (failure?: BlockError) => {
+    this.#inFlight++;
+    // A refusal comes as late as every other answer.
+    this.#client.start(this, error === undefined ? request : undefined, (failure) => {
       if (!this.#disposed) {
-        done(failure);
+        done(error ?? failure);
       }
-    };
-    if (error === undefined) {
-      this.#client.start(this.#image, request, answer);
-    } else {
-      // As late as every other answer.
-      this.#client.start(this.#image, { kind: 'discard', offset: 0, length: 0 }, () => answer(error));
+    });
+  }
+
+  /** A request has ended, and its answer comes now. */
+  ended(): void {
+    this.#inFlight--;
+    this.#closeOnce();
+  }
+
+  /** The file is closed after the last request: its number may soon be another file's. */
+  #closeOnce(): void {
+    if (this.#disposed && this.#inFlight === 0) {
+      this.#client.close(this.#image);
     }
   }
 
   dispose(): void {
     if (!this.#disposed) {
       this.#disposed = true;
-      this.#client.close(this.#image);
+      this.#closeOnce();
     }
   }
 }

@@ -1,5 +1,6 @@
+import type { MessagePort } from 'node:worker_threads';
 import type { ErrorDetails } from '../../base/host-error.ts';
-import type { BlockError } from './block-backend.ts';
+import type { SharedMemory } from './io-thread.ts';
 
 /** How an image is opened. */
 export interface OpenOptions {
@@ -8,34 +9,26 @@ export interface OpenOptions {
   readonly padTail: boolean;
 }
 
-/** From the machine thread to the thread that has the files. Images, memories and requests are known by numbers. */
+/** A machine thread's way to its images: what is opened and closed goes by messages, requests by the ring. */
+export interface ImageCable {
+  readonly port: MessagePort;
+  /** See io-ring.ts. */
+  readonly ring: SharedArrayBuffer;
+}
+
+/** From the machine thread to the thread that opens the files. Images and memories are known by numbers. */
 export type ToImages =
   | { readonly kind: 'open'; readonly image: number; readonly path: string; readonly options: OpenOptions }
   /** Memory that requests will name from now on. */
-  | { readonly kind: 'memory'; readonly memory: number; readonly bytes: SharedArrayBuffer }
-  | {
-      readonly kind: 'read' | 'write';
-      readonly request: number;
-      readonly image: number;
-      readonly memory: number;
-      /** Where the data are in that memory, and where in the image; bytes. */
-      readonly at: number;
-      readonly offset: number;
-      readonly length: number;
-    }
-  | { readonly kind: 'flush'; readonly request: number; readonly image: number }
-  | {
-      readonly kind: 'write-zeroes';
-      readonly request: number;
-      readonly image: number;
-      readonly offset: number;
-      readonly length: number;
-    }
+  | ({ readonly kind: 'memory' } & SharedMemory)
+  /** Requests wait while all I/O threads are held up: one more is wanted. */
+  | { readonly kind: 'hurry' }
+  /** No request to this image is under way. */
   | { readonly kind: 'close'; readonly image: number };
 
 /** And back. */
 export type FromImages =
-  | { readonly kind: 'opened'; readonly image: number; readonly size: number }
+  | { readonly kind: 'opened'; readonly image: number; readonly descriptor: number; readonly size: number }
   | {
       readonly kind: 'refused';
       readonly image: number;
@@ -43,5 +36,4 @@ export type FromImages =
       readonly message: string;
       readonly remedy: string | undefined;
       readonly details: ErrorDetails | undefined;
-    }
-  | { readonly kind: 'done'; readonly request: number; readonly error: BlockError | undefined };
+    };

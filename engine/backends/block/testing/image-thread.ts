@@ -1,11 +1,15 @@
-/** A thread with an image server, for tests. */
-import { type MessagePort, workerData } from 'node:worker_threads';
+/** A thread with an image server, for tests: first it says how to reach the server. */
+import { parentPort, workerData } from 'node:worker_threads';
+import { defined } from '../../../base/assert.ts';
 import { ImageServer } from '../image-server.ts';
 
-const { port, bell } = workerData as { port: MessagePort; bell: SharedArrayBuffer };
-const word = new Int32Array(bell);
-new ImageServer(port, () => {
-  Atomics.add(word, 0, 1);
-  Atomics.notify(word, 0);
+const parent = defined(parentPort, 'the port of a test');
+const { bell } = workerData as { bell: SharedArrayBuffer };
+const server = new ImageServer(bell, (error) => {
+  throw error;
 });
-port.ref();
+parent.postMessage(server.cable, [server.cable.port]);
+parent.on('message', async () => {
+  await server.close();
+  parent.close();
+});

@@ -1,0 +1,143 @@
+import { fdatasyncSync, readSync, writeSync } from 'node:fs';
+import { performance } from 'node:perf_hooks';
+import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
+import { defined, InvariantError } from '../../base/assert.ts';
+import {
+  IO_DISCARD,
+  IO_FLUSH,
+  IO_NOTHING,
+  IO_READ,
+  IO_WRITE,
+  IO_ZERO,
+  type IoRequest,
+  IoRingServer,
+} from './io-ring.ts';
+import { ZEROS } from './raw-image.ts';
+
+/** What an I/O thread is started with. */
+export interface IoThreadInput {
+  readonly ring: SharedArrayBuffer;
+  /** An i32 that is changed and notified after each answer. */
+  readonly bell: SharedArrayBuffer;
+  readonly memories: readonly SharedMemory[];
+}
+
+/** Memory that requests name by number. Later ones come as messages. */
+export interface SharedMemory {
+  readonly memory: number;
+  readonly bytes: SharedArrayBuffer;
+}
+
+/** A request names a memory whose message is still on its way: the thread looks for it so often, in milliseconds. */
+const MEMORY_LOOK_MILLIS = 1;
+
+/** An I/O thread: makes plain file calls for a machine thread and sleeps while there are none. */
+class IoThread {
+  readonly #ring: IoRingServer;
+  readonly #bell: Int32Array;
+  readonly #port: MessagePort;
+  readonly #memories = new Map<number, Uint8Array>();
+
+  constructor(input: IoThreadInput, port: MessagePort) {
+    this.#ring = new IoRingServer(input.ring);
+    this.#bell = new Int32Array(input.bell);
+    this.#port = port;
+    for (const memory of input.memories) {
+      this.#add(memory);
+    }
+  }
+
+  #add({ memory, bytes }: SharedMemory): void {
+    this.#memories.set(memory, new Uint8Array(bytes));
+  }
+
+  #memory(number: number): Uint8Array {
+    for (;;) {
+      const found = this.#memories.get(number);
+      if (found !== undefined) {
+        return found;
+      }
+      const received = receiveMessageOnPort(this.#port) as { readonly message: SharedMemory } | undefined;
+      if (received === undefined) {
+        Atomics.wait(this.#bell, 0, Atomics.load(this.#bell, 0), MEMORY_LOOK_MILLIS);
+      } else {
+        this.#add(received.message);
+      }
+    }
+  }
+
+  run(): void {
+    const ring = this.#ring;
+    const now = () => performance.now();
+    for (;;) {
+      const request = ring.claim();
+      if (request >= 0) {
+        ring.complete(request, this.#carryOut(ring.read(request)));
+        Atomics.add(this.#bell, 0, 1);
+        Atomics.notify(this.#bell, 0);
+      } else if (ring.ended) {
+        return;
+      } else {
+        ring.wait(now);
+      }
+    }
+  }
+
+  /** Returns the host's error as a number, 0 for none. */
+  #carryOut(request: IoRequest): number {
+    try {
+      this.#perform(request);
+      return 0;
+    } catch (error) {
+      const number = error instanceof Error ? (error as NodeJS.ErrnoException).errno : undefined;
+      if (number === undefined || number >= 0) {
+        throw error;
+      }
+      return number;
+    }
+  }
+
+  #perform({ operation, descriptor, memory, place, offset, length }: IoRequest): void {
+    switch (operation) {
+      case IO_READ:
+        readAll(descriptor, this.#memory(memory), place, length, offset);
+        return;
+      case IO_WRITE:
+        writeAll(descriptor, this.#memory(memory), place, length, offset);
+        return;
+      case IO_FLUSH:
+        fdatasyncSync(descriptor);
+        return;
+      case IO_ZERO:
+        for (let done = 0; done < length; done += ZEROS.length) {
+          writeAll(descriptor, ZEROS, 0, Math.min(ZEROS.length, length - done), offset + done);
+        }
+        return;
+      case IO_DISCARD:
+      case IO_NOTHING:
+        return;
+      default:
+        throw new InvariantError(`there is no file operation ${operation}`);
+    }
+  }
+}
+
+/** Beyond the end of the file there are zeros. */
+function readAll(descriptor: number, bytes: Uint8Array, place: number, length: number, offset: number): void {
+  for (let done = 0; done < length; ) {
+    const count = readSync(descriptor, bytes, place + done, length - done, offset + done);
+    if (count === 0) {
+      bytes.fill(0, place + done, place + length);
+      return;
+    }
+    done += count;
+  }
+}
+
+function writeAll(descriptor: number, bytes: Uint8Array, place: number, length: number, offset: number): void {
+  for (let done = 0; done < length; ) {
+    done += writeSync(descriptor, bytes, place + done, length - done, offset + done);
+  }
+}
+
+new IoThread(workerData as IoThreadInput, defined(parentPort, 'the port of an I/O thread')).run();
