@@ -9,11 +9,13 @@ const CONTROL_RX = 2;
 const CONTROL_TX = 3;
 const PORT1_RX = 4;
 const PORT1_TX = 5;
+const PORT2_RX = 6;
+const PORT2_TX = 7;
 
 function build(style: DriverStyle = PLAIN_STYLE) {
-  const said = ['', ''];
+  const said = ['', '', ''];
   const opened: [number, boolean][] = [];
-  const room = [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY];
+  const room = [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY];
   const port = (index: number, name: string, console: boolean) => ({
     name,
     console,
@@ -25,8 +27,9 @@ function build(style: DriverStyle = PLAIN_STYLE) {
     },
     opened: (open: boolean) => void opened.push([index, open]),
   });
-  const device = new VirtioConsole([port(0, 'terminal', true), port(1, 'org.lodge.agent', false)]);
-  return { device, said, opened, room, guest: new GuestDriver(device, style) };
+  const device = new VirtioConsole([port(0, 'terminal', true), port(1, 'org.lodge.agent', false)], 3);
+  const third = port(2, 'org.lodge.later', false);
+  return { device, said, opened, room, third, guest: new GuestDriver(device, style) };
 }
 
 const bytes = (text: string) => new TextEncoder().encode(text);
@@ -72,7 +75,6 @@ for (const style of DRIVER_STYLES) {
       [0, 1, 1, ''],
       [1, 1, 1, ''],
       [0, 4, 1, ''],
-      [0, 5, 0, 'P\0\x19'],
       [0, 7, 1, 'terminal'],
       [0, 6, 1, ''],
       [1, 7, 1, 'org.lodge.agent'],
@@ -84,7 +86,7 @@ for (const style of DRIVER_STYLES) {
     ]);
     guest.request(1, [bytes('hello '), bytes('terminal')]);
     guest.request(PORT1_TX, [bytes('hello agent')]);
-    assert.deepEqual(said, ['hello terminal', 'hello agent']);
+    assert.deepEqual(said, ['hello terminal', 'hello agent', '']);
     guest.submit(PORT1_RX, [4]);
     guest.submit(PORT1_RX, [64]);
     assert.equal(device.receive(1, bytes('question')), 8);
@@ -134,6 +136,62 @@ test('console: what the host does not take waits, and what the guest does not re
   assert.equal(device.receive(0, new Uint8Array(1)), 0);
 });
 
+test('console: the size of the terminal is told when it is known', () => {
+  const { device, guest } = build();
+  device.resize(120, 40);
+  guest.start();
+  for (let i = 0; i < 4; i++) {
+    guest.submit(CONTROL_RX, [64]);
+  }
+  guest.request(CONTROL_TX, [message(0, 3, 1)]);
+  assert.deepEqual(heard(guest)[1], [0, 5, 0, 'x\0\x28']);
+});
+
+test('console: a port that comes, is used, and goes again', () => {
+  const { device, guest, said, room, third } = ready(build());
+  heard(guest);
+  assert.equal(device.plug(1, third), false, 'the place is taken');
+  assert.equal(device.plug(3, third), false, 'there is no such place');
+  assert.equal(device.plug(2, third), true);
+  assert.deepEqual(heard(guest), [[2, 1, 1, '']]);
+  guest.request(CONTROL_TX, [message(2, 3, 1)]);
+  guest.request(CONTROL_TX, [message(2, 6, 1)]);
+  assert.deepEqual(heard(guest), [
+    [2, 7, 1, 'org.lodge.later'],
+    [2, 6, 1, ''],
+  ]);
+  guest.submit(PORT2_RX, [16]);
+  device.receive(2, bytes('hello'));
+  assert.equal(text(guest.collect(PORT2_RX)[0]?.data.subarray(0, 5) ?? new Uint8Array()), 'hello');
+  room[2] = 1;
+  guest.submit(PORT2_TX, [bytes('lost')]);
+  assert.equal(guest.collect(PORT2_TX).length, 0);
+  assert.equal(device.unplug(2), true);
+  assert.equal(device.unplug(2), false);
+  assert.equal(guest.collect(PORT2_TX).length, 1, 'a buffer half taken comes back');
+  assert.deepEqual(heard(guest), [[2, 2, 1, '']]);
+  guest.submit(PORT2_TX, [bytes('nobody')]);
+  assert.equal(said[2], 'l');
+  assert.equal(device.receive(2, bytes('nobody')), 6);
+});
+
+test('console: what the host said before it closed still reaches the guest', () => {
+  const { device, guest } = ready(build());
+  device.receive(1, bytes('bye'));
+  device.setOpen(1, false);
+  guest.submit(PORT1_RX, [16]);
+  assert.equal(text(guest.collect(PORT1_RX)[0]?.data.subarray(0, 3) ?? new Uint8Array()), 'bye');
+});
+
+test('console: a state is not taken over by a console of other ports', () => {
+  const { guest } = ready(build());
+  const saved = structuredClone(guest.transport.device.save());
+  const second = build();
+  second.device.plug(2, second.third);
+  const other = new GuestDriver(second.device, PLAIN_STYLE, guest.memory);
+  assert.throws(() => other.transport.device.load(saved), { code: 'bad-state' });
+});
+
 test('console: bytes half taken and messages that wait move to another machine', () => {
   const { guest, room } = ready(build());
   heard(guest);
@@ -152,7 +210,8 @@ test('console: bytes half taken and messages that wait move to another machine',
 virtioConformance(
   'console',
   () => {
-    const { device, room, said } = build();
+    const { device, room, said, third } = build();
+    device.plug(2, third);
     return {
       device,
       buffer: (random: Random, queue) => {
@@ -162,7 +221,7 @@ virtioConformance(
         return queue & 1 ? [bytes('x'.repeat(random.below(300)))] : [random.below(200)];
       },
       stir: (random) => {
-        const port = random.below(2);
+        const port = random.below(3);
         room[port] = random.below(1000);
         device.writable(port);
         device.receive(port, new Uint8Array(random.below(300)));

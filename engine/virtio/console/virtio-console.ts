@@ -15,10 +15,15 @@ const CONTROL_RECEIVE = 2;
 const CONTROL_TRANSMIT = 3;
 const QUEUE_SIZE = 128;
 export const MAX_CONSOLE_PORTS = 16;
+/** The longest name of a port: it has to fit into a buffer of the control channel. */
+const MAX_PORT_NAME = 64;
+const DEFAULT_COLUMNS = 80;
+const DEFAULT_ROWS = 25;
 
 /** Events on the control channel (section 5.3.6.2). */
 const DEVICE_READY = 0;
 const PORT_ADD = 1;
+const PORT_REMOVE = 2;
 const PORT_READY = 3;
 const CONSOLE_PORT = 4;
 const RESIZE = 5;
@@ -38,6 +43,8 @@ export interface ConsolePortHost {
   readonly name: string;
   /** The guest shows a terminal on it (hvc); else it is a channel for programs. */
   readonly console: boolean;
+  /** False: nobody is there yet, until `setOpen`. */
+  readonly open?: boolean;
   /** Takes what the guest wrote and returns how many bytes; fewer than given: go on with `writable`. */
   write(bytes: Uint8Array): number;
   /** A program of the guest has opened or closed the port. */
@@ -62,24 +69,25 @@ export class VirtioConsole implements VirtioDevice {
   readonly queueSizes: readonly number[];
   readonly config = new Uint8Array(CONFIG_BYTES);
   readonly #view = new DataView(this.config.buffer);
-  readonly #ports: readonly Port[];
+  readonly #ports: (Port | undefined)[];
   #messages: Uint8Array[] = [];
+  /** The driver of several ports has asked which there are. */
+  #ready = false;
+  /** Somebody has said how large the terminal is. */
+  #sized = false;
   #transport: VirtioTransport | undefined;
   #driver: ActiveDriver | undefined;
 
-  /** `ports` from 1 to {@link MAX_CONSOLE_PORTS}; drivers of one port see the first. */
-  constructor(ports: readonly ConsolePortHost[]) {
-    this.#ports = ports.map((host) => ({
-      host,
-      hostOpen: true,
-      guestOpen: false,
-      waiting: new Uint8Array(0),
-      unwritten: undefined,
-    }));
-    this.queueSizes = Array.from({ length: 2 * ports.length + 2 }, () => QUEUE_SIZE);
-    this.#view.setUint16(0, 80, true);
-    this.#view.setUint16(2, 25, true);
-    this.#view.setUint32(4, ports.length, true);
+  /**
+   * The ports that there are from the start, by their numbers, and room for others up to `maxPorts` (1 to
+   * {@link MAX_CONSOLE_PORTS}). Drivers of one port see port 0, which therefore is for a console.
+   */
+  constructor(ports: readonly (ConsolePortHost | undefined)[], maxPorts = ports.length) {
+    this.#ports = Array.from({ length: maxPorts }, (_, index) => newPort(ports[index]));
+    this.queueSizes = Array.from({ length: 2 * maxPorts + 2 }, () => QUEUE_SIZE);
+    this.#view.setUint16(0, DEFAULT_COLUMNS, true);
+    this.#view.setUint16(2, DEFAULT_ROWS, true);
+    this.#view.setUint32(4, maxPorts, true);
   }
 
   attach(transport: VirtioTransport): void {
@@ -121,19 +129,49 @@ export class VirtioConsole implements VirtioDevice {
       port.hostOpen = open;
       this.#tell(index, PORT_OPEN, open ? 1 : 0);
       if (!open) {
-        port.waiting = new Uint8Array(0);
+        // What the host has said before still reaches the guest; what the guest says from now on is lost.
         this.#transmit(index);
       }
     }
   }
 
+  /** Plugs a port in while the machine runs. False: there is one of this number, or no room for it. */
+  plug(index: number, host: ConsolePortHost): boolean {
+    if (index < 0 || index >= this.#ports.length || this.#ports[index] !== undefined) {
+      return false;
+    }
+    this.#ports[index] = newPort(host);
+    if (this.#ready) {
+      this.#tell(index, PORT_ADD, 1);
+    }
+    return true;
+  }
+
+  /** Unplugs a port; what the guest had written and the host not taken is lost. False: there is none. */
+  unplug(index: number): boolean {
+    const port = this.#ports[index];
+    if (port === undefined) {
+      return false;
+    }
+    this.#ports[index] = undefined;
+    const queue = this.#driver?.queues[this.#queueOf(index, true)];
+    if (port.unwritten !== undefined) {
+      queue?.complete(port.unwritten.chain, 0);
+    }
+    if (this.#ready) {
+      this.#tell(index, PORT_REMOVE, 1);
+    }
+    return true;
+  }
+
   /** The size of the terminal, in characters. */
   resize(columns: number, rows: number): void {
+    this.#sized = true;
     this.#view.setUint16(0, columns, true);
     this.#view.setUint16(2, rows, true);
     if (this.#has(VIRTIO_CONSOLE_F_MULTIPORT)) {
       for (const [index, port] of this.#ports.entries()) {
-        if (port.host.console) {
+        if (port?.host.console === true) {
           this.#tellSize(index);
         }
       }
@@ -293,8 +331,11 @@ export class VirtioConsole implements VirtioDevice {
   #hear(index: number, event: number, value: number): void {
     if (event === DEVICE_READY) {
       if (value === 1) {
-        for (let port = 0; port < this.#ports.length; port++) {
-          this.#tell(port, PORT_ADD, 1);
+        this.#ready = true;
+        for (const [port, present] of this.#ports.entries()) {
+          if (present !== undefined) {
+            this.#tell(port, PORT_ADD, 1);
+          }
         }
       }
       return;
@@ -307,7 +348,9 @@ export class VirtioConsole implements VirtioDevice {
       const { name, console } = port.host;
       if (console) {
         this.#tell(index, CONSOLE_PORT, 1);
-        this.#tellSize(index);
+        if (this.#sized) {
+          this.#tellSize(index);
+        }
       }
       this.#tell(index, PORT_NAME, 1, new TextEncoder().encode(`${name}\0`));
       if (port.hostOpen) {
@@ -324,7 +367,7 @@ export class VirtioConsole implements VirtioDevice {
 
   resetQueue(index: number): void {
     for (const [number, port] of this.#ports.entries()) {
-      if (this.#queueOf(number, true) === index) {
+      if (port !== undefined && this.#queueOf(number, true) === index) {
         port.unwritten = undefined;
       }
     }
@@ -333,7 +376,11 @@ export class VirtioConsole implements VirtioDevice {
   reset(): void {
     this.#driver = undefined;
     this.#messages = [];
+    this.#ready = false;
     for (const port of this.#ports) {
+      if (port === undefined) {
+        continue;
+      }
       if (port.guestOpen) {
         port.guestOpen = false;
         port.host.opened?.(false);
@@ -346,22 +393,40 @@ export class VirtioConsole implements VirtioDevice {
   save(): StateValue {
     return {
       size: this.#view.getUint32(0, true),
+      sized: this.#sized,
+      ready: this.#ready,
       messages: this.#messages.map((message) => message.slice()),
-      ports: this.#ports.map(({ hostOpen, guestOpen, waiting, unwritten }) => ({
-        hostOpen,
-        guestOpen,
-        waiting: waiting.slice(),
-        unwritten: unwritten === undefined ? null : { chain: unwritten.chain.save(), done: unwritten.done },
-      })),
+      ports: this.#ports.map((port) =>
+        port === undefined
+          ? { name: null }
+          : {
+              name: port.host.name,
+              hostOpen: port.hostOpen,
+              guestOpen: port.guestOpen,
+              waiting: port.waiting.slice(),
+              unwritten:
+                port.unwritten === undefined ? null : { chain: port.unwritten.chain.save(), done: port.unwritten.done },
+            },
+      ),
     };
   }
 
+  /** The ports have to be those that were there: what is plugged in later is plugged in before. */
   load(reader: StateReader, driver: ActiveDriver | undefined): void {
     const size = reader.u32('size');
+    const sized = reader.boolean('sized');
+    const ready = reader.boolean('ready');
     const messages = reader.array('messages', undefined, MAX_MESSAGES).map((item) => {
       return item instanceof Uint8Array && item.length <= 256 ? item.slice() : reader.refuse('a message is no bytes');
     });
     const ports = reader.objects('ports', this.#ports.length).map((item, index) => {
+      const name = item.has('name') ? item.string('name', MAX_PORT_NAME) : undefined;
+      if (name !== this.#ports[index]?.host.name) {
+        item.refuse(`port ${index} is '${name ?? 'none'}', here it is '${this.#ports[index]?.host.name ?? 'none'}'`);
+      }
+      if (name === undefined) {
+        return undefined;
+      }
       const saved = item.optionalObject('unwritten');
       const queue = driver?.queues[this.#queueOf(index, true)];
       return {
@@ -379,10 +444,12 @@ export class VirtioConsole implements VirtioDevice {
     });
     this.#driver = driver;
     this.#view.setUint32(0, size, true);
+    this.#sized = sized;
+    this.#ready = ready;
     this.#messages = messages;
     for (const [index, loaded] of ports.entries()) {
       const port = this.#ports[index];
-      if (port !== undefined) {
+      if (port !== undefined && loaded !== undefined) {
         if (port.guestOpen !== loaded.guestOpen) {
           port.host.opened?.(loaded.guestOpen);
         }
@@ -392,9 +459,11 @@ export class VirtioConsole implements VirtioDevice {
   }
 
   describe(): string {
-    const ports = this.#ports.map(
-      ({ host, guestOpen, waiting }) => `${host.name} ${guestOpen ? 'open' : 'closed'}, ${waiting.length} bytes wait`,
-    );
+    const ports = this.#ports
+      .filter((port) => port !== undefined)
+      .map(
+        ({ host, guestOpen, waiting }) => `${host.name} ${guestOpen ? 'open' : 'closed'}, ${waiting.length} bytes wait`,
+      );
     return `console: ${ports.join('; ')}`;
   }
 
@@ -404,3 +473,9 @@ export class VirtioConsole implements VirtioDevice {
 }
 
 const NOTHING = new Uint8Array(0);
+
+function newPort(host: ConsolePortHost | undefined): Port | undefined {
+  return host === undefined
+    ? undefined
+    : { host, hostOpen: host.open ?? true, guestOpen: false, waiting: NOTHING, unwritten: undefined };
+}
