@@ -1,9 +1,12 @@
 import { assert } from '../base/assert.ts';
 import type { AccessSize, MmioHandler } from '../bus/bus.ts';
-import { DELIVERY_LOWEST_PRIORITY, type EoiListener } from './apic-messages.ts';
+import { DELIVERY_LOWEST_PRIORITY } from './apic-messages.ts';
+import { MSR_APIC_BASE } from './apic-registers.ts';
 import type { InterruptAcknowledge } from './cpu-signals.ts';
+import type { IoApic } from './io-apic.ts';
+import type { ApicBorrower, LendableApics, LevelEntry } from './lent-apics.ts';
 import type { InterruptLine, MsiSink } from './line.ts';
-import type { ApicFabric, LocalApic } from './local-apic.ts';
+import type { ApicFabric, LocalApic, LocalApicState } from './local-apic.ts';
 
 const SHORTHAND_SELF = 1;
 const SHORTHAND_ALL = 2;
@@ -16,9 +19,9 @@ const MSI_DATA_LEVEL = 1 << 15;
 /**
  * Joins the local APICs of all processors, the I/O APIC and MSI. It routes messages and gives the processors, the buses
  * and the 8259s one door each: {@link InterruptAcknowledge}, {@link page}, {@link lint0}, {@link lint1}, MsiSink.
- * It holds no state of its own.
+ * It holds no state of its own but who has borrowed the local APICs.
  */
-export class ApicBus implements ApicFabric, InterruptAcknowledge, MsiSink {
+export class ApicBus implements ApicFabric, InterruptAcknowledge, MsiSink, LendableApics {
   /** The register page at 0xfee00000; the processor that is running sees its own APIC there. */
   readonly page: MmioHandler;
   /** The 8259s' INTR output. */
@@ -27,7 +30,9 @@ export class ApicBus implements ApicFabric, InterruptAcknowledge, MsiSink {
   readonly lint1: InterruptLine;
   readonly #apics: LocalApic[] = [];
   readonly #currentCpu: () => number;
-  #ioApic: EoiListener | undefined;
+  #ioApic: IoApic | undefined;
+  #borrower: ApicBorrower | undefined;
+  #picRequest = false;
 
   /** `currentCpu` names the processor whose access the page is serving. */
   constructor(currentCpu: () => number) {
@@ -38,13 +43,20 @@ export class ApicBus implements ApicFabric, InterruptAcknowledge, MsiSink {
     };
     this.lint0 = {
       set: (asserted) => {
+        this.#picRequest = asserted;
         for (const apic of this.#apics) {
-          apic.setLint0(asserted);
+          if (this.#borrower === undefined) {
+            apic.setLint0(asserted);
+          } else {
+            apic.noteLint0(asserted);
+          }
         }
+        this.#borrower?.picRequestChanged();
       },
     };
     this.lint1 = {
       set: (asserted) => {
+        this.recall();
         for (const apic of this.#apics) {
           apic.setLint1(asserted);
         }
@@ -58,8 +70,64 @@ export class ApicBus implements ApicFabric, InterruptAcknowledge, MsiSink {
     this.#apics.push(apic);
   }
 
-  attachIoApic(listener: EoiListener): void {
-    this.#ioApic = listener;
+  attachIoApic(ioApic: IoApic): void {
+    this.#ioApic = ioApic;
+    ioApic.onRedirection = () => this.#borrower?.levelEntriesChanged();
+  }
+
+  // ---- lending
+
+  get lent(): boolean {
+    return this.#borrower !== undefined;
+  }
+
+  get picRequest(): boolean {
+    return this.#picRequest;
+  }
+
+  lend(to: ApicBorrower): void {
+    this.#borrower = to;
+    for (const apic of this.#apics) {
+      apic.suspend();
+    }
+  }
+
+  recall(): void {
+    const borrower = this.#borrower;
+    if (borrower !== undefined) {
+      this.#borrower = undefined;
+      borrower.giveBack();
+    }
+  }
+
+  state(cpu: number): LocalApicState {
+    return this.#apic(cpu).save();
+  }
+
+  setState(cpu: number, state: LocalApicState): void {
+    this.#apic(cpu).load(state);
+  }
+
+  settle(): void {
+    this.#ioApic?.settle((vector) => this.#apics.some((apic) => apic.isUnderWay(vector)));
+  }
+
+  acknowledgePic(): number {
+    return this.#apic(0).acknowledgePic();
+  }
+
+  levelEntries(): readonly LevelEntry[] {
+    return this.#ioApic?.levelEntries() ?? [];
+  }
+
+  endOfInterrupt(vector: number): void {
+    this.#ioApic?.endOfInterrupt(vector);
+  }
+
+  /** An APIC whose registers are to be looked at. */
+  #own(cpu: number): LocalApic {
+    this.recall();
+    return this.#apic(cpu);
   }
 
   #apic(cpu: number): LocalApic {
@@ -71,6 +139,10 @@ export class ApicBus implements ApicFabric, InterruptAcknowledge, MsiSink {
   // ---- messages
 
   deliver(destination: number, logical: boolean, mode: number, vector: number, level: boolean): void {
+    if (this.#borrower !== undefined) {
+      this.#borrower.deliver(destination, logical, mode, vector, level);
+      return;
+    }
     const apics = this.#apics;
     if (mode === DELIVERY_LOWEST_PRIORITY) {
       let best: LocalApic | undefined;
@@ -129,7 +201,7 @@ export class ApicBus implements ApicFabric, InterruptAcknowledge, MsiSink {
   // ---- the register page
 
   #readPage(offset: number, size: AccessSize): number {
-    const apic = this.#apic(this.#currentCpu());
+    const apic = this.#own(this.#currentCpu());
     if (!apic.memoryMapped) {
       return size === 4 ? 0xffffffff : size === 2 ? 0xffff : 0xff;
     }
@@ -146,7 +218,7 @@ export class ApicBus implements ApicFabric, InterruptAcknowledge, MsiSink {
   }
 
   #writePage(offset: number, size: AccessSize, value: number): void {
-    const apic = this.#apic(this.#currentCpu());
+    const apic = this.#own(this.#currentCpu());
     // Only aligned 32-bit writes are defined (SDM 3A, 11.4.1).
     if (size === 4 && (offset & 0x0f) === 0 && apic.memoryMapped) {
       apic.writeRegister((offset >>> 4) & 0xff, value);
@@ -156,27 +228,31 @@ export class ApicBus implements ApicFabric, InterruptAcknowledge, MsiSink {
   // ---- the processors' side
 
   acknowledge(cpu: number): number {
-    return this.#apic(cpu).acknowledge();
+    return this.#own(cpu).acknowledge();
   }
 
   tpr(cpu: number): number {
-    return this.#apic(cpu).tpr >>> 4;
+    return this.#own(cpu).tpr >>> 4;
   }
 
   setTpr(cpu: number, value: number): void {
-    this.#apic(cpu).setTpr((value & 0x0f) << 4);
+    this.#own(cpu).setTpr((value & 0x0f) << 4);
   }
 
   readApicMsr(cpu: number, msr: number): bigint | undefined {
-    return this.#apic(cpu).readMsr(msr);
+    if (msr === MSR_APIC_BASE && this.#borrower !== undefined) {
+      // CPUID asks for it; that is no reason to bring everything back.
+      return this.#borrower.apicBase(cpu);
+    }
+    return this.#own(cpu).readMsr(msr);
   }
 
   writeApicMsr(cpu: number, msr: number, value: bigint): boolean {
-    return this.#apic(cpu).writeMsr(msr, value);
+    return this.#own(cpu).writeMsr(msr, value);
   }
 
   /** Guest software wrote the time-stamp counter of `cpu`. */
   tscChanged(cpu: number): void {
-    this.#apic(cpu).tscChanged();
+    this.#own(cpu).tscChanged();
   }
 }

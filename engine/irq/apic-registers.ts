@@ -35,8 +35,11 @@ export const REG_CURRENT_COUNT = 0x39;
 export const REG_DIVIDE = 0x3e;
 export const REG_SELF_IPI = 0x3f;
 
-/** Version 0x14 with six LVT entries: timer, thermal, performance, LINT0, LINT1, error. */
-export const VERSION = 0x00050014;
+/**
+ * Version 0x14 with six LVT entries: timer, thermal, performance, LINT0, LINT1, error. Bit 24: software may keep EOIs from
+ * being broadcast and use the I/O APIC's EOI register instead.
+ */
+export const VERSION = 0x01050014;
 export const LVT_COUNT = 6;
 export const LVT_TIMER = 0;
 export const LVT_LINT0 = 3;
@@ -52,7 +55,8 @@ export const LVT_RESET = LVT_MASKED;
 export const LVT_LINT0_BSP = DELIVERY_EXTINT << 8;
 
 export const SVR_ENABLE = 1 << 8;
-export const SVR_WRITABLE = 0x3ff;
+export const SVR_SUPPRESS_EOI_BROADCAST = 1 << 12;
+export const SVR_WRITABLE = 0x13ff;
 
 export const ICR_LOGICAL = 1 << 11;
 export const ICR_LEVEL_ASSERT = 1 << 14;

@@ -154,6 +154,11 @@ export class ApicTimer {
     this.#expired();
   }
 
+  /** Another counts on for it, until `apply`. */
+  suspend(): void {
+    this.#alarm.cancel();
+  }
+
   reset(): void {
     this.#alarm.cancel();
     this.mode = TIMER_ONE_SHOT;

@@ -1,7 +1,8 @@
 import type { AccessSize, MmioHandler } from '../bus/bus.ts';
 import type { Device, StateValue } from '../devices/device.ts';
 import { StateReader } from '../devices/state.ts';
-import { type ApicMessages, DELIVERY_EXTINT, type EoiListener } from './apic-messages.ts';
+import { type ApicMessages, DELIVERY_EXTINT, DELIVERY_LOWEST_PRIORITY, type EoiListener } from './apic-messages.ts';
+import type { LevelEntry } from './lent-apics.ts';
 import { type InterruptLine, unconnectedLine } from './line.ts';
 
 export const IO_APIC_PINS = 24;
@@ -54,6 +55,8 @@ export class IoApic implements Device, EoiListener {
   #levels = 0;
   #select = 0;
   #apicId: number;
+  /** Called before anything follows from a change of the redirection entries. */
+  onRedirection: (() => void) | undefined;
 
   constructor(id: string, wiring: IoApicWiring, config: IoApicConfig = {}) {
     this.id = id;
@@ -182,6 +185,7 @@ export class IoApic implements Device, EoiListener {
     }
     if ((index & 1) !== 0) {
       this.#high[pin] = value & RTE_HIGH_WRITABLE;
+      this.onRedirection?.();
       return;
     }
     let entry = (value & RTE_LOW_WRITABLE) | ((this.#low[pin] ?? 0) & RTE_REMOTE_IRR);
@@ -190,7 +194,32 @@ export class IoApic implements Device, EoiListener {
       entry &= ~RTE_REMOTE_IRR;
     }
     this.#low[pin] = entry;
+    this.onRedirection?.();
     this.#serviceLevel(pin);
+  }
+
+  /** What level-triggered entries send, masked or not. */
+  levelEntries(): LevelEntry[] {
+    const entries: LevelEntry[] = [];
+    for (let pin = 0; pin < IO_APIC_PINS; pin++) {
+      const low = this.#low[pin] ?? 0;
+      const mode = (low >>> 8) & 7;
+      if ((low & RTE_LEVEL) !== 0 && mode <= DELIVERY_LOWEST_PRIORITY) {
+        const destination = (this.#high[pin] ?? 0) >>> 24;
+        entries.push({ pin, destination, logical: (low & RTE_LOGICAL) !== 0, mode, vector: low & 0xff });
+      }
+    }
+    return entries;
+  }
+
+  /** Ends the interrupts that no local APIC has any more: their EOI was lost on the way. */
+  settle(isUnderWay: (vector: number) => boolean): void {
+    for (let pin = 0; pin < IO_APIC_PINS; pin++) {
+      const entry = this.#low[pin] ?? 0;
+      if ((entry & RTE_REMOTE_IRR) !== 0 && !isUnderWay(entry & 0xff)) {
+        this.endOfInterrupt(entry & 0xff);
+      }
+    }
   }
 
   reset(): void {
@@ -198,6 +227,7 @@ export class IoApic implements Device, EoiListener {
     this.#apicId = this.#initialId;
     this.#low.fill(RTE_MASKED);
     this.#high.fill(0);
+    this.onRedirection?.();
   }
 
   save() {
@@ -224,6 +254,7 @@ export class IoApic implements Device, EoiListener {
       this.#low[pin] = (low[pin] ?? 0) & (RTE_LOW_WRITABLE | RTE_REMOTE_IRR);
       this.#high[pin] = (high[pin] ?? 0) & RTE_HIGH_WRITABLE;
     }
+    this.onRedirection?.();
   }
 
   describe(): string {

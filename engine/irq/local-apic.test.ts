@@ -152,7 +152,7 @@ test('reset values', () => {
   const { first, second } = machine();
   assert.equal(first.read(ID), 0);
   assert.equal(second.read(ID), 0x01000000);
-  assert.equal(first.read(0x30), 0x00050014);
+  assert.equal(first.read(0x30), 0x01050014);
   assert.equal(first.read(SVR), 0xff);
   assert.equal(first.read(DFR), 0xffffffff);
   assert.equal(first.read(LVT_TIMER), 0x10000);

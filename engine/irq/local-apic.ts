@@ -62,6 +62,7 @@ import {
   REG_TPR,
   REG_VERSION,
   SVR_ENABLE,
+  SVR_SUPPRESS_EOI_BROADCAST,
   SVR_WRITABLE,
   VERSION,
   x2apicWritable,
@@ -75,7 +76,12 @@ export interface ApicFabric extends ApicMessages {
   /** An interrupt with a destination shorthand: 1 self, 2 all, 3 all but self. */
   deliverShorthand(sender: number, shorthand: number, mode: number, vector: number, level: boolean): void;
   broadcastEoi(vector: number): void;
+  /** Brings the registers of all local APICs back if a processor backend has them (ApicBus.lend). */
+  recall(): void;
 }
+
+/** The saved state of a local APIC. */
+export type LocalApicState = ReturnType<LocalApic['save']>;
 
 export interface LocalApicWiring {
   readonly clock: Clock;
@@ -154,6 +160,11 @@ export class LocalApic implements Device {
 
   get #softwareEnabled(): boolean {
     return (this.#svr & SVR_ENABLE) !== 0;
+  }
+
+  /** The vector waits here or is being served. */
+  isUnderWay(vector: number): boolean {
+    return this.#irr.has(vector) || this.#isr.has(vector);
   }
 
   /** True while fixed interrupts are accepted. */
@@ -239,7 +250,7 @@ export class LocalApic implements Device {
       if ((lint0 & LVT_REMOTE_IRR) !== 0 && (lint0 & 0xff) === vector) {
         this.#lvt[LVT_LINT0] = lint0 & ~LVT_REMOTE_IRR;
         this.#levelLint0();
-      } else {
+      } else if ((this.#svr & SVR_SUPPRESS_EOI_BROADCAST) === 0) {
         this.#wiring.fabric.broadcastEoi(vector);
       }
     }
@@ -343,6 +354,25 @@ export class LocalApic implements Device {
         this.initReset();
         this.#wiring.signals.init(this.cpu);
         return;
+    }
+  }
+
+  /** INTA of the 8259 pair. */
+  acknowledgePic(): number {
+    return this.#wiring.acknowledgePic();
+  }
+
+  /** The level of LINT0 while the registers are lent: nothing follows from it here. */
+  noteLint0(asserted: boolean): void {
+    this.#lint0 = asserted;
+  }
+
+  /** The registers are lent: nothing is requested of the processor, and no alarm goes off, until `load`. */
+  suspend(): void {
+    this.#timer.suspend();
+    if (this.#requested) {
+      this.#requested = false;
+      this.#wiring.signals.setInterruptRequest(this.cpu, false);
     }
   }
 
@@ -684,12 +714,14 @@ export class LocalApic implements Device {
   }
 
   reset(): void {
+    this.#wiring.fabric.recall();
     this.#resetBase();
     this.#xapicId = this.apicId;
     this.#resetRegisters();
   }
 
   save() {
+    this.#wiring.fabric.recall();
     return {
       base: this.#base >>> 0,
       baseHigh: this.#baseHigh,
@@ -714,6 +746,7 @@ export class LocalApic implements Device {
   }
 
   load(state: StateValue): void {
+    this.#wiring.fabric.recall();
     const reader = new StateReader(this.id, state);
     const base = reader.u32('base');
     const baseHigh = reader.int('baseHigh', 0, 0xfffff);
@@ -762,6 +795,7 @@ export class LocalApic implements Device {
   }
 
   describe(): string {
+    this.#wiring.fabric.recall();
     const hex = (value: number, digits = 8) => (value >>> 0).toString(16).padStart(digits, '0');
     const set = (vectors: VectorSet) =>
       Array.from(vectors.words, (word) => hex(word))
