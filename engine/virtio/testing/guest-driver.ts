@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { defined } from '../../base/assert.ts';
 import { FakeMemory } from '../../testing/fakes.ts';
+import { canBeTransitional } from '../pci/pci-identity.ts';
 import {
   STATUS_ACKNOWLEDGE,
   STATUS_DRIVER,
@@ -45,6 +46,11 @@ export const DRIVER_STYLES: readonly DriverStyle[] = [
   { transport: 'mmio', packed: false, eventIndex: true, indirect: false },
   { transport: 'mmio', packed: true, eventIndex: true, indirect: true },
 ];
+
+/** The ways in which devices of a type can be driven: not all types had a legacy interface. */
+export function stylesOf(type: number): readonly DriverStyle[] {
+  return DRIVER_STYLES.filter(({ transport }) => transport !== 'legacy' || canBeTransitional(type));
+}
 
 export const PLAIN_STYLE: DriverStyle = { transport: 'pci', packed: false, eventIndex: false, indirect: false };
 

@@ -6,7 +6,7 @@ import { deviceConformance } from '../../testing/conformance.ts';
 import type { Random } from '../../testing/random.ts';
 import { Random as Generator } from '../../testing/random.ts';
 import { STATUS_NEEDS_RESET, type VirtioDevice } from '../virtio-device.ts';
-import { DRIVER_STYLES, type DriverStyle, GuestDriver, styleName } from './guest-driver.ts';
+import { type DriverStyle, GuestDriver, styleName, stylesOf } from './guest-driver.ts';
 
 /** One freshly built virtio device with its fakes. */
 export interface VirtioSpecimen {
@@ -85,7 +85,9 @@ function act(guest: GuestDriver, specimen: VirtioSpecimen, random: Random): void
  * that does everything wrong, after which a reset brings the device back to work.
  */
 export function virtioConformance(name: string, create: () => VirtioSpecimen, rounds = 8): void {
-  for (const style of DRIVER_STYLES) {
+  const { device } = create();
+  device.dispose();
+  for (const style of stylesOf(device.type)) {
     deviceConformance(`${name}, ${styleName(style)}`, () => conformanceSpecimen(create(), style), { rounds });
 
     test(`${name}, ${styleName(style)}: rings and requests full of nonsense, then a fresh start`, () => {
