@@ -40,6 +40,7 @@ function refusal(input: MachineConfigInput, files?: Record<string, Partial<FileF
 test('an empty configuration is a machine with defaults', () => {
   assert.deepEqual(validateMachineConfig({}), {
     name: 'lodge',
+    board: 'pc',
     accel: 'auto',
     cpus: 1,
     memoryMegabytes: 512,
@@ -47,6 +48,7 @@ test('an empty configuration is a machine with defaults', () => {
     boot: { order: ['floppy', 'cdrom', 'disk'], initrd: [], append: '' },
     disks: [],
     serial: { kind: 'none' },
+    channels: [],
     entropy: false,
     balloon: false,
     debugExit: false,

@@ -1,9 +1,18 @@
 import { type ErrorDetails, HostError } from '../base/host-error.ts';
+import type { ChannelConfig, ConsoleTarget } from './console-config.ts';
 import type { NetworkConfig, NetworkConfigInput } from './network-config.ts';
+import type { SoundConfig, SoundConfigInput } from './sound-config.ts';
 
 /** Which processor runs the guest: 'auto' takes the best that this host offers. */
 export const ACCELERATORS = ['auto', 'kvm', 'software'] as const;
 export type Accelerator = (typeof ACCELERATORS)[number];
+
+/**
+ * Kinds of machines: the PC, and one of processors, memory, serial ports and virtio devices without PCI, which starts a
+ * kernel sooner.
+ */
+export const BOARDS = ['pc', 'microvm'] as const;
+export type BoardKind = (typeof BOARDS)[number];
 
 /** Kinds of media the firmware can boot from. */
 export const BOOT_DEVICES = ['floppy', 'cdrom', 'disk'] as const;
@@ -78,6 +87,7 @@ export interface TypedText {
 export interface MachineConfig {
   /** What people call the machine. */
   readonly name: string;
+  readonly board: BoardKind;
   readonly accel: Accelerator;
   readonly cpus: number;
   readonly memoryMegabytes: number;
@@ -97,6 +107,11 @@ export interface MachineConfig {
   readonly cdrom?: CdromConfig;
   readonly floppy?: FloppyConfig;
   readonly serial: SerialTarget;
+  /** Undefined: the machine has no virtio console. */
+  readonly console?: ConsoleTarget;
+  readonly channels: readonly ChannelConfig[];
+  /** Undefined: the machine has no sound device. */
+  readonly sound?: SoundConfig;
   /** Undefined: the machine has no network card. */
   readonly network?: NetworkConfig;
   /** The guest can fetch the host's random numbers from a virtio entropy device. */
@@ -122,6 +137,8 @@ export interface MachineConfig {
 /** A configuration as people write it: everything has a default. */
 export interface MachineConfigInput {
   readonly name?: string | undefined;
+  /** Undefined: a PC. */
+  readonly board?: string | undefined;
   readonly accel?: string | undefined;
   readonly cpus?: number | undefined;
   readonly memoryMegabytes?: number | undefined;
@@ -152,6 +169,9 @@ export interface MachineConfigInput {
     | undefined;
   readonly floppy?: { readonly path?: string | undefined; readonly readOnly?: boolean | undefined } | undefined;
   readonly serial?: SerialTarget | undefined;
+  readonly console?: ConsoleTarget | undefined;
+  readonly channels?: readonly ChannelConfig[] | undefined;
+  readonly sound?: SoundConfigInput | undefined;
   readonly network?: NetworkConfigInput | undefined;
   /** Undefined: if the machine has another virtio device. */
   readonly entropy?: boolean | undefined;
@@ -181,6 +201,10 @@ export interface OptionNames {
   readonly cdrom: string;
   readonly floppy: string;
   readonly serial: string;
+  readonly console: string;
+  readonly channel: string;
+  readonly sound: string;
+  readonly machine: string;
   readonly network: string;
   readonly timeout: string;
   readonly screenshot: string;
@@ -202,6 +226,10 @@ export const COMMAND_LINE_NAMES: OptionNames = {
   cdrom: '--cdrom',
   floppy: '--floppy',
   serial: '--serial',
+  console: '--console',
+  channel: '--channel',
+  sound: '--sound',
+  machine: '--machine',
   network: '--net',
   timeout: '--timeout',
   screenshot: '--screenshot',
@@ -223,6 +251,10 @@ export const SETTING_NAMES: OptionNames = {
   cdrom: 'CD-ROM drive',
   floppy: 'floppy drive',
   serial: 'serial port',
+  console: 'console',
+  channel: 'channel',
+  sound: 'sound',
+  machine: 'kind of machine',
   network: 'network',
   timeout: 'time limit',
   screenshot: 'screenshot',

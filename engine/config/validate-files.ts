@@ -1,5 +1,6 @@
 import type { FileFacts, FileProbe } from './file-probe.ts';
 import { type MachineConfig, type OptionNames, usageError } from './machine-config.ts';
+import { checkConsoleFiles } from './validate-console.ts';
 
 /** The largest floppy disk, 2.88 MB: nothing larger fits any drive. */
 const MAX_FLOPPY_BYTES = 2_949_120;
@@ -58,6 +59,10 @@ export function checkFiles(config: MachineConfig, names: OptionNames, files: Fil
     media.push({ option: names.floppy, path, writable: !readOnly, identity: facts.identity });
   }
   checkShared(media);
+  if (config.sound?.input !== undefined) {
+    input(files, `${names.sound} input`, config.sound.input, 'a WAV file');
+  }
+  checkConsoleFiles(config, names, files);
   checkOutputs(config, names, files, media);
 }
 
@@ -158,7 +163,18 @@ function checkOutputs(config: MachineConfig, names: OptionNames, files: FileProb
   if (config.network?.capture !== undefined) {
     outputs.push({ option: `${names.network} capture`, path: config.network.capture });
   }
-  const inputs = [config.firmware.bios, config.boot.kernel, ...config.boot.initrd].filter((path) => path !== undefined);
+  if (config.console?.kind === 'file') {
+    outputs.push({ option: names.console, path: config.console.path });
+  }
+  if (config.sound?.output.kind === 'wav') {
+    outputs.push({ option: `${names.sound} wav`, path: config.sound.output.path });
+  }
+  const inputs = [
+    config.firmware.bios,
+    config.boot.kernel,
+    ...config.boot.initrd,
+    ...(config.sound?.input === undefined ? [] : [config.sound.input]),
+  ].filter((path) => path !== undefined);
   const identities = new Map(media.map((medium) => [medium.identity, medium.path]));
   for (const path of inputs) {
     identities.set(files.inspect(path).identity, path);
@@ -186,6 +202,15 @@ function checkOutputs(config: MachineConfig, names: OptionNames, files: FileProb
     }
   }
   checkBootFolder(config, names, files);
+  const written = new Map<string, string>();
+  for (const { option, path } of outputs) {
+    const resolved = files.resolve(path);
+    const other = written.get(resolved);
+    if (other !== undefined && (option === names.console || option.startsWith(names.sound))) {
+      throw usageError(`${option} ${path}: is also written by ${other}`, 'give two different paths');
+    }
+    written.set(resolved, option);
+  }
   const serial = config.serial.kind === 'file' ? files.resolve(config.serial.path) : undefined;
   const capture = config.network?.capture;
   if (serial !== undefined && capture !== undefined && files.resolve(capture) === serial) {

@@ -13,10 +13,13 @@ import {
   type OptionNames,
   usageError,
 } from './machine-config.ts';
+import { boardOf, fitToBoard } from './validate-board.ts';
+import { consolesOf } from './validate-console.ts';
 import { drivesOf } from './validate-drives.ts';
 import { checkFiles } from './validate-files.ts';
 import { networkOf } from './validate-network.ts';
 import { checkPath, optionalPath } from './validate-paths.ts';
+import { soundOf } from './validate-sound.ts';
 
 const DEFAULT_MEMORY_MEGABYTES = 512;
 const MAX_NAME_LENGTH = 80;
@@ -34,8 +37,10 @@ export interface ValidationOptions {
  * Completes a configuration with defaults and checks it. Throws HostError('usage') with one line that names the option
  * and its value, and a remedy, for the first thing that is wrong; nothing on the host is changed.
  */
-export function validateMachineConfig(input: MachineConfigInput, options: ValidationOptions = {}): MachineConfig {
+export function validateMachineConfig(given: MachineConfigInput, options: ValidationOptions = {}): MachineConfig {
   const names = options.names ?? COMMAND_LINE_NAMES;
+  const board = boardOf(given.board, names);
+  const input = fitToBoard(given, board, names);
   const kernel = optionalPath(input.boot?.kernel, names.kernel);
   const initrd = initrdOf(input, kernel, names);
   const append = appendOf(input, kernel, names);
@@ -43,6 +48,8 @@ export function validateMachineConfig(input: MachineConfigInput, options: Valida
   const floppyPath = optionalPath(input.floppy?.path, names.floppy);
   const bios = optionalPath(input.firmware?.bios, names.bios);
   const network = networkOf(input.network, names);
+  const consoles = consolesOf(input, names);
+  const sound = soundOf(input.sound, names);
   if (network !== undefined && input.virtualTime === true) {
     throw usageError(
       `${names.network} nat: the outside world does not follow virtual time`,
@@ -57,9 +64,17 @@ export function validateMachineConfig(input: MachineConfigInput, options: Valida
     );
   }
   // What costs nothing comes with the first device of its kind.
-  const hasVirtio = disks.some(({ bus }) => bus !== 'ide') || cdrom?.bus === 'scsi' || network?.model === 'virtio';
+  const hasVirtio =
+    board === 'microvm' ||
+    disks.some(({ bus }) => bus !== 'ide') ||
+    cdrom?.bus === 'scsi' ||
+    network?.model === 'virtio' ||
+    consoles.console !== undefined ||
+    consoles.channels.length > 0 ||
+    sound !== undefined;
   const config: MachineConfig = {
     name: nameOf(input, names),
+    board,
     accel: oneOf(input.accel ?? 'auto', ACCELERATORS, names.accel),
     cpus: whole(input.cpus ?? 1, MIN_CPUS, MAX_CPUS, names.cpus, 'processors'),
     memoryMegabytes: whole(
@@ -82,6 +97,8 @@ export function validateMachineConfig(input: MachineConfigInput, options: Valida
           },
         }),
     serial: serialOf(input, names),
+    ...consoles,
+    ...(sound === undefined ? {} : { sound }),
     ...(network === undefined ? {} : { network }),
     entropy: input.entropy ?? hasVirtio,
     balloon: input.balloon ?? hasVirtio,
