@@ -182,20 +182,30 @@ function checkOutputs(config: MachineConfig, names: OptionNames, files: FileProb
   for (const { option, path } of outputs) {
     const facts = files.inspect(path);
     if (facts.kind === 'directory') {
-      throw usageError(`${option} ${path}: is a directory`, 'give the path of the file to write');
+      throw usageError(`${option} ${path}: is a directory`, 'give the path of the file to write', {
+        reason: 'file-kind',
+        path,
+      });
     }
     if (facts.kind === 'error') {
       throw usageError(
         `${option} ${path}: cannot be written (${facts.reason ?? 'unknown reason'})`,
         'give another path',
+        { reason: 'file-error', path, cause: facts.reason ?? 'unknown reason' },
       );
     }
     const input = facts.identity === '' ? undefined : identities.get(facts.identity);
     if (input !== undefined) {
-      throw usageError(`${option} ${path}: would overwrite ${input}, which the machine uses`, 'give another path');
+      throw usageError(`${option} ${path}: would overwrite ${input}, which the machine uses`, 'give another path', {
+        reason: 'file-used',
+        path,
+      });
     }
     if (facts.kind !== 'missing' && !facts.writable) {
-      throw usageError(`${option} ${path}: no permission to write to it`, 'give another path');
+      throw usageError(`${option} ${path}: no permission to write to it`, 'give another path', {
+        reason: 'output-not-writable',
+        path,
+      });
     }
     if (facts.kind === 'missing') {
       checkFolder(option, path, files.inspectFolderOf(path));
@@ -235,18 +245,30 @@ function checkBootFolder(config: MachineConfig, names: OptionNames, files: FileP
   }
   const { kind, readable } = files.inspect(path);
   if (kind !== 'directory') {
-    throw usageError(`${names.network} boot=${path}: is no folder`, 'give a folder with the files to boot from');
+    throw usageError(`${names.network} boot=${path}: is no folder`, 'give a folder with the files to boot from', {
+      reason: 'folder-missing',
+      path,
+    });
   }
   if (!readable) {
-    throw usageError(`${names.network} boot=${path}: no permission to read it`, 'give another folder');
+    throw usageError(`${names.network} boot=${path}: no permission to read it`, 'give another folder', {
+      reason: 'file-not-readable',
+      path,
+    });
   }
 }
 
 function checkFolder(option: string, path: string, folder: FileFacts): void {
   if (folder.kind !== 'directory') {
-    throw usageError(`${option} ${path}: its folder does not exist`, 'create the folder, or give another path');
+    throw usageError(`${option} ${path}: its folder does not exist`, 'create the folder, or give another path', {
+      reason: 'no-folder',
+      path,
+    });
   }
   if (!folder.writable) {
-    throw usageError(`${option} ${path}: no permission to write into its folder`, 'give another path');
+    throw usageError(`${option} ${path}: no permission to write into its folder`, 'give another path', {
+      reason: 'output-not-writable',
+      path,
+    });
   }
 }

@@ -43,7 +43,7 @@ test('a full disk is told once, tried again every two seconds, and over once the
   later(2000);
   assert.equal(told.length, 1, 'the same failure is told once');
   assert.equal(results.length, 0, 'the guest hears nothing');
-  assert.deepEqual(troubles.present, { path: '/disks/a.img', reason: 'no-space', message: told[0] });
+  assert.deepEqual(troubles.present, { path: '/disks/a.img', reason: 'no-space', problem: FULL.message });
   disk.failure = undefined;
   later(2000);
   assert.deepEqual(results, [undefined]);

@@ -7,8 +7,8 @@ export interface DiskTrouble {
   /** The image as the user calls it. */
   readonly path: string;
   readonly reason: BlockError['code'];
-  /** One line for the user. */
-  readonly message: string;
+  /** What went wrong, in a few words. */
+  readonly problem: string;
 }
 
 /** What could not be written is tried again so often, in milliseconds of the host's time. */
@@ -22,7 +22,7 @@ export class DiskTroubles {
   readonly #tell: (message: string) => void;
   readonly #images: PatientImage[] = [];
   #retryAt: number | undefined;
-  /** The last message, so that a failure that stays is told once. */
+  /** What was told last, so that a failure that stays is told once. */
   #told: DiskTrouble | undefined;
 
   readonly #now: () => number;
@@ -43,8 +43,8 @@ export class DiskTroubles {
   #onTrouble(path: string, error: BlockError): void {
     const remedy = error.code === 'no-space' ? 'free some space' : 'see that it can be written again';
     const message = `${path}: ${error.message}; the machine waits, and goes on by itself: ${remedy}`;
-    if (message !== this.#told?.message) {
-      this.#told = { path, reason: error.code, message };
+    if (path !== this.#told?.path || error.message !== this.#told.problem) {
+      this.#told = { path, reason: error.code, problem: error.message };
       this.#tell(message);
     }
     this.#retryAt ??= this.#now() + RETRY_MILLIS;

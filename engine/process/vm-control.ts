@@ -38,6 +38,8 @@ const configSchema = z.object({
       bootFile: z.string().optional(),
     })
     .optional(),
+  entropy: z.boolean().optional(),
+  balloon: z.boolean().optional(),
 });
 export type VmConfig = z.infer<typeof configSchema>;
 

@@ -1,5 +1,13 @@
 import { z } from 'zod';
-import { consoleStatusSchema, driveSchema, keyCodeSchema, machineRef, mouseInputSchema } from './console.ts';
+import {
+  balloonSchema,
+  consoleStatusSchema,
+  driveSchema,
+  keyCodeSchema,
+  machineRef,
+  mouseInputSchema,
+} from './console.ts';
+import { newPortForwardSchema, portForwardKeySchema, portForwardSchema } from './devices.ts';
 import {
   appInfoSchema,
   diskSpaceSchema,
@@ -16,9 +24,10 @@ import {
   machineIdSchema,
   machineSchema,
   machinesChangeSchema,
+  memorySchema,
   newMachineSchema,
-  pathSchema,
 } from './machines.ts';
+import { pathSchema } from './paths.ts';
 
 /**
  * The API of Lodge as a value: every call and every feed with the schemas of its arguments and results. The shells
@@ -64,7 +73,10 @@ export const calls = {
   'machines.createDemo': { args: nothing, result: machineSchema },
   /** Puts a machine on the list whose folder already exists. */
   'machines.add': { args: z.object({ folder: pathSchema }), result: machineSchema },
-  /** While it is powered off or aborted; the name at any time. */
+  /**
+   * While it is powered off or aborted. While it runs, what can be changed then: the name, port forwards, whether the
+   * network cable is plugged in, and the media in the drives; anything else is refused and nothing is changed.
+   */
   'machines.update': { args: z.object({ id: machineIdSchema, changes: machineChangesSchema }), result: machineSchema },
   /** What machines.remove with `deleteFiles` would delete, and what it would leave in the folder because it is not Lodge's. */
   'machines.files': {
@@ -94,6 +106,17 @@ export const calls = {
     args: id.extend({ accelerator: z.enum(['kvm', 'software']) }),
     result: machineSchema,
   },
+  /** Asks a running guest to get along with so many megabytes, until it is switched off. */
+  'machines.setBalloon': { args: id.extend({ megabytes: memorySchema }), result: balloonSchema },
+  /** Leads a port of the host to one of the guest, now and in later runs; answers with the host port that was taken. */
+  'machines.addForward': {
+    args: id.extend({ forward: newPortForwardSchema }),
+    result: z.object({ forward: portForwardSchema }),
+  },
+  /** Connections that stand go on. */
+  'machines.removeForward': { args: id.extend({ forward: portForwardKeySchema }), result: machineSchema },
+  /** Plugs the network cable in or out, now and in later runs. */
+  'machines.setLink': { args: id.extend({ up: z.boolean() }), result: machineSchema },
   /** Presses the reset button. */
   'machines.reset': { args: id, result: machineSchema },
   /** The end of the log of the present or last run. */

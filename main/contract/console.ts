@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { acceleratorInUseSchema, machineIdSchema, machineStateSchema, pathSchema } from './machines.ts';
+import { acceleratorInUseSchema, machineIdSchema, machineStateSchema } from './machines.ts';
+import { pathSchema } from './paths.ts';
 
 export const driveSchema = z.enum(['cdrom', 'floppy']);
 export type Drive = z.infer<typeof driveSchema>;
@@ -35,6 +36,16 @@ export type MouseInput = z.input<typeof mouseInputSchema>;
 export const activitySchema = z.enum(['none', 'idle', 'read', 'write']);
 export type Activity = z.infer<typeof activitySchema>;
 
+/** A guest's memory while it runs, in megabytes: what it is asked to get along with, and what it has. */
+export const balloonSchema = z.object({
+  targetMegabytes: z.number(),
+  presentMegabytes: z.number(),
+  /** The guest has a driver that does what it is asked. */
+  active: z.boolean(),
+});
+
+export type Balloon = z.infer<typeof balloonSchema>;
+
 /** What a console's status bar shows. */
 export const consoleStatusSchema = z.object({
   state: machineStateSchema,
@@ -47,6 +58,8 @@ export const consoleStatusSchema = z.object({
   }),
   /** The image in a drive; null: the drive is empty or there is none. */
   media: z.object({ cdrom: pathSchema.nullable(), floppy: pathSchema.nullable() }),
+  /** Null until the machine runs, and for machines without a balloon. */
+  balloon: balloonSchema.nullable(),
   /** Null until the machine runs. */
   accelerator: acceleratorInUseSchema.nullable(),
   /** The keyboard's lights as the guest set them. */

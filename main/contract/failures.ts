@@ -152,6 +152,16 @@ export const failureTexts = {
     },
     remedy: REPAIR,
   },
+  'machine-file-damaged.unknown': {
+    message: {
+      en: "{{path}}: there is no setting '{{name}}' in this version of Lodge",
+      ko: '{{path}}: 이 버전의 Lodge에는 {{name}} 설정이 없습니다',
+    },
+    remedy: {
+      en: 'correct or remove it, or use the version of Lodge that wrote the file; the file is left as it is',
+      ko: '설정을 고치거나 지우거나, 파일을 만든 버전의 Lodge를 사용하십시오. 파일은 그대로 두었습니다',
+    },
+  },
   'machine-file-newer': {
     message: {
       en: '{{path}}: was written by a newer Lodge (schema version {{version}}, this one reads up to {{known}})',
@@ -276,10 +286,86 @@ export const failureTexts = {
   },
   'wrong-state.settings': {
     message: {
-      en: '{{name}}: its settings cannot be changed while it runs',
-      ko: '{{name}}: 실행 중에는 설정을 바꿀 수 없습니다',
+      en: '{{name}}: {{settings}} cannot be changed while it runs',
+      ko: '{{name}}: 실행 중에는 바꿀 수 없는 설정입니다({{settings}})',
     },
     remedy: SWITCH_OFF,
+  },
+  'no-network': {
+    message: { en: '{{name}}: the machine has no network', ko: '{{name}}: 가상 머신에 네트워크가 없습니다' },
+    remedy: { en: 'switch it off and give it one in its settings', ko: '전원을 끄고 설정에서 추가하십시오' },
+  },
+  'no-balloon': {
+    message: { en: '{{name}}: the machine has no memory balloon', ko: '{{name}}: 가상 머신에 메모리 벌룬이 없습니다' },
+    remedy: { en: 'switch it off and give it one in its settings', ko: '전원을 끄고 설정에서 추가하십시오' },
+  },
+  'balloon-size': {
+    message: {
+      en: '{{name}}: {{megabytes}} MB are more than the {{memory}} MB that it has',
+      ko: '{{name}}: {{megabytes}} MB는 가상 머신의 메모리 {{memory}} MB보다 큽니다',
+    },
+    remedy: {
+      en: 'give {{minimum}} to {{memory}} megabytes',
+      ko: '{{minimum}}MB부터 {{memory}}MB까지 지정할 수 있습니다',
+    },
+  },
+  'no-such-forward': {
+    message: {
+      en: '{{name}}: {{protocol}} port {{port}} of {{address}} is not forwarded',
+      ko: '{{name}}: {{address}}의 {{protocol}} 포트 {{port}}은(는) 전달되고 있지 않습니다',
+    },
+    remedy: { en: 'look at the list of its forwarded ports', ko: '전달된 포트 목록을 확인하십시오' },
+  },
+  'port-forwarded': {
+    message: {
+      en: '{{protocol}} port {{port}} is forwarded already',
+      ko: '{{protocol}} 포트 {{port}}은(는) 이미 전달되고 있습니다',
+    },
+    remedy: {
+      en: 'remove that forward first, or give another port',
+      ko: '먼저 그 전달을 제거하거나 다른 포트를 지정하십시오',
+    },
+  },
+  'any-port': {
+    message: {
+      en: '{{name}}: a free port can be chosen only while it runs',
+      ko: '{{name}}: 빈 포트를 고르는 것은 실행 중에만 할 수 있습니다',
+    },
+    remedy: { en: 'give a host port from 1 to 65535', ko: '1부터 65535까지의 호스트 포트를 지정하십시오' },
+  },
+  'medium-locked': {
+    message: {
+      en: '{{name}}: the guest has locked the drive and was asked to release it',
+      ko: '{{name}}: 게스트가 드라이브를 잠그고 있어 해제를 요청했습니다',
+    },
+    remedy: { en: 'try again, or eject it by force', ko: '다시 시도하거나 강제로 꺼내십시오' },
+  },
+  'disk-trouble': {
+    message: { en: '{{path}}: cannot be written ({{problem}})', ko: '{{path}}: 기록할 수 없습니다({{problem}})' },
+    remedy: {
+      en: 'see that it can be written again; the machine then goes on by itself',
+      ko: '다시 기록할 수 있게 하십시오. 그러면 가상 머신이 자동으로 계속됩니다',
+    },
+  },
+  'disk-trouble.read-only': {
+    message: {
+      en: '{{path}}: cannot be written any more (no permission, or its file system is read-only)',
+      ko: '{{path}}: 더 이상 기록할 수 없습니다(권한이 없거나 읽기 전용 파일 시스템)',
+    },
+    remedy: {
+      en: 'see that it can be written again; the machine then goes on by itself',
+      ko: '다시 기록할 수 있게 하십시오. 그러면 가상 머신이 자동으로 계속됩니다',
+    },
+  },
+  'disk-trouble.no-space': {
+    message: {
+      en: '{{path}}: cannot be written because the host has no space left',
+      ko: '{{path}}: 호스트에 남은 공간이 없어 기록할 수 없습니다',
+    },
+    remedy: {
+      en: 'free some space; the machine then goes on by itself',
+      ko: '공간을 확보하십시오. 그러면 가상 머신이 자동으로 계속됩니다',
+    },
   },
   'wrong-state.remove': {
     message: { en: '{{name}}: it cannot be removed while it runs', ko: '{{name}}: 실행 중에는 제거할 수 없습니다' },

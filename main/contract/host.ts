@@ -1,12 +1,19 @@
 import { z } from 'zod';
-import { guestSystemIdSchema, pathSchema } from './machines.ts';
+import { NETWORK_MODELS } from '../../engine/config/network-config.ts';
+import { diskBusSchema } from './devices.ts';
+import { guestSystemIdSchema } from './machines.ts';
+import { pathSchema } from './paths.ts';
 
 export const acceleratorReportSchema = z.object({
   name: z.string(),
   usable: z.boolean(),
   /** What it is, or why it is not usable, in one line. */
   detail: z.string(),
+  /** The same for programs, by which user interfaces say it in their language, with the values of `details`. */
+  why: z.string().max(100).optional(),
+  details: z.record(z.string(), z.union([z.string(), z.number()])).optional(),
 });
+export type AcceleratorReport = z.infer<typeof acceleratorReportSchema>;
 
 export const appInfoSchema = z.object({
   versions: z.object({ lodge: z.string(), node: z.string(), v8: z.string(), electron: z.string().optional() }),
@@ -74,6 +81,12 @@ export const guestSystemSchema = z.object({
     processors: z.int(),
     diskGigabytes: z.number(),
     firmware: z.enum(['bios']),
+    /** What a hard disk is attached to. */
+    diskBus: diskBusSchema,
+    /** The network card; null: the system has a driver for none. */
+    network: z.enum(NETWORK_MODELS).nullable(),
+    /** Devices of virtio that take and give: random numbers and the memory balloon. */
+    paravirtual: z.boolean(),
   }),
   /** Below these, warn. */
   minima: z.object({ memoryMegabytes: z.int(), diskGigabytes: z.number() }),

@@ -2,13 +2,22 @@ import { z } from 'zod';
 import {
   ACCELERATORS,
   BOOT_DEVICES,
-  IDE_PORTS,
   MAX_CPUS,
   MAX_MEMORY_MEGABYTES,
   MIN_CPUS,
   MIN_MEMORY_MEGABYTES,
 } from '../../engine/config/machine-config.ts';
+import {
+  cdromSchema,
+  diskBusSchema,
+  diskSchema,
+  diskSerialSchema,
+  floppySchema,
+  MAX_DISKS,
+  networkSchema,
+} from './devices.ts';
 import { errorDataSchema } from './errors.ts';
+import { pathSchema } from './paths.ts';
 
 export const MAX_NAME_LENGTH = 80;
 export const MIN_DISK_MEGABYTES = 1;
@@ -22,13 +31,6 @@ const oneLine = (maximum: number) =>
     // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is refused here
     .regex(/^[^\u0000-\u001f\u007f]*$/, 'must be one line without control characters');
 
-/** A path on the host that runs the machines; relative ones are refused by the services. */
-export const pathSchema = z
-  .string()
-  .min(1)
-  .max(4096)
-  .refine((path) => !path.includes('\0'), 'a path cannot hold a zero character');
-
 /** Identifies a machine; it is also the last part of its folder's path. */
 export const machineIdSchema = oneLine(200)
   .min(1)
@@ -40,21 +42,6 @@ export const memorySchema = z.int().min(MIN_MEMORY_MEGABYTES).max(MAX_MEMORY_MEG
 export const processorsSchema = z.int().min(MIN_CPUS).max(MAX_CPUS);
 /** UEFI is to come. */
 export const firmwareSchema = z.enum(['bios']);
-const portSchema = z
-  .int()
-  .min(0)
-  .max(IDE_PORTS - 1);
-
-export const diskSchema = z.object({
-  /** Absolute path of a raw image, or on Linux of a host block device. */
-  path: pathSchema,
-  bus: z.literal('ide'),
-  /** 0 primary master, 1 primary slave, 2 secondary master, 3 secondary slave. */
-  port: portSchema,
-  readOnly: z.boolean(),
-});
-export type Disk = z.infer<typeof diskSchema>;
-
 /** Why a file stays when a machine is deleted with its files. */
 export const keptReasonSchema = z.enum([
   /** It is not in the machine's folder. */
@@ -68,8 +55,8 @@ export const keptReasonSchema = z.enum([
 ]);
 export type KeptReason = z.infer<typeof keptReasonSchema>;
 
-/** What a machine consists of. `path: null` is a drive without a medium, `cdrom: null` a machine without the drive. */
-export const machineSettingsSchema = z.object({
+/** What a machine consists of. `null` is a machine without the device. */
+export const machineSettingsSchema = z.strictObject({
   name: machineNameSchema,
   guestSystem: guestSystemIdSchema,
   memoryMegabytes: memorySchema,
@@ -77,9 +64,14 @@ export const machineSettingsSchema = z.object({
   firmware: firmwareSchema,
   accelerator: z.enum(ACCELERATORS),
   bootOrder: z.array(z.enum(BOOT_DEVICES)).min(1).max(BOOT_DEVICES.length),
-  disks: z.array(diskSchema).max(IDE_PORTS),
-  cdrom: z.object({ path: pathSchema.nullable(), port: portSchema }).nullable(),
-  floppy: z.object({ path: pathSchema.nullable(), readOnly: z.boolean() }).nullable(),
+  disks: z.array(diskSchema).max(MAX_DISKS),
+  cdrom: cdromSchema.nullable(),
+  floppy: floppySchema.nullable(),
+  network: networkSchema.nullable(),
+  /** The guest can fetch the host's random numbers from a virtio device. */
+  entropy: z.boolean(),
+  /** The host can take memory back from the guest, by a virtio memory balloon. */
+  balloon: z.boolean(),
 });
 export type MachineSettings = z.infer<typeof machineSettingsSchema>;
 
@@ -113,6 +105,8 @@ export const acceleratorInUseSchema = z.object({
   reason: z.string(),
   /** The same for programs, by which user interfaces say it in their language. */
   why: z.string().max(100).optional(),
+  /** Values of the reason by name. */
+  details: z.record(z.string(), z.union([z.string(), z.number()])).optional(),
 });
 export type AcceleratorInUse = z.infer<typeof acceleratorInUseSchema>;
 
@@ -125,6 +119,11 @@ export const machineSchema = z.object({
   state: machineStateSchema,
   /** Why it is aborted or inaccessible. */
   reason: errorDataSchema.nullable(),
+  /**
+   * Why it is paused by itself: the host cannot write to one of its disks. It goes on once that works again; resuming it
+   * lets the guest have the error instead.
+   */
+  trouble: errorDataSchema.nullable(),
   /** Null when it is inaccessible. */
   settings: machineSettingsSchema.nullable(),
   /** While it runs. */
@@ -136,7 +135,13 @@ export const machineSchema = z.object({
 });
 export type Machine = z.infer<typeof machineSchema>;
 
-export const newMachineSchema = z.object({
+const newDiskTraits = {
+  /** Undefined: what suits the guest system. */
+  bus: diskBusSchema.optional(),
+  serial: diskSerialSchema.optional(),
+};
+
+export const newMachineSchema = z.strictObject({
   name: machineNameSchema,
   /** The folder in which the machine's own folder is made; the default is `machinesFolder` of app.info. */
   folder: pathSchema.optional(),
@@ -146,12 +151,23 @@ export const newMachineSchema = z.object({
   firmware: firmwareSchema.default('bios'),
   accelerator: z.enum(ACCELERATORS).default('auto'),
   /** Goes into the CD-ROM or floppy drive, or in front of the hard disk. */
-  installMedia: z.object({ path: pathSchema, kind: z.enum(['cdrom', 'disk', 'floppy']) }).optional(),
+  installMedia: z.strictObject({ path: pathSchema, kind: z.enum(['cdrom', 'disk', 'floppy']) }).optional(),
   hardDisk: z.discriminatedUnion('kind', [
-    z.object({ kind: z.literal('new'), sizeGigabytes: z.number().min(0.001).max(MAX_DISK_GIGABYTES) }),
-    z.object({ kind: z.literal('existing'), path: pathSchema, readOnly: z.boolean().default(false) }),
-    z.object({ kind: z.literal('none') }),
+    z.strictObject({
+      kind: z.literal('new'),
+      sizeGigabytes: z.number().min(0.001).max(MAX_DISK_GIGABYTES),
+      ...newDiskTraits,
+    }),
+    z.strictObject({
+      kind: z.literal('existing'),
+      path: pathSchema,
+      readOnly: z.boolean().default(false),
+      ...newDiskTraits,
+    }),
+    z.strictObject({ kind: z.literal('none') }),
   ]),
+  /** Null: no network. Undefined: a card that suits the guest system, and what is missing follows from it too. */
+  network: networkSchema.partial().nullable().optional(),
 });
 /** What a caller gives: fields with a default may be left out. */
 export type NewMachine = z.input<typeof newMachineSchema>;

@@ -110,6 +110,10 @@ export function apiHandlers({ dataFolder, machinesFolder, machines, settings }: 
         await machines.get(id).accelerate(accelerator);
         return present(id);
       },
+      'machines.setBalloon': ({ id, megabytes }) => machines.get(id).setBalloon(megabytes),
+      'machines.addForward': async (args) => ({ forward: await machines.addForward(args) }),
+      'machines.removeForward': (args) => machines.removeForward(args),
+      'machines.setLink': ({ id, up }) => machines.setLink(id, up),
       'machines.reset': ({ id }) => {
         machines.get(id).tell({ kind: 'reset' });
         return present(id);

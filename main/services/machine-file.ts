@@ -5,22 +5,23 @@ import { failure } from '../contract/failures.ts';
 import { type MachineSettings, machineSettingsSchema } from '../contract/machines.ts';
 import { writeFileAtomically } from './atomic-file.ts';
 import { causeOf } from './failures.ts';
+import { MACHINE_SCHEMA_VERSION, migrate, OWN_FIELD } from './machine-file-migrations.ts';
+import { mapPaths } from './settings-paths.ts';
 
 export const MACHINE_FILE = 'machine.json';
-/** Counts up whenever the meaning of the file changes; each step gets a migration. */
-export const MACHINE_SCHEMA_VERSION = 1;
 const MAX_FILE_BYTES = 1 << 20;
 
 /**
  * The file of a machine: its settings, readable and editable by people. Paths below the machine's folder are relative
- * to it, so that the folder can be moved. What the file holds beyond the settings is kept as it is.
+ * to it, so that the folder can be moved. Fields whose names begin with `x-` are the user's and kept as they are; others
+ * that this version does not know are refused.
  */
 export interface MachineFile {
   readonly settings: MachineSettings;
   /** ISO 8601. */
   readonly createdAt: string;
-  /** The whole file, to keep what this version does not know. */
-  readonly raw: Readonly<Record<string, unknown>>;
+  /** The user's own fields. */
+  readonly own: Readonly<Record<string, unknown>>;
 }
 
 const headerSchema = z.looseObject({ schemaVersion: z.int().min(1), createdAt: z.string().default('') });
@@ -52,46 +53,43 @@ export function readMachineFile(folder: string): MachineFile {
     const version = header.data.schemaVersion;
     throw failure('machine-file-newer', { path, version, known: MACHINE_SCHEMA_VERSION });
   }
-  const settings = machineSettingsSchema.safeParse(header.data);
+  const { schemaVersion, createdAt, ...contents } = migrate(header.data, header.data.schemaVersion);
+  const isOwn = ([name]: [string, unknown]) => name.startsWith(OWN_FIELD);
+  const fields = Object.entries(contents);
+  const settings = machineSettingsSchema.safeParse(Object.fromEntries(fields.filter((field) => !isOwn(field))));
   if (!settings.success) {
     const issue = settings.error.issues[0];
+    if (issue?.code === 'unrecognized_keys') {
+      const name = [...issue.path, issue.keys[0] ?? ''].map(String).join('.');
+      throw failure('machine-file-damaged.unknown', { path, name });
+    }
     const field = issue?.path.map(String).join('.') ?? '';
     const where = field === '' ? '' : `${field}: `;
     throw failure('machine-file-damaged.setting', { path, where, problem: issue?.message ?? 'is not understood' });
   }
   return {
-    settings: withPaths(settings.data, (stored) => (isAbsolute(stored) ? stored : resolve(folder, stored))),
+    settings: mapPaths(settings.data, (stored) => (isAbsolute(stored) ? stored : resolve(folder, stored))),
     createdAt: header.data.createdAt,
-    raw: header.data,
+    own: Object.fromEntries(fields.filter(isOwn)),
   };
 }
 
 /** Writes the file atomically. Throws ApiError `write-failed`. */
 export function writeMachineFile(folder: string, file: MachineFile): void {
   const path = join(folder, MACHINE_FILE);
-  const settings = withPaths(file.settings, (absolute) => {
+  const settings = mapPaths(file.settings, (absolute) => {
     const inside = relative(folder, absolute);
     return inside === '' || inside.startsWith('..') || isAbsolute(inside) ? absolute : inside.split(sep).join('/');
   });
   const contents = {
-    ...file.raw,
     schemaVersion: MACHINE_SCHEMA_VERSION,
     ...settings,
     createdAt: file.createdAt,
+    ...file.own,
   };
   try {
     writeFileAtomically(path, `${JSON.stringify(contents, null, 2)}\n`);
   } catch (error) {
     throw failure('write-failed.settings', { path, cause: causeOf(error) }, { cause: error });
   }
-}
-
-function withPaths(settings: MachineSettings, change: (path: string) => string): MachineSettings {
-  const optional = (path: string | null) => (path === null ? null : change(path));
-  return {
-    ...settings,
-    disks: settings.disks.map((disk) => ({ ...disk, path: change(disk.path) })),
-    cdrom: settings.cdrom === null ? null : { ...settings.cdrom, path: optional(settings.cdrom.path) },
-    floppy: settings.floppy === null ? null : { ...settings.floppy, path: optional(settings.floppy.path) },
-  };
 }

@@ -57,9 +57,9 @@ test('a machine has a folder with a readable description and a sparse disk', asy
   assert.equal(machine.state, 'powered-off');
   assert.equal(machine.folder, join(dataFolder, 'machines', 'A machine'));
   const file = JSON.parse(readFileSync(join(machine.folder, 'machine.json'), 'utf8'));
-  assert.equal(file.schemaVersion, 1);
+  assert.equal(file.schemaVersion, 2);
   assert.equal(file.name, 'A machine');
-  assert.deepEqual(file.disks, [{ path: 'disk.img', bus: 'ide', port: 0, readOnly: false }]);
+  assert.deepEqual(file.disks, [{ path: 'disk.img', bus: 'virtio', port: 0, readOnly: false, serial: null }]);
   assert.equal(file.cdrom.path, iso);
   assert.equal(machine.settings?.disks[0]?.path, join(machine.folder, 'disk.img'));
   await reopen();
@@ -145,7 +145,8 @@ test('a process that cannot start says why; one that talks nonsense is ended', a
     }
   };
   await assert.rejects(client.call('machines.start', { id }), { code: 'no-firmware', remedy: 'install it' });
-  assert.equal((await client.call('machines.get', { id })).reason?.message, 'no SeaBIOS');
+  const refused = await client.call('machines.get', { id });
+  assert.deepEqual([refused.state, refused.reason], ['powered-off', null], 'nothing has happened');
   host.answers = (message, process) => {
     if (message.kind === 'start') {
       process.sayAnything({ kind: 'started', accelerator: 7 });
@@ -174,7 +175,10 @@ test('a damaged, newer or missing description shows as inaccessible with the rea
   const cases: [string, RegExp][] = [
     ['{ "schemaVersion": 1, "na', /not valid JSON/],
     ['[]', /not the description/],
-    [good.replace('"schemaVersion": 1', '"schemaVersion": 99'), /newer Lodge \(schema version 99/],
+    [good.replace('"schemaVersion": 2', '"schemaVersion": 99'), /newer Lodge \(schema version 99/],
+    [good.replace('"processors"', '"procesors"'), /there is no setting 'procesors' in this version|processors/],
+    [good.replace('"network": {', '"network": { "speed": 7,'), /there is no setting 'network\.speed'/],
+    [good.replace('"serial": null', '"serial": null, "cache": "x"'), /there is no setting 'disks\.0\.cache'/],
     [good.replace('"memoryMegabytes": 512', '"memoryMegabytes": "much"'), /memoryMegabytes/],
     ['', /not valid JSON/],
   ];
@@ -208,14 +212,14 @@ test('a description that is damaged while the machine runs is not overwritten ei
   assert.equal(readFileSync(join(machineFolder, 'machine.json'), 'utf8'), 'broken');
 });
 
-test('what the file holds beyond the settings survives a change', async () => {
+test("the user's own fields in the file survive a change", async () => {
   const { id, folder: machineFolder } = await client.call('machines.create', plain);
   const path = join(machineFolder, 'machine.json');
-  writeFileSync(path, JSON.stringify({ ...JSON.parse(readFileSync(path, 'utf8')), notes: 'mine' }));
+  writeFileSync(path, JSON.stringify({ ...JSON.parse(readFileSync(path, 'utf8')), 'x-notes': 'mine' }));
   const changed = await client.call('machines.update', { id, changes: { name: 'Renamed', memoryMegabytes: 256 } });
   assert.deepEqual([changed.name, changed.settings?.memoryMegabytes], ['Renamed', 256]);
-  assert.equal(JSON.parse(readFileSync(path, 'utf8')).notes, 'mine');
-  const cdrom = { path: null, port: 0 };
+  assert.equal(JSON.parse(readFileSync(path, 'utf8'))['x-notes'], 'mine');
+  const cdrom = { path: null, bus: 'ide' as const, port: 4 };
   await assert.rejects(client.call('machines.update', { id, changes: { cdrom } }), { code: 'usage' });
 });
 

@@ -2,24 +2,34 @@ import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Disposable } from '../../engine/base/disposable.ts';
 import { Emitter } from '../../engine/base/event.ts';
-import { validateMachineConfig } from '../../engine/config/validate-machine-config.ts';
+import { DEFAULT_CDROM_PORT, type DiskBus } from '../../engine/config/machine-config.ts';
 import type { CallInput } from '../contract/api.ts';
+import { freeDrivePort, type NetworkSettings, type PortForward, sameForward } from '../contract/devices.ts';
 import { ApiError } from '../contract/errors.ts';
 import { failure } from '../contract/failures.ts';
 import type { Machine, MachineSettings, MachinesChange } from '../contract/machines.ts';
 import type { ProcessHost } from '../vms/process-host.ts';
+import { changeSettings, checkSettings } from './change-settings.ts';
 import { createRawDisk } from './disk-images.ts';
 import { causeOf } from './failures.ts';
 import { DEMO_GUEST_SYSTEM, guestSystems } from './guest-systems.ts';
 import { hostPath } from './host-paths.ts';
 import { MACHINE_FILE, readMachineFile, writeMachineFile } from './machine-file.ts';
 import { deleteFiles, type MachineFiles, machineFiles, makeMachineFolder } from './machine-folder.ts';
-import { ManagedMachine, vmConfig } from './managed-machine.ts';
+import { ManagedMachine } from './managed-machine.ts';
 import { inspectMedium } from './media-inspector.ts';
+import { newNetwork } from './new-network.ts';
 import type { Registry } from './registry.ts';
+import { forwardConfig } from './vm-config.ts';
 
 const DEMO_NAME = 'Tour';
-const CDROM_PORT = 2;
+const EMPTY_CDROM = { path: null, bus: 'ide', port: DEFAULT_CDROM_PORT } as const;
+
+interface NewDiskTraits {
+  readonly bus?: DiskBus | undefined;
+  readonly serial?: string | null | undefined;
+  readonly readOnly?: boolean | undefined;
+}
 
 /** All machines of a data folder. Only its owner makes one of these. */
 export class Machines implements Disposable {
@@ -77,9 +87,11 @@ export class Machines implements Disposable {
   }
 
   create(input: CallInput<'machines.create'>): Machine {
-    if (!guestSystems.some(({ id }) => id === input.guestSystem)) {
+    const system = guestSystems.find(({ id }) => id === input.guestSystem);
+    if (system === undefined) {
       throw failure('unknown-guest-system', { id: input.guestSystem, field: 'guestSystem' });
     }
+    const { diskBus, paravirtual } = system.defaults;
     this.#checkName(input.name);
     const parent = input.folder === undefined ? this.#registry.machinesFolder : hostPath('folder', input.folder);
     const { installMedia } = input;
@@ -96,19 +108,20 @@ export class Machines implements Disposable {
       this.#inspect(existing, 'hardDisk.path');
     }
     return this.#make(parent, input.name, (folder) => {
+      const cdrom = { ...EMPTY_CDROM, path: media?.kind === 'cdrom' ? media.path : null };
       const disks: MachineSettings['disks'] = [];
-      const addDisk = (path: string, readOnly: boolean) => {
-        disks.push({ path, bus: 'ide', port: disks.length, readOnly });
+      const addDisk = (path: string, { bus = diskBus, serial = null, readOnly = false }: NewDiskTraits) => {
+        disks.push({ path, bus, port: freeDrivePort(bus, { disks, cdrom }) ?? 0, readOnly, serial });
       };
       if (media?.kind === 'disk') {
-        addDisk(media.path, false);
+        addDisk(media.path, {});
       }
       if (hardDisk.kind === 'new') {
         const path = join(folder, 'disk.img');
         createRawDisk(path, hardDisk.sizeGigabytes, 'hardDisk.sizeGigabytes');
-        addDisk(path, false);
-      } else if (existing !== undefined) {
-        addDisk(existing, hardDisk.kind === 'existing' && hardDisk.readOnly);
+        addDisk(path, hardDisk);
+      } else if (hardDisk.kind === 'existing' && existing !== undefined) {
+        addDisk(existing, hardDisk);
       }
       return {
         name: input.name,
@@ -119,8 +132,11 @@ export class Machines implements Disposable {
         accelerator: input.accelerator,
         bootOrder: ['floppy', 'cdrom', 'disk'],
         disks,
-        cdrom: { path: media?.kind === 'cdrom' ? media.path : null, port: CDROM_PORT },
+        cdrom,
         floppy: { path: media?.kind === 'floppy' ? media.path : null, readOnly: media?.kind === 'floppy' },
+        network: newNetwork(input.network, system),
+        entropy: paravirtual,
+        balloon: paravirtual,
       };
     });
   }
@@ -146,9 +162,12 @@ export class Machines implements Disposable {
         firmware: 'bios',
         accelerator: 'auto',
         bootOrder: ['floppy', 'cdrom', 'disk'],
-        disks: [{ path, bus: 'ide', port: 0, readOnly: false }],
-        cdrom: { path: null, port: CDROM_PORT },
+        disks: [{ path, bus: 'ide', port: 0, readOnly: false, serial: null }],
+        cdrom: EMPTY_CDROM,
         floppy: { path: null, readOnly: false },
+        network: null,
+        entropy: false,
+        balloon: false,
       };
     });
   }
@@ -175,8 +194,8 @@ export class Machines implements Disposable {
     let settings: MachineSettings | undefined;
     try {
       settings = build(folder);
-      validateMachineConfig(vmConfig(settings));
-      writeMachineFile(folder, { settings, createdAt: new Date().toISOString(), raw: {} });
+      checkSettings(settings);
+      writeMachineFile(folder, { settings, createdAt: new Date().toISOString(), own: {} });
       return this.#register(folder);
     } catch (error) {
       // The folder is new, so everything in it was made here.
@@ -204,31 +223,57 @@ export class Machines implements Disposable {
     return this.#register(path);
   }
 
-  update({ id, changes }: CallInput<'machines.update'>): Machine {
+  async update({ id, changes }: CallInput<'machines.update'>): Promise<Machine> {
     const machine = this.get(id);
-    const given = Object.fromEntries(Object.entries(changes).filter(([, value]) => value !== undefined));
-    const onlyName = Object.keys(given).every((key) => key === 'name');
-    if (machine.isRunning && !onlyName) {
-      throw failure('wrong-state.settings', { name: machine.name });
-    }
     if (changes.name !== undefined) {
       this.#checkName(changes.name, machine);
     }
-    machine.store((settings) => {
-      const changed: MachineSettings = { ...settings, ...given };
-      const disks = changed.disks.map((disk, index) => ({ ...disk, path: hostPath(`disks.${index}.path`, disk.path) }));
-      const cdrom =
-        changed.cdrom === null || changed.cdrom.path === null
-          ? changed.cdrom
-          : { ...changed.cdrom, path: hostPath('cdrom.path', changed.cdrom.path) };
-      const floppy =
-        changed.floppy === null || changed.floppy.path === null
-          ? changed.floppy
-          : { ...changed.floppy, path: hostPath('floppy.path', changed.floppy.path) };
-      const complete = { ...changed, disks, cdrom, floppy };
-      validateMachineConfig(vmConfig(complete));
-      return complete;
+    await machine.exclusively(() => changeSettings(machine, changes));
+    return machine.describe();
+  }
+
+  async addForward({ id, forward }: CallInput<'machines.addForward'>): Promise<PortForward> {
+    const machine = this.get(id);
+    return machine.exclusively(async () => {
+      const network = networkOf(machine);
+      const { name } = machine;
+      if (forward.hostPort !== 0) {
+        if (network.forwards.some((known) => sameForward(known, forward))) {
+          const { protocol, hostPort: port } = forward;
+          throw failure('port-forwarded', { protocol: protocol.toUpperCase(), port, field: 'forward.hostPort' });
+        }
+        await changeSettings(machine, { network: { ...network, forwards: [...network.forwards, forward] } });
+        return forward;
+      }
+      if (!machine.isRunning) {
+        throw failure('any-port', { name, field: 'forward.hostPort' });
+      }
+      machine.checkedSettings();
+      const { forward: added } = await machine.perform({ kind: 'add-forward', forward: forwardConfig(forward) });
+      const chosen = { ...forward, hostPort: added.hostPort };
+      machine.store((settings) => ({ ...settings, network: { ...network, forwards: [...network.forwards, chosen] } }));
+      return chosen;
     });
+  }
+
+  async removeForward({ id, forward }: CallInput<'machines.removeForward'>): Promise<Machine> {
+    const machine = this.get(id);
+    await machine.exclusively(async () => {
+      const network = networkOf(machine);
+      const forwards = network.forwards.filter((known) => !sameForward(known, forward));
+      if (forwards.length === network.forwards.length) {
+        const { protocol, hostAddress: address, hostPort: port } = forward;
+        const values = { name: machine.name, protocol: protocol.toUpperCase(), address, port };
+        throw failure('no-such-forward', { ...values, field: 'forward' });
+      }
+      await changeSettings(machine, { network: { ...network, forwards } });
+    });
+    return machine.describe();
+  }
+
+  async setLink(id: string, up: boolean): Promise<Machine> {
+    const machine = this.get(id);
+    await machine.exclusively(() => changeSettings(machine, { network: { ...networkOf(machine), connected: up } }));
     return machine.describe();
   }
 
@@ -275,4 +320,12 @@ export class Machines implements Disposable {
     }
     this.#onChange.dispose();
   }
+}
+
+function networkOf(machine: ManagedMachine): NetworkSettings {
+  const { network } = machine.checkedSettings();
+  if (network === null) {
+    throw failure('no-network', { name: machine.name });
+  }
+  return network;
 }

@@ -1,12 +1,11 @@
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import type { Disposable } from '../../engine/base/disposable.ts';
 import { Emitter } from '../../engine/base/event.ts';
-import { SETTING_NAMES } from '../../engine/config/machine-config.ts';
+import { MIN_MEMORY_MEGABYTES, SETTING_NAMES } from '../../engine/config/machine-config.ts';
 import { validateMachineConfig } from '../../engine/config/validate-machine-config.ts';
 import { hostFiles } from '../../engine/process/host-files.ts';
 import type { CommandResult, MachineCommand, MachineStatus } from '../../engine/process/machine-messages.ts';
-import type { VmConfig } from '../../engine/process/vm-control.ts';
-import type { ConsoleStatus, Drive } from '../contract/console.ts';
+import type { Balloon, ConsoleStatus, Drive } from '../contract/console.ts';
 import { ApiError, type ErrorData } from '../contract/errors.ts';
 import { failure, failureData } from '../contract/failures.ts';
 import type { AcceleratorInUse, Machine, MachineSettings, MachineState } from '../contract/machines.ts';
@@ -14,7 +13,15 @@ import type { DirectPort, ProcessHost } from '../vms/process-host.ts';
 import { Vm, type VmEnd } from '../vms/vm.ts';
 import { causeOf, toErrorData } from './failures.ts';
 import { type MachineFile, readMachineFile, writeMachineFile } from './machine-file.ts';
-import { lastLogPath, newLogPath, OWNER_DIED, readRunRecord, writeRunRecord } from './machine-folder.ts';
+import {
+  lastLogPath,
+  newLogPath,
+  OWNER_DIED,
+  type RunRecord,
+  readRunRecord,
+  writeRunRecord,
+} from './machine-folder.ts';
+import { vmConfig } from './vm-config.ts';
 
 /** Serial output kept for whoever looks later. */
 const SERIAL_BACKLOG_BYTES = 64 << 10;
@@ -63,6 +70,11 @@ export class ManagedMachine {
   #lights: MachineStatus = NO_LIGHTS;
   #serial: Uint8Array<ArrayBuffer>[] = [];
   #serialBytes = 0;
+  /** Megabytes that the running guest was asked to get along with. */
+  #memoryTarget: number | undefined;
+  /** What was before the present run, to go back to when it does not come to that. */
+  #before: { state: MachineState; reason: ErrorData | null; record: RunRecord | undefined } | undefined;
+  #changing: Promise<unknown> = Promise.resolve();
   #whenEnded: (() => void)[] = [];
 
   constructor(id: string, folder: string, host: ProcessHost) {
@@ -78,8 +90,9 @@ export class ManagedMachine {
     this.reload();
   }
 
+  /** A machine that waits for one of its disks is paused. */
   get state(): MachineState {
-    return this.#state;
+    return this.#state === 'running' && this.#lights.trouble !== undefined ? 'paused' : this.#state;
   }
 
   get isRunning(): boolean {
@@ -104,8 +117,9 @@ export class ManagedMachine {
       id: this.id,
       name: this.name,
       folder: this.folder,
-      state: this.#state,
+      state: this.state,
       reason: this.#reason,
+      trouble: this.#trouble(),
       settings: this.#file?.settings ?? null,
       accelerator: this.#accelerator,
       startedAt: this.#startedAt,
@@ -113,13 +127,31 @@ export class ManagedMachine {
     };
   }
 
+  #trouble(): ErrorData | null {
+    const { trouble } = this.#lights;
+    if (trouble === undefined) {
+      return null;
+    }
+    const { path, reason, problem } = trouble;
+    return reason === 'no-space' || reason === 'read-only'
+      ? failureData(`disk-trouble.${reason}`, { path })
+      : failureData('disk-trouble', { path, problem });
+  }
+
   status(): ConsoleStatus {
-    const { activity, leds, mouse, screen } = this.#lights;
+    const { activity, balloon, leds, mouse, screen } = this.#lights;
     const settings = this.settings;
     return {
-      state: this.#state,
+      state: this.state,
       activity,
       media: { cdrom: settings?.cdrom?.path ?? null, floppy: settings?.floppy?.path ?? null },
+      balloon:
+        balloon === undefined
+          ? null
+          : {
+              ...balloon,
+              targetMegabytes: this.#memoryTarget ?? settings?.memoryMegabytes ?? balloon.presentMegabytes,
+            },
       accelerator: this.#accelerator,
       leds,
       mouse,
@@ -163,6 +195,20 @@ export class ManagedMachine {
     return this.#file;
   }
 
+  /** The settings, if what stands in the file is still a description. */
+  checkedSettings(): MachineSettings {
+    const { settings } = this.#usable();
+    readMachineFile(this.folder);
+    return settings;
+  }
+
+  /** Carries out changes that take time one after another. */
+  exclusively<T>(action: () => Promise<T>): Promise<T> {
+    const done = this.#changing.then(action);
+    this.#changing = done.catch(() => {});
+    return done;
+  }
+
   /** Stores settings. What stands in the file is read again first: a file that was damaged meanwhile is left alone. */
   store(change: (settings: MachineSettings) => MachineSettings): void {
     this.reload();
@@ -200,8 +246,13 @@ export class ManagedMachine {
             this.#changed();
           },
           status: (status) => {
+            const before = this.#lights.trouble;
             this.#lights = status;
-            this.#onStatus.fire();
+            if (JSON.stringify(before) === JSON.stringify(status.trouble)) {
+              this.#onStatus.fire();
+            } else {
+              this.#changed();
+            }
           },
           ended: (end) => this.#ended(end),
         },
@@ -211,6 +262,8 @@ export class ManagedMachine {
       throw failure('start-failed', { name: this.name, cause: causeOf(error) }, { cause: error });
     }
     this.#vm = vm;
+    this.#before = { state: this.#state, reason: this.#reason, record: readRunRecord(this.folder) };
+    this.#memoryTarget = undefined;
     this.#startedAt = startedAt;
     this.#state = 'starting';
     this.#reason = null;
@@ -245,6 +298,10 @@ export class ManagedMachine {
         logPath: this.#logPath ?? '',
         reason: this.#reason,
       });
+    } else if (end.kind === 'refused' && this.#before !== undefined) {
+      this.#state = this.#before.state;
+      this.#reason = this.#before.reason;
+      writeRunRecord(this.folder, this.#before.record);
     } else {
       this.#state = 'powered-off';
       this.#reason = null;
@@ -268,7 +325,7 @@ export class ManagedMachine {
 
   shutdown(): void {
     const vm = this.#running();
-    if (this.#state === 'paused') {
+    if (this.state === 'paused') {
       throw failure('wrong-state.paused', { name: this.name });
     }
     vm.tell({ kind: 'power-button' });
@@ -276,8 +333,8 @@ export class ManagedMachine {
 
   async pause(): Promise<void> {
     const vm = this.#running();
-    if (this.#state !== 'running') {
-      throw failure('wrong-state.pause', { name: this.name, state: this.#state });
+    if (this.state !== 'running') {
+      throw failure('wrong-state.pause', { name: this.name, state: this.state });
     }
     await vm.perform({ kind: 'pause' });
     this.#entered(vm, 'paused');
@@ -285,8 +342,8 @@ export class ManagedMachine {
 
   async resume(): Promise<void> {
     const vm = this.#running();
-    if (this.#state !== 'paused') {
-      throw failure('wrong-state.resume', { name: this.name, state: this.#state });
+    if (this.state !== 'paused') {
+      throw failure('wrong-state.resume', { name: this.name, state: this.state });
     }
     await vm.perform({ kind: 'resume' });
     this.#entered(vm, 'running');
@@ -295,6 +352,24 @@ export class ManagedMachine {
   /** Moves it to another kind of processor while it runs. */
   async accelerate(accelerator: 'kvm' | 'software'): Promise<void> {
     await this.#running().perform({ kind: 'accelerate', accelerator });
+  }
+
+  /** Asks the running guest to get along with so many megabytes. */
+  async setBalloon(megabytes: number): Promise<Balloon> {
+    const vm = this.#running();
+    const { balloon, memoryMegabytes } = this.#usable().settings;
+    const { name } = this;
+    if (!balloon) {
+      throw failure('no-balloon', { name });
+    }
+    if (megabytes > memoryMegabytes) {
+      const minimum = MIN_MEMORY_MEGABYTES;
+      throw failure('balloon-size', { name, megabytes, memory: memoryMegabytes, minimum, field: 'megabytes' });
+    }
+    const answer = await vm.perform({ kind: 'balloon', megabytes });
+    this.#memoryTarget = megabytes;
+    this.#onStatus.fire();
+    return { targetMegabytes: megabytes, ...answer };
   }
 
   #entered(vm: Vm, state: 'running' | 'paused'): void {
@@ -419,22 +494,4 @@ function attach(vm: Vm, number: number, { framesPerSecond, compress, openDirect 
     vm.connectViewer(number, openDirect());
   }
   vm.tell({ kind: 'attach', viewer: number, framesPerSecond, compress });
-}
-
-/** The settings as the machine's process takes them. */
-export function vmConfig(settings: MachineSettings): VmConfig {
-  const { cdrom, floppy } = settings;
-  return {
-    name: settings.name,
-    accel: settings.accelerator,
-    cpus: settings.processors,
-    memoryMegabytes: settings.memoryMegabytes,
-    firmware: {},
-    boot: { order: settings.bootOrder },
-    disks: settings.disks,
-    ...(cdrom === null ? {} : { cdrom: { ...(cdrom.path === null ? {} : { path: cdrom.path }), port: cdrom.port } }),
-    ...(floppy === null
-      ? {}
-      : { floppy: { ...(floppy.path === null ? {} : { path: floppy.path }), readOnly: floppy.readOnly } }),
-  };
 }

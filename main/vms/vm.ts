@@ -21,6 +21,8 @@ const STOP_MILLIS = 5000;
 /** How a machine's run ended. */
 export type VmEnd =
   | { readonly kind: 'powered-off' }
+  /** It was not started, for a reason that it told: nothing has happened. */
+  | { readonly kind: 'refused'; readonly error: ApiError }
   /** Not as it should; `error` is for the user. */
   | { readonly kind: 'failed'; readonly error: ApiError };
 
@@ -131,7 +133,10 @@ export class Vm {
         this.#events.accelerator(message.accelerator);
         return;
       case 'failed':
-        this.#end ??= { kind: 'failed', error: asError(message.error) };
+        this.#end ??= {
+          kind: this.#start !== undefined && message.error.code !== 'internal' ? 'refused' : 'failed',
+          error: asError(message.error),
+        };
         return;
       case 'answer':
         this.#answer(message.request, message.value);
@@ -203,7 +208,7 @@ export class Vm {
         kind: 'failed' as const,
         error: died(code, signal),
       };
-    const why = end.kind === 'failed' ? end.error : notRunning();
+    const why = end.kind === 'powered-off' ? notRunning() : end.error;
     this.#start?.reject(why);
     this.#start = undefined;
     for (const waiting of [...this.#waiting.values()]) {
