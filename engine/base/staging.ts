@@ -12,10 +12,10 @@ export class Staging {
   #cursor = 0;
   readonly #waiting: (() => void)[] = [];
 
-  /** `size` in bytes, a multiple of 4096. */
-  constructor(size: number) {
-    this.#bytes = new Uint8Array(new SharedArrayBuffer(size));
-    this.#taken = new Uint8Array(size / UNIT);
+  /** `memory`: a block that another thread has too, or the bytes of a new one; a multiple of 4096. */
+  constructor(memory: number | SharedArrayBuffer) {
+    this.#bytes = new Uint8Array(typeof memory === 'number' ? new SharedArrayBuffer(memory) : memory);
+    this.#taken = new Uint8Array(this.#bytes.length / UNIT);
   }
 
   /** `length` bytes with unknown contents, or undefined while there is no room. Given back with `give`. */

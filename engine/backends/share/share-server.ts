@@ -1,0 +1,45 @@
+import { receiveMessageOnPort } from 'node:worker_threads';
+import type { P9Server } from './p9-server.ts';
+import type { ShareState } from './share-backend.ts';
+import { COMPLETED, entryAt, SHARE_REQUEST, type ShareEnd, SUBMITTED } from './share-channel.ts';
+
+/**
+ * Carries out what comes by a channel until it is closed; the thread sleeps in between. `ring` wakes the machine thread
+ * after an answer. Disposes of the server.
+ */
+export function serveShare(server: P9Server, { control, memory, port }: ShareEnd, ring: () => void): void {
+  const words = new Int32Array(control);
+  const bytes = new Uint8Array(memory);
+  for (let done = Atomics.load(words, COMPLETED); ; ) {
+    if (Atomics.load(words, SUBMITTED) === done) {
+      Atomics.wait(words, SUBMITTED, done);
+      continue;
+    }
+    const at = entryAt(done);
+    const [kind = 0, requestAt = 0, requestLength = 0, replyAt = 0, replyLength = 0] = words.subarray(at, at + 5);
+    switch (kind) {
+      case SHARE_REQUEST.message:
+        words[at + 4] = server.handle(
+          bytes.subarray(requestAt, requestAt + requestLength),
+          bytes.subarray(replyAt, replyAt + replyLength),
+        );
+        break;
+      case SHARE_REQUEST.reset:
+        server.reset();
+        break;
+      case SHARE_REQUEST.save:
+        port.postMessage(server.save());
+        break;
+      case SHARE_REQUEST.load:
+        server.load(receiveMessageOnPort(port)?.message as ShareState);
+        break;
+      default:
+        server.dispose();
+        port.close();
+        return;
+    }
+    done = (done + 1) | 0;
+    Atomics.store(words, COMPLETED, done);
+    ring();
+  }
+}
