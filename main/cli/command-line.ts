@@ -1,5 +1,7 @@
 import type { HostError } from '../../engine/base/host-error.ts';
+import type { ChannelConfig, ConsoleTarget } from '../../engine/config/console-config.ts';
 import { type MachineConfigInput, type SerialTarget, usageError } from '../../engine/config/machine-config.ts';
+import type { SoundConfigInput } from '../../engine/config/sound-config.ts';
 
 /** Values of `lodge run` options as text becomes them; each throws HostError('usage') with one line. */
 
@@ -20,7 +22,7 @@ export function seconds(option: string, text: string): number {
 type Disk = NonNullable<MachineConfigInput['disks']>[number];
 
 /** Takes `,key=value` and `,flag` parts from the end of a path; a comma in a name is no harm unless it looks so. */
-function splitMedium(
+export function splitMedium(
   option: string,
   text: string,
   known: readonly string[],
@@ -92,6 +94,44 @@ export function serial(option: string, text: string): SerialTarget {
   throw usageError(`${option} ${text}: is not known`, 'give stdio, none or file:PATH');
 }
 
+/** `stdio`, `socket:PATH` or `file:PATH` */
+export function console(option: string, text: string): ConsoleTarget {
+  if (text === 'stdio') {
+    return { kind: text };
+  }
+  for (const kind of ['socket', 'file'] as const) {
+    if (text.startsWith(`${kind}:`)) {
+      return { kind, path: text.slice(kind.length + 1) };
+    }
+  }
+  throw usageError(`${option} ${text}: is not known`, 'give stdio, socket:PATH or file:PATH');
+}
+
+/** `name=NAME,socket=PATH` */
+export function channel(option: string, text: string): ChannelConfig {
+  const [, name, socket] = /^name=([^,]*),socket=(.*)$/s.exec(text) ?? [];
+  if (name === undefined || socket === undefined) {
+    throw usageError(`${option} ${text}: is not a channel`, 'write name=NAME,socket=PATH');
+  }
+  return { name, socket };
+}
+
+/** `none`, `null[,input=FILE]` or `wav=FILE[,input=FILE]` */
+export function sound(option: string, text: string): SoundConfigInput | 'none' {
+  if (text === 'none') {
+    return text;
+  }
+  const [target, parts] = splitMedium(option, text, ['input=']);
+  const input = parts.get('input');
+  if (target === 'null') {
+    return { output: { kind: 'null' }, input };
+  }
+  if (target.startsWith('wav=')) {
+    return { output: { kind: 'wav', path: target.slice('wav='.length) }, input };
+  }
+  throw usageError(`${option} ${text}: is not known`, 'give wav=FILE, null or none');
+}
+
 type Network = NonNullable<MachineConfigInput['network']>;
 type Forward = NonNullable<Network['forwards']>[number];
 
@@ -113,7 +153,7 @@ export function network(option: string, text: string): Network | 'none' {
     const key = equals < 0 ? part : part.slice(0, equals);
     const value = equals < 0 ? undefined : part.slice(equals + 1);
     if (key === 'forward' && value !== undefined) {
-      forwards.push(portForward(`${option} forward=${value}`, value));
+      forwards.push(portForward(`${option} forward=`, value));
     } else if (value === undefined && (key === 'host-loopback' || key === 'isolated')) {
       flags.add(key);
     } else if (value !== undefined && known.some((name) => name === key) && !values.has(key)) {
@@ -138,12 +178,18 @@ export function network(option: string, text: string): Network | 'none' {
   };
 }
 
-/** `tcp:[HOSTADDRESS:]HOSTPORT:[GUESTADDRESS:]GUESTPORT`, or `udp:…`; IPv6 addresses in brackets. */
-function portForward(where: string, text: string): Forward {
+/**
+ * `tcp:[HOSTADDRESS:]HOSTPORT:[GUESTADDRESS:]GUESTPORT`, or `udp:…`; IPv6 addresses in brackets. `option` is what stands
+ * before it.
+ */
+export function portForward(option: string, text: string): Forward {
   const match = /^([a-z]+):(?:(?:\[([^\]]+)\]|([^:\]]+)):)?(\d{1,6}):(?:([\d.]+):)?(\d{1,6})$/.exec(text);
   const [, protocol, host6, host4, hostPort, guestAddress, guestPort] = match ?? [];
   if (protocol === undefined || hostPort === undefined || guestPort === undefined) {
-    throw usageError(`${where}: is not a forward`, 'write forward=tcp:HOSTPORT:GUESTPORT, or udp:HOSTPORT:GUESTPORT');
+    throw usageError(
+      `${option}${text}: is not a forward`,
+      `write ${option}tcp:HOSTPORT:GUESTPORT, or ${option}udp:HOSTPORT:GUESTPORT`,
+    );
   }
   const hostAddress = host6 ?? host4;
   return { protocol, hostAddress, hostPort: Number(hostPort), guestAddress, guestPort: Number(guestPort) };

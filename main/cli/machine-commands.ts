@@ -3,20 +3,23 @@ import { resolve } from 'node:path';
 import type { Writable } from 'node:stream';
 import type { Command } from 'commander';
 import { HostError } from '../../engine/base/host-error.ts';
-import { usageError } from '../../engine/config/machine-config.ts';
+import { ACCELERATORS, usageError } from '../../engine/config/machine-config.ts';
 import { isKeyName } from '../../engine/process/key-names.ts';
 import type { ApiClient } from '../contract/client.ts';
 import { ApiError } from '../contract/errors.ts';
+import { failureData } from '../contract/failures.ts';
 import type { AppInfo } from '../contract/host.ts';
-import type { Machine, NewMachine } from '../contract/machines.ts';
+import type { Machine, MachineSettings, NewMachine } from '../contract/machines.ts';
 import { dataFolder } from '../services/data-folder.ts';
 import { OwnedElsewhere } from '../services/lodge-services.ts';
 import { proxyHandlers } from '../services/proxy-handlers.ts';
 import { isLoopback } from '../web/access.ts';
 import { DEFAULT_PORT, startWebServer } from '../web/server.ts';
 import { oneLine, wholeNumber } from './command-line.ts';
+import { diskWish, networkWish, newDiskWish } from './device-options.ts';
 import { EXIT_FAILURE, EXIT_TIMEOUT, EXIT_USAGE } from './exit-codes.ts';
 import { becomeOwner, joinOwner, openSession, runAgent } from './owner.ts';
+import { addSettingsCommands, forwardLine } from './settings-commands.ts';
 
 /** What these commands use of their process. */
 export interface MachineCommandsIo {
@@ -140,6 +143,19 @@ export function addMachineCommands(program: Command, io: MachineCommandsIo, setE
     return 0;
   });
 
+  addSettingsCommands(program, {
+    onMachine: (what, wanted, action) =>
+      withClient(what, async (client) => {
+        const machine = await findMachine(client, wanted);
+        if (machine.settings === null) {
+          throw new ApiError(machine.reason ?? failureData('inaccessible', { id: machine.id }));
+        }
+        return action(client, machine, machine.settings);
+      }),
+    print,
+    complain: io.complain,
+  });
+
   program
     .command('accel <machine> <kind>')
     .description('move a running machine to KVM or to the software processor: kvm or software')
@@ -245,7 +261,32 @@ export function addMachineCommands(program: Command, io: MachineCommandsIo, setE
     );
 }
 
-const USAGE_CODES = new Set(['not-found', 'bad-arguments', 'wrong-state', 'usage', 'ambiguous']);
+/** Failures that are about what was asked for: nothing was changed. */
+const USAGE_CODES = new Set([
+  'not-found',
+  'bad-arguments',
+  'wrong-state',
+  'usage',
+  'ambiguous',
+  'inaccessible',
+  'image-in-use',
+  'image-not-writable',
+  'no-kvm',
+  'no-drive',
+  'medium-locked',
+  'no-network',
+  'no-balloon',
+  'no-such-disk',
+  'no-such-forward',
+  'bus-full',
+  'port-forwarded',
+  'port-in-use',
+  'port-forbidden',
+  'port-failed',
+  'no-such-address',
+  'bad-forward',
+  'too-many-forwards',
+]);
 
 /** Whether the user gave something wrong, rather than that something failed: then it is about an argument. */
 function isUsage(error: ApiError): boolean {
@@ -372,9 +413,11 @@ interface CreateFlags {
   readonly memory?: number;
   readonly cpus?: number;
   readonly media?: string;
-  readonly diskSize?: number;
+  readonly diskSize?: ReturnType<typeof newDiskWish>;
   /** Commander's name for both `--disk FILE` and `--no-disk`. */
   readonly disk?: string | boolean;
+  readonly net?: ReturnType<typeof networkWish>;
+  readonly accel?: string;
   readonly folder?: string;
 }
 
@@ -392,9 +435,15 @@ function addCreate(
     .option('--memory <MB>', 'megabytes of memory', (text) => wholeNumber('--memory', text, 'megabytes'))
     .option('--cpus <N>', 'processors', (text) => wholeNumber('--cpus', text, 'processors'))
     .option('--media <FILE>', 'ISO, disk or floppy image to install from')
-    .option('--disk-size <GB>', 'size of a new hard disk', gigabytes)
-    .option('--disk <FILE>', 'an existing hard disk image')
+    .option('--disk-size <GB[,bus=ide|virtio|scsi][,serial=TEXT]>', 'size of a new hard disk', (text) =>
+      newDiskWish('--disk-size', text),
+    )
+    .option('--disk <FILE[,bus=ide|virtio|scsi][,serial=TEXT][,readonly]>', 'an existing hard disk image')
     .option('--no-disk', 'no hard disk')
+    .option('--net <nat[,…]|none>', 'network, as of lodge run; what suits the guest system unless given', (text) =>
+      networkWish('--net', text),
+    )
+    .option('--accel <KIND>', 'processor: auto, kvm or software')
     .option('--folder <FOLDER>', "folder in which the machine's own folder is made")
     .action((flags: CreateFlags) =>
       withClient(async (client) => {
@@ -408,19 +457,12 @@ function addCreate(
     );
 }
 
-function gigabytes(text: string): number {
-  if (!/^\d{1,9}(\.\d+)?$/.test(text)) {
-    throw usageError(`--disk-size ${text}: is not a size`, 'give a number of gigabytes');
-  }
-  return Number(text);
-}
-
 /** Refuses numbers that no machine has, by the names of the options. */
 function checkLimits({ memory, cpus, diskSize }: CreateFlags, limits: AppInfo['limits']): void {
   const checks = [
     ['--memory', memory, limits.memoryMegabytes, 'megabytes'],
     ['--cpus', cpus, limits.processors, 'processors'],
-    ['--disk-size', diskSize, limits.diskGigabytes, 'gigabytes'],
+    ['--disk-size', diskSize?.sizeGigabytes, limits.diskGigabytes, 'gigabytes'],
   ] as const;
   for (const [option, value, { minimum, maximum }, unit] of checks) {
     if (value !== undefined && (value < minimum || value > maximum)) {
@@ -449,6 +491,10 @@ async function newMachine(client: ApiClient, flags: CreateFlags): Promise<NewMac
   if (typeof flags.disk === 'string' && flags.diskSize !== undefined) {
     throw usageError(`--disk ${flags.disk}: there is also --disk-size`, 'give one of them');
   }
+  const accelerator = ACCELERATORS.find((kind) => kind === (flags.accel ?? 'auto'));
+  if (accelerator === undefined) {
+    throw usageError(`--accel ${flags.accel ?? ''}: is not known`, `give ${ACCELERATORS.join(' or ')}`);
+  }
   const { defaults } = system;
   return {
     name,
@@ -456,14 +502,16 @@ async function newMachine(client: ApiClient, flags: CreateFlags): Promise<NewMac
     memoryMegabytes: flags.memory ?? defaults.memoryMegabytes,
     processors: flags.cpus ?? defaults.processors,
     firmware: defaults.firmware,
+    accelerator,
     ...(flags.folder === undefined ? {} : { folder: resolve(flags.folder) }),
     ...(media === undefined ? {} : { installMedia: { path: media.path, kind: media.kind } }),
     hardDisk:
       typeof flags.disk === 'string'
-        ? { kind: 'existing', path: resolve(flags.disk) }
+        ? { kind: 'existing', ...diskWish('--disk', flags.disk) }
         : flags.disk === false
           ? { kind: 'none' }
-          : { kind: 'new', sizeGigabytes: flags.diskSize ?? defaults.diskGigabytes },
+          : { kind: 'new', sizeGigabytes: defaults.diskGigabytes, ...flags.diskSize },
+    network: flags.net === 'none' ? null : flags.net,
   };
 }
 
@@ -487,14 +535,14 @@ function table(machines: readonly Machine[]): string {
 }
 
 function details(machine: Machine): string {
-  const { settings, reason } = machine;
+  const { settings, reason, trouble } = machine;
   const rows: [string, string][] = [
     ['name', machine.name],
     ['id', machine.id],
     ['state', machine.state],
-    ...(reason === null
-      ? []
-      : [['reason', `${reason.message}${reason.remedy ? `; ${reason.remedy}` : ''}`] as [string, string]]),
+    ...[reason, trouble].flatMap((why): [string, string][] =>
+      why === null ? [] : [['reason', `${why.message}${why.remedy ? `; ${why.remedy}` : ''}`]],
+    ),
     ['folder', machine.folder],
     ...(machine.logPath === null ? [] : [['log', machine.logPath] as [string, string]]),
   ];
@@ -508,13 +556,39 @@ function details(machine: Machine): string {
       ['processors', String(settings.processors)],
       ['boot order', settings.bootOrder.join(', ')],
       ...settings.disks.map((disk): [string, string] => [
-        `disk ${disk.port}`,
-        `${disk.path}${disk.readOnly ? ' (read-only)' : ''}`,
+        `${disk.bus} ${disk.port}`,
+        [
+          disk.path,
+          ...(disk.serial === null ? [] : [`serial ${disk.serial}`]),
+          ...(disk.readOnly ? ['read-only'] : []),
+        ].join(', '),
       ]),
       ['cdrom', settings.cdrom === null ? 'none' : (settings.cdrom.path ?? 'empty')],
       ['floppy', settings.floppy === null ? 'none' : (settings.floppy.path ?? 'empty')],
+      ['network', networkText(settings.network)],
+      ...(settings.network?.forwards ?? []).map((forward): [string, string] => ['forward', forwardLine(forward)]),
+      ['rng', settings.entropy ? 'on' : 'off'],
+      ['balloon', settings.balloon ? 'on' : 'off'],
     );
   }
   const width = Math.max(...rows.map(([label]) => label.length)) + 2;
   return rows.map(([label, value]) => `${label.padEnd(width)}${value}`).join('\n');
+}
+
+function networkText(network: MachineSettings['network']): string {
+  if (network === null) {
+    return 'none';
+  }
+  const { model, mac, connected, hostLoopback, isolated, capture, bootFolder, bootFile } = network;
+  return [
+    'nat',
+    model,
+    mac,
+    ...(connected ? [] : ['cable not plugged in']),
+    ...(hostLoopback ? ['host-loopback'] : []),
+    ...(isolated ? ['isolated'] : []),
+    ...(capture === null ? [] : [`capture ${capture}`]),
+    ...(bootFolder === null ? [] : [`boot ${bootFolder}`]),
+    ...(bootFile === null ? [] : [`bootfile ${bootFile}`]),
+  ].join(', ');
 }

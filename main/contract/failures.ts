@@ -309,6 +309,20 @@ export const failureTexts = {
       ko: '{{minimum}}MB부터 {{memory}}MB까지 지정할 수 있습니다',
     },
   },
+  'bus-full': {
+    message: {
+      en: '{{name}}: there is no room for another drive on the bus {{bus}}',
+      ko: '{{name}}: {{bus}} 버스에 드라이브를 더 연결할 수 없습니다',
+    },
+    remedy: { en: 'attach it to another bus', ko: '다른 버스에 연결하십시오' },
+  },
+  'no-such-disk': {
+    message: {
+      en: '{{name}}: {{path}} is none of its hard disks',
+      ko: '{{name}}: {{path}}은(는) 이 가상 머신의 하드 디스크가 아닙니다',
+    },
+    remedy: { en: 'lodge show names them', ko: 'lodge show에서 확인할 수 있습니다' },
+  },
   'no-such-forward': {
     message: {
       en: '{{name}}: {{protocol}} port {{port}} of {{address}} is not forwarded',

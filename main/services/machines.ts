@@ -7,7 +7,9 @@ import type { CallInput } from '../contract/api.ts';
 import { freeDrivePort, type NetworkSettings, type PortForward, sameForward } from '../contract/devices.ts';
 import { ApiError } from '../contract/errors.ts';
 import { failure } from '../contract/failures.ts';
+import type { GuestSystem } from '../contract/host.ts';
 import type { Machine, MachineSettings, MachinesChange } from '../contract/machines.ts';
+import { newNetwork } from '../contract/new-network.ts';
 import type { ProcessHost } from '../vms/process-host.ts';
 import { changeSettings, checkSettings } from './change-settings.ts';
 import { createRawDisk } from './disk-images.ts';
@@ -18,7 +20,6 @@ import { MACHINE_FILE, readMachineFile, writeMachineFile } from './machine-file.
 import { deleteFiles, type MachineFiles, machineFiles, makeMachineFolder } from './machine-folder.ts';
 import { ManagedMachine } from './managed-machine.ts';
 import { inspectMedium } from './media-inspector.ts';
-import { newNetwork } from './new-network.ts';
 import type { Registry } from './registry.ts';
 import { forwardConfig } from './vm-config.ts';
 
@@ -87,11 +88,9 @@ export class Machines implements Disposable {
   }
 
   create(input: CallInput<'machines.create'>): Machine {
-    const system = guestSystems.find(({ id }) => id === input.guestSystem);
-    if (system === undefined) {
-      throw failure('unknown-guest-system', { id: input.guestSystem, field: 'guestSystem' });
-    }
-    const { diskBus, paravirtual } = system.defaults;
+    const system = guestSystem(input.guestSystem);
+    const { diskBus, network: card, paravirtual } = system.defaults;
+    const hasNetwork = input.network === undefined ? card !== null : input.network !== null;
     this.#checkName(input.name);
     const parent = input.folder === undefined ? this.#registry.machinesFolder : hostPath('folder', input.folder);
     const { installMedia } = input;
@@ -134,7 +133,7 @@ export class Machines implements Disposable {
         disks,
         cdrom,
         floppy: { path: media?.kind === 'floppy' ? media.path : null, readOnly: media?.kind === 'floppy' },
-        network: newNetwork(input.network, system),
+        network: hasNetwork ? newNetwork(input.network ?? {}, system) : null,
         entropy: paravirtual,
         balloon: paravirtual,
       };
@@ -228,6 +227,9 @@ export class Machines implements Disposable {
     if (changes.name !== undefined) {
       this.#checkName(changes.name, machine);
     }
+    if (changes.guestSystem !== undefined) {
+      guestSystem(changes.guestSystem);
+    }
     await machine.exclusively(() => changeSettings(machine, changes));
     return machine.describe();
   }
@@ -320,6 +322,14 @@ export class Machines implements Disposable {
     }
     this.#onChange.dispose();
   }
+}
+
+function guestSystem(id: string): GuestSystem {
+  const system = guestSystems.find((known) => known.id === id);
+  if (system === undefined) {
+    throw failure('unknown-guest-system', { id, field: 'guestSystem' });
+  }
+  return system;
 }
 
 function networkOf(machine: ManagedMachine): NetworkSettings {

@@ -1,0 +1,258 @@
+import { resolve } from 'node:path';
+import type { Command } from 'commander';
+import { ACCELERATORS, BOOT_DEVICES, SETTING_NAMES, usageError } from '../../engine/config/machine-config.ts';
+import { forwardText } from '../../engine/config/network-config.ts';
+import { validateMachineConfig } from '../../engine/config/validate-machine-config.ts';
+import type { ApiClient } from '../contract/client.ts';
+import { freeDrivePort, type PortForward } from '../contract/devices.ts';
+import { failure } from '../contract/failures.ts';
+import type { Machine, MachineChanges, MachineSettings } from '../contract/machines.ts';
+import { newNetwork } from '../contract/new-network.ts';
+import * as parse from './command-line.ts';
+import { diskWish, forwardKey, forwardWish, networkWish } from './device-options.ts';
+
+/** What these commands need of the others. */
+export interface SettingsCommandsParts {
+  /** Runs `action` on the machine that is called `wanted`. */
+  onMachine(
+    what: string,
+    wanted: string,
+    action: (client: ApiClient, machine: Machine, settings: MachineSettings) => Promise<number>,
+  ): Promise<void>;
+  print(text: string): void;
+  complain(line: string): void;
+}
+
+interface Setting {
+  readonly value: string;
+  readonly about: string;
+  apply(text: string, parts: SettingContext): Promise<unknown>;
+}
+
+interface SettingContext {
+  readonly id: string;
+  readonly settings: MachineSettings;
+  readonly client: ApiClient;
+  change(changes: MachineChanges): Promise<unknown>;
+  complain(line: string): void;
+}
+
+/** What `lodge set` changes, by name. */
+const SETTINGS: Readonly<Record<string, Setting>> = {
+  name: { value: 'TEXT', about: 'its name', apply: (name, { change }) => change(checked({ name }, { name })) },
+  guest: { value: 'SYSTEM', about: 'guest system', apply: (guestSystem, { change }) => change({ guestSystem }) },
+  memory: {
+    value: 'MB',
+    about: 'megabytes of memory',
+    apply(text, { change }) {
+      const memoryMegabytes = parse.wholeNumber('memory', text, 'megabytes');
+      return change(checked({ memoryMegabytes }, { memoryMegabytes }));
+    },
+  },
+  cpus: {
+    value: 'N',
+    about: 'processors',
+    apply(text, { change }) {
+      const cpus = parse.wholeNumber('cpus', text, 'processors');
+      return change(checked({ cpus }, { processors: cpus }));
+    },
+  },
+  accel: {
+    value: 'KIND',
+    about: 'auto, kvm or software, from the next start on; lodge accel moves a running machine',
+    apply: (text, { change }) => change({ accelerator: oneOf('accel', text, ACCELERATORS) }),
+  },
+  boot: {
+    value: 'ORDER',
+    about: `boot order, from ${BOOT_DEVICES.join(',')}`,
+    apply(text, { change }) {
+      const { boot } = validateMachineConfig({ boot: { order: text.split(',') } }, { names: SETTING_NAMES });
+      return change({ bootOrder: [...boot.order] });
+    },
+  },
+  balloon: {
+    value: 'MB|on|off',
+    about: 'megabytes that the running guest is to get along with; on and off: whether the machine has the device',
+    async apply(text, { id, client, change, complain }) {
+      if (text === 'on' || text === 'off') {
+        return change({ balloon: text === 'on' });
+      }
+      const megabytes = parse.wholeNumber('balloon', text, 'megabytes');
+      checked({ memoryMegabytes: megabytes }, {}, { ...SETTING_NAMES, memory: 'balloon' });
+      const { active } = await client.call('machines.setBalloon', { id, megabytes });
+      return active || complain('the guest has no driver for the balloon at present: its memory stays until it has');
+    },
+  },
+  rng: {
+    value: 'on|off',
+    about: "the host's random numbers as a device",
+    apply: (text, { change }) => change({ entropy: oneOf('rng', text, ON_OFF) === 'on' }),
+  },
+  net: {
+    value: 'nat[,…]|none',
+    about: "as lodge run --net; what is not given is as in a new machine, but the card's address stays",
+    async apply(text, { settings, client, change }) {
+      const wish = networkWish('net', text);
+      if (wish === 'none') {
+        return change({ network: null });
+      }
+      const systems = await client.call('osCatalogue.list');
+      const system = systems.find(({ id }) => id === settings.guestSystem);
+      return change({ network: newNetwork({ mac: settings.network?.mac, ...wish }, system) });
+    },
+  },
+  link: {
+    value: 'up|down',
+    about: 'whether the network cable is plugged in, also while it runs',
+    apply: (text, { id, client }) => client.call('machines.setLink', { id, up: oneOf('link', text, UP_DOWN) === 'up' }),
+  },
+  cdrom: {
+    value: 'FILE|empty|none',
+    about: 'the disc in the CD-ROM drive, also while it runs',
+    apply(text, { settings, change }) {
+      const cdrom = settings.cdrom ?? { bus: 'ide' as const, port: freeDrivePort('ide', settings) ?? 0 };
+      return change({ cdrom: text === 'none' ? null : { ...cdrom, path: text === 'empty' ? null : resolve(text) } });
+    },
+  },
+  floppy: {
+    value: 'FILE[,readonly]|empty|none',
+    about: 'the disk in the floppy drive, also while it runs',
+    apply(text, { change }) {
+      const { path, readOnly } = parse.floppy('floppy', text);
+      return change({ floppy: text === 'none' ? null : { path: text === 'empty' ? null : resolve(path), readOnly } });
+    },
+  },
+};
+
+const ON_OFF = ['on', 'off'] as const;
+const UP_DOWN = ['up', 'down'] as const;
+
+function oneOf<T extends string>(setting: string, text: string, choices: readonly T[]): T {
+  const found = choices.find((choice) => choice === text);
+  if (found === undefined) {
+    throw usageError(`${setting} ${text}: is not known`, `give ${choices.join(' or ')}`);
+  }
+  return found;
+}
+
+/** `changes`, once the engine has found nothing wrong with the values. */
+function checked(
+  config: Parameters<typeof validateMachineConfig>[0],
+  changes: MachineChanges,
+  names = { ...SETTING_NAMES, cpus: 'cpus' },
+): MachineChanges {
+  validateMachineConfig(config, { names });
+  return changes;
+}
+
+/** Adds `lodge set`, `lodge forward` and `lodge disk`. */
+export function addSettingsCommands(program: Command, { onMachine, print, complain }: SettingsCommandsParts): void {
+  const names = Object.entries(SETTINGS)
+    .map(([name, { value, about }]) => `  ${`${name} ${value}`.padEnd(32)}${about}`)
+    .join('\n');
+  program
+    .command('set <machine> <setting> <value>')
+    .description('change a setting of a machine')
+    .addHelpText('after', `\nSettings:\n${names}`)
+    .action((wanted: string, name: string, value: string) => {
+      const setting = Object.hasOwn(SETTINGS, name) ? SETTINGS[name] : undefined;
+      if (setting === undefined) {
+        throw usageError(`set ${name}: there is no such setting`, `give one of ${Object.keys(SETTINGS).join(', ')}`);
+      }
+      return onMachine('set', wanted, async (client, { id }, settings) => {
+        const change = (changes: MachineChanges) => client.call('machines.update', { id, changes });
+        await setting.apply(value, { id, settings, client, change, complain });
+        return 0;
+      });
+    });
+
+  program
+    .command('forward <machine> [action] [forward]')
+    .description(
+      'ports of the host that lead to the machine, also while it runs: list, add tcp:HOSTPORT:GUESTPORT, remove tcp:HOSTPORT',
+    )
+    .addHelpText('after', '\nHost port 0 takes a free one while the machine runs; add prints what was added.')
+    .action((wanted: string, action: string | undefined, text: string | undefined) => {
+      switch (actionOf('forward', action, text, ['list', 'add', 'remove'])) {
+        case 'list':
+          return onMachine('forward', wanted, async (_client, _machine, { network }) => {
+            for (const line of network?.forwards.map(forwardLine) ?? []) {
+              print(line);
+            }
+            return 0;
+          });
+        case 'add': {
+          const wish = forwardWish('', text ?? '');
+          return onMachine('forward', wanted, async (client, { id }) => {
+            const { forward: added } = await client.call('machines.addForward', { id, forward: wish });
+            print(forwardLine(added));
+            return 0;
+          });
+        }
+        case 'remove': {
+          const key = forwardKey(text ?? '');
+          return onMachine('forward', wanted, async (client, { id }) => {
+            await client.call('machines.removeForward', { id, forward: key });
+            return 0;
+          });
+        }
+      }
+    });
+
+  program
+    .command('disk <machine> <action> <FILE[,bus=ide|virtio|scsi][,serial=TEXT][,readonly]>')
+    .description('hard disks of a machine that is switched off: add FILE, remove FILE')
+    .addHelpText('after', '\nWithout bus= a disk goes to the bus that suits the guest system. Removing keeps the file.')
+    .action((wanted: string, action: string, text: string) => {
+      if (actionOf('disk', action, text, ['add', 'remove']) === 'remove') {
+        const file = resolve(text);
+        return onMachine('disk', wanted, async (client, { id, name }, { disks }) => {
+          const kept = disks.filter(({ path }) => path !== file);
+          if (kept.length === disks.length) {
+            throw failure('no-such-disk', { name, path: file });
+          }
+          await client.call('machines.update', { id, changes: { disks: kept } });
+          return 0;
+        });
+      }
+      const wish = diskWish('disk', text);
+      return onMachine('disk', wanted, async (client, { id, name }, settings) => {
+        const systems = await client.call('osCatalogue.list');
+        const usual = systems.find((system) => system.id === settings.guestSystem)?.defaults.diskBus;
+        const bus = wish.bus ?? usual ?? 'ide';
+        const port = freeDrivePort(bus, settings);
+        if (port === undefined) {
+          throw failure('bus-full', { name, bus });
+        }
+        const added = { path: wish.path, bus, port, readOnly: wish.readOnly, serial: wish.serial ?? null };
+        await client.call('machines.update', { id, changes: { disks: [...settings.disks, added] } });
+        return 0;
+      });
+    });
+}
+
+/** What is to be done, out of `known`; 'list' is what is done without a word and without what it is about. */
+function actionOf<T extends string>(
+  command: string,
+  action: string | undefined,
+  about: string | undefined,
+  known: readonly T[],
+): T {
+  const wanted = action ?? 'list';
+  const found = known.find((one) => one === wanted);
+  if (found === undefined) {
+    throw usageError(`${command} ${wanted}: is not known`, `give ${known.join(' or ')}`);
+  }
+  if ((found === 'list') !== (about === undefined)) {
+    throw usageError(
+      `${command} ${wanted}: ${about === undefined ? 'says not what' : `there is also '${about}'`}`,
+      `see lodge ${command} --help`,
+    );
+  }
+  return found;
+}
+
+/** A forward as the command line writes it. */
+export function forwardLine({ guestAddress, ...forward }: PortForward): string {
+  return forwardText({ ...forward, ...(guestAddress === null ? {} : { guestAddress }) });
+}
