@@ -48,6 +48,7 @@ test('an empty configuration is a machine with defaults', () => {
     boot: { order: ['floppy', 'cdrom', 'disk'], initrd: [], append: '' },
     disks: [],
     serial: { kind: 'none' },
+    shares: [],
     channels: [],
     entropy: false,
     balloon: false,

@@ -1,6 +1,7 @@
 import { type ErrorDetails, HostError } from '../base/host-error.ts';
 import type { ChannelConfig, ConsoleTarget } from './console-config.ts';
 import type { NetworkConfig, NetworkConfigInput } from './network-config.ts';
+import type { ShareConfig, ShareConfigInput, VsockConfig, VsockConfigInput } from './share-config.ts';
 import type { SoundConfig, SoundConfigInput } from './sound-config.ts';
 
 /** Which processor runs the guest: 'auto' takes the best that this host offers. */
@@ -114,6 +115,10 @@ export interface MachineConfig {
   readonly sound?: SoundConfig;
   /** Undefined: the machine has no network card. */
   readonly network?: NetworkConfig;
+  /** Folders of the host, by virtio-9p. */
+  readonly shares: readonly ShareConfig[];
+  /** Undefined: the machine has no socket device. */
+  readonly vsock?: VsockConfig;
   /** The guest can fetch the host's random numbers from a virtio entropy device. */
   readonly entropy: boolean;
   /** The host can take memory back from the guest, by a virtio memory balloon. */
@@ -173,6 +178,8 @@ export interface MachineConfigInput {
   readonly channels?: readonly ChannelConfig[] | undefined;
   readonly sound?: SoundConfigInput | undefined;
   readonly network?: NetworkConfigInput | undefined;
+  readonly shares?: readonly ShareConfigInput[] | undefined;
+  readonly vsock?: VsockConfigInput | undefined;
   /** Undefined: if the machine has another virtio device. */
   readonly entropy?: boolean | undefined;
   /** Undefined: as `entropy`. */
@@ -206,6 +213,8 @@ export interface OptionNames {
   readonly sound: string;
   readonly machine: string;
   readonly network: string;
+  readonly share: string;
+  readonly vsock: string;
   readonly timeout: string;
   readonly screenshot: string;
   readonly type: string;
@@ -231,6 +240,8 @@ export const COMMAND_LINE_NAMES: OptionNames = {
   sound: '--sound',
   machine: '--machine',
   network: '--net',
+  share: '--share',
+  vsock: '--vsock',
   timeout: '--timeout',
   screenshot: '--screenshot',
   type: '--type',
@@ -256,6 +267,8 @@ export const SETTING_NAMES: OptionNames = {
   sound: 'sound',
   machine: 'kind of machine',
   network: 'network',
+  share: 'shared folder',
+  vsock: 'socket device',
   timeout: 'time limit',
   screenshot: 'screenshot',
   type: 'text',

@@ -1,6 +1,7 @@
 import type { FileFacts, FileProbe } from './file-probe.ts';
 import { type MachineConfig, type OptionNames, usageError } from './machine-config.ts';
 import { checkConsoleFiles } from './validate-console.ts';
+import { checkShareFiles } from './validate-share.ts';
 
 /** The largest floppy disk, 2.88 MB: nothing larger fits any drive. */
 const MAX_FLOPPY_BYTES = 2_949_120;
@@ -64,6 +65,7 @@ export function checkFiles(config: MachineConfig, names: OptionNames, files: Fil
   }
   checkConsoleFiles(config, names, files);
   checkOutputs(config, names, files, media);
+  checkShareFiles(config, names, files);
 }
 
 function input(files: FileProbe, option: string, path: string, what: string): FileFacts {

@@ -19,6 +19,7 @@ import { drivesOf } from './validate-drives.ts';
 import { checkFiles } from './validate-files.ts';
 import { networkOf } from './validate-network.ts';
 import { checkPath, optionalPath } from './validate-paths.ts';
+import { sharesOf, vsockOf } from './validate-share.ts';
 import { soundOf } from './validate-sound.ts';
 
 const DEFAULT_MEMORY_MEGABYTES = 512;
@@ -50,10 +51,18 @@ export function validateMachineConfig(given: MachineConfigInput, options: Valida
   const network = networkOf(input.network, names);
   const consoles = consolesOf(input, names);
   const sound = soundOf(input.sound, names);
+  const shares = sharesOf(input.shares, names);
+  const vsock = vsockOf(input.vsock, names);
   if (network !== undefined && input.virtualTime === true) {
     throw usageError(
       `${names.network} nat: the outside world does not follow virtual time`,
       `leave out --virtual-time, or give ${names.network} none`,
+    );
+  }
+  if (vsock !== undefined && input.virtualTime === true) {
+    throw usageError(
+      `${names.vsock} socket=${vsock.socket}: the outside world does not follow virtual time`,
+      `leave out --virtual-time or ${names.vsock}`,
     );
   }
   const timeoutSeconds = input.timeoutSeconds;
@@ -71,7 +80,9 @@ export function validateMachineConfig(given: MachineConfigInput, options: Valida
     network?.model === 'virtio' ||
     consoles.console !== undefined ||
     consoles.channels.length > 0 ||
-    sound !== undefined;
+    sound !== undefined ||
+    shares.length > 0 ||
+    vsock !== undefined;
   const config: MachineConfig = {
     name: nameOf(input, names),
     board,
@@ -100,6 +111,8 @@ export function validateMachineConfig(given: MachineConfigInput, options: Valida
     ...consoles,
     ...(sound === undefined ? {} : { sound }),
     ...(network === undefined ? {} : { network }),
+    shares,
+    ...(vsock === undefined ? {} : { vsock }),
     entropy: input.entropy ?? hasVirtio,
     balloon: input.balloon ?? hasVirtio,
     debugExit: input.debugExit ?? false,

@@ -1,6 +1,7 @@
 import type { HostError } from '../../engine/base/host-error.ts';
 import type { ChannelConfig, ConsoleTarget } from '../../engine/config/console-config.ts';
 import { type MachineConfigInput, type SerialTarget, usageError } from '../../engine/config/machine-config.ts';
+import type { ShareConfigInput, VsockConfigInput } from '../../engine/config/share-config.ts';
 import type { SoundConfigInput } from '../../engine/config/sound-config.ts';
 
 /** Values of `lodge run` options as text becomes them; each throws HostError('usage') with one line. */
@@ -193,6 +194,25 @@ export function portForward(option: string, text: string): Forward {
   }
   const hostAddress = host6 ?? host4;
   return { protocol, hostAddress, hostPort: Number(hostPort), guestAddress, guestPort: Number(guestPort) };
+}
+
+/** `NAME=FOLDER[,readonly]` */
+export function share(option: string, text: string): ShareConfigInput {
+  const [, name, rest] = /^([^=]*)=(.*)$/s.exec(text) ?? [];
+  if (name === undefined || rest === undefined) {
+    throw usageError(`${option} ${text}: is not a share`, 'write NAME=FOLDER, or NAME=FOLDER,readonly');
+  }
+  const [path, parts] = splitMedium(option, rest, ['readonly']);
+  return { name, path, readOnly: parts.has('readonly') };
+}
+
+/** `[cid=N,]socket=PATH` */
+export function vsock(option: string, text: string): VsockConfigInput {
+  const [, cid, socket] = /^(?:cid=(\d{1,15}),)?socket=(.*)$/s.exec(text) ?? [];
+  if (socket === undefined) {
+    throw usageError(`${option} ${text}: is not known`, 'write cid=N,socket=PATH, or socket=PATH');
+  }
+  return { ...(cid === undefined ? {} : { cid: Number(cid) }), socket };
 }
 
 function splitMoment(option: string, text: string, example: string): [what: string, atSeconds: number] {

@@ -38,6 +38,8 @@ interface RunFlags {
   readonly debugExit?: boolean;
   readonly serial?: ReturnType<typeof parse.serial>;
   readonly net?: ReturnType<typeof parse.network>;
+  readonly share?: ReturnType<typeof parse.share>[];
+  readonly vsock?: ReturnType<typeof parse.vsock>;
   readonly headless?: boolean;
   readonly timeout?: number;
   /** Commander's name for `--no-reboot`. */
@@ -79,6 +81,8 @@ function configInput(flags: RunFlags): MachineConfigInput {
     floppy: flags.floppy,
     serial: flags.serial ?? { kind: 'stdio' },
     network: flags.net === 'none' ? undefined : flags.net,
+    shares: flags.share,
+    vsock: flags.vsock,
     entropy: flags.rng,
     debugExit: flags.debugExit,
     headless: flags.headless,
@@ -140,6 +144,16 @@ function addRunOptions(command: Command): Command {
       '--net <nat[,model=…][,forward=tcp:HOSTPORT:GUESTPORT][,host-loopback][,isolated][,capture=FILE]|none>',
       'network behind the host, without privileges',
       once('--net', (text) => parse.network('--net', text)),
+    )
+    .option(
+      '--share <NAME=FOLDER[,readonly]>',
+      'a folder that the guest mounts: mount -t 9p -o trans=virtio NAME /mnt (repeatable)',
+      every((text) => parse.share('--share', text)),
+    )
+    .option(
+      '--vsock <[cid=N,]socket=PATH>',
+      'stream sockets between guest and host, which has them at PATH and PATH_PORT',
+      once('--vsock', (text) => parse.vsock('--vsock', text)),
     )
     .option('--headless', 'no window')
     .option(
