@@ -1,8 +1,9 @@
 import type { HostTcpEvents, HostTcpSocket } from '../host-sockets.ts';
 import type { TcpConnection, TcpEnd, TcpUser } from './tcp-connection.ts';
 
-/** Smaller pieces than this are gathered before the host gets them. */
+/** Smaller pieces than this are gathered before the host gets them; memory for them grows with need. */
 const GATHER_BYTES = 32 << 10;
+const SMALLEST_GATHER = 2 << 10;
 
 /** Joins a connection of the guest with a socket of the host. Either side may finish before the other. */
 export class HostBridge implements TcpUser {
@@ -51,11 +52,29 @@ export class HostBridge implements TcpUser {
       this.flush();
     }
     if (this.#gathered === undefined) {
-      this.#gathered = new Uint8Array(GATHER_BYTES);
       this.#gather(this);
     }
-    this.#gathered.set(bytes, this.#gatheredBytes);
+    const gathered = this.#memoryFor(this.#gatheredBytes + bytes.length);
+    gathered.set(bytes, this.#gatheredBytes);
+    this.#gathered = gathered;
     this.#gatheredBytes += bytes.length;
+  }
+
+  /** What was gathered, in memory with room for `needed` bytes. */
+  #memoryFor(needed: number): Uint8Array<ArrayBuffer> {
+    const present = this.#gathered;
+    if (present !== undefined && present.length >= needed) {
+      return present;
+    }
+    let size = Math.max(SMALLEST_GATHER, present?.length ?? 0);
+    while (size < needed) {
+      size *= 2;
+    }
+    const larger = new Uint8Array(size);
+    if (present !== undefined) {
+      larger.set(present);
+    }
+    return larger;
   }
 
   /** Gives the host what was gathered. */

@@ -19,6 +19,7 @@ import { VirtioNet } from './virtio-net.ts';
 const MAC = Uint8Array.of(0x52, 0x54, 0, 0x12, 0x34, 0x56);
 const RX = 0;
 const TX = 1;
+const GIVE_BACK_NANOS = 200_000;
 
 function build(style: DriverStyle = PLAIN_STYLE, pairs = 1) {
   const network = new FakeNetwork();
@@ -27,7 +28,12 @@ function build(style: DriverStyle = PLAIN_STYLE, pairs = 1) {
   const guest = new GuestDriver(device, style);
   const merges = () => (guest.features & VIRTIO_NET_F_MRG_RXBUF) !== 0n;
   const headerBytes = () => (style.transport === 'legacy' && !merges() ? 10 : 12);
-  return { network, clock, device, guest, headerBytes };
+  /** Buffers of frames that went out, once the device gives them back. */
+  const sentBuffers = (queue = TX) => {
+    clock.advance(GIVE_BACK_NANOS);
+    return guest.collect(queue);
+  };
+  return { network, clock, device, guest, headerBytes, sentBuffers };
 }
 
 function frame(length: number, seed = 0, to: Uint8Array = MAC): Uint8Array {
@@ -76,14 +82,50 @@ for (const style of DRIVER_STYLES) {
   const name = styleName(style);
 
   test(`net, ${name}: frames go out as they are`, () => {
-    const { network, guest, headerBytes } = build(style);
+    const { network, guest, headerBytes, sentBuffers } = build(style);
     guest.start();
     for (let i = 0; i < 300; i++) {
       const bytes = frame(14 + i * 5, i);
       guest.submit(TX, [header(headerBytes(), {}), bytes.subarray(0, 14), bytes.subarray(14)]);
-      assert.equal(guest.collect(TX).length, 1);
       assert.deepEqual(network.sent.shift(), { bytes, work: plainFrame });
+      assert.equal(sentBuffers().length, 1);
     }
+  });
+
+  test(`net, ${name}: buffers of frames that went out come back together, with one interrupt`, () => {
+    const { network, guest, clock, headerBytes } = build(style);
+    guest.start();
+    guest.transport.interrupts();
+    const send = () => guest.submit(TX, [Buffer.concat([header(headerBytes(), {}), frame(60)])]);
+    send();
+    send();
+    assert.equal(network.sent.length, 2);
+    clock.advance(GIVE_BACK_NANOS - 1);
+    assert.equal(guest.collect(TX).length, 0);
+    assert.equal(guest.transport.interrupts(), 0);
+    clock.advance(1);
+    assert.equal(guest.transport.interrupts() & 1, 1);
+    assert.equal(guest.collect(TX).length, 2);
+    // Received frames bring them along.
+    offer(guest, 1, 500);
+    send();
+    network.deliver(frame(60));
+    assert.equal(guest.transport.interrupts() & 1, 1);
+    assert.equal(guest.collect(RX).length, 1);
+    assert.equal(guest.collect(TX).length, 1);
+    // Many do not wait.
+    for (let i = 0; i < 40; i++) {
+      send();
+    }
+    assert.ok(guest.collect(TX).length >= 9, 'an eighth of the queue');
+    // After a reset the device knows of none.
+    send();
+    guest.start();
+    clock.advance(GIVE_BACK_NANOS * 2);
+    assert.equal(guest.collect(TX).length, 0);
+    send();
+    clock.advance(GIVE_BACK_NANOS);
+    assert.equal(guest.collect(TX).length, 1);
   });
 
   test(`net, ${name}: frames come in, merged over several buffers where they have to be`, () => {
@@ -133,29 +175,29 @@ test('net: frames wait until the driver has room', () => {
 });
 
 test('net: frames wait until the network has room, and keep their order', () => {
-  const { network, guest } = build();
+  const { network, guest, sentBuffers } = build();
   guest.start();
   network.room = 1;
   for (let i = 0; i < 4; i++) {
     guest.submit(TX, [header(12, {}), frame(60, i)]);
   }
   assert.equal(network.sent.length, 1);
-  assert.equal(guest.collect(TX).length, 1);
+  assert.equal(sentBuffers().length, 1);
   network.makeRoom(2);
   network.makeRoom(5);
   assert.deepEqual(
     network.sent.map(({ bytes }) => bytes),
     [0, 1, 2, 3].map((i) => frame(60, i)),
   );
-  assert.equal(guest.collect(TX).length, 3);
+  assert.equal(sentBuffers().length, 3);
 });
 
 test('net: checksums and segmentation are left to the network as the header says', () => {
-  const { network, guest } = build();
+  const { network, guest, sentBuffers } = build();
   guest.start();
   const send = (fields: Parameters<typeof header>[1]): FrameWork | undefined => {
     guest.submit(TX, [header(12, fields), frame(3000)]);
-    guest.collect(TX);
+    assert.equal(sentBuffers().length, 1);
     return network.sent.shift()?.work;
   };
   assert.deepEqual(send({ flags: 1, start: 34, offset: 16 }), {
@@ -177,12 +219,12 @@ test('net: checksums and segmentation are left to the network as the header says
 });
 
 test('net: what was not negotiated is not done', () => {
-  const { network, guest } = build();
+  const { network, guest, sentBuffers } = build();
   const without = VIRTIO_NET_F_CSUM | (1n << 11n) | (1n << 12n);
   guest.start({ without });
   guest.submit(TX, [header(12, { flags: 1, start: 34, offset: 16 }), frame(100)]);
   assert.equal(network.sent.length, 0);
-  assert.equal(guest.collect(TX).length, 1, 'the buffer comes back');
+  assert.equal(sentBuffers().length, 1, 'the buffer comes back');
 });
 
 test('net: the driver takes checksums and whole segments, and can change its mind', () => {
@@ -310,7 +352,8 @@ test('net: a legacy driver sets its address in the configuration', () => {
 test('net: frames that waited are sent by the machine that takes over', () => {
   const { network, guest } = build();
   guest.start();
-  network.room = 0;
+  network.room = 1;
+  guest.submit(TX, [header(12, {}), frame(60, 4)]);
   guest.submit(TX, [header(12, {}), frame(60, 5)]);
   network.deliver(frame(1000));
   offer(guest, 1, 500);
@@ -323,7 +366,12 @@ test('net: frames that waited are sent by the machine that takes over', () => {
   other.transport.device.load(saved);
   assert.deepEqual(second.network.offloads, { checksum: true, segment4: true, segment6: true });
   second.clock.advance(1);
-  assert.deepEqual(second.network.sent[0]?.bytes, frame(60, 5));
+  assert.deepEqual(
+    second.network.sent.map(({ bytes }) => bytes),
+    [frame(60, 5)],
+  );
+  second.clock.advance(GIVE_BACK_NANOS);
+  assert.equal(guest.collect(TX).length, 2, 'also the buffer of the frame that the first machine sent');
   second.network.deliver(frame(400, 7));
   const [received] = guest.collect(RX);
   assert.deepEqual(received?.data.subarray(12, 412), frame(400, 7));
