@@ -63,7 +63,7 @@ export interface KvmVm {
   get(structure: VmStructure, into: Uint8Array): void;
   set(structure: VmStructure, from: Uint8Array): void;
   setCoalescing(address: number, length: number, ports: boolean, on: boolean): void;
-  /** Words: first MSR, count. Their accesses come back as exits. */
+  /** Words: first MSR, count. These are KVM's; accesses to all others come back as exits. */
   setMsrFilter(ranges: Uint32Array): void;
   /** `exits`: {@link EXIT_BYTES} bytes, where exits are described and answered. */
   createVcpu(index: number, exits: Uint8Array): KvmVcpu;

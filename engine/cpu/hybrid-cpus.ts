@@ -8,19 +8,30 @@ import { StateReader } from '../devices/state.ts';
 import type { CpuSignals } from '../irq/cpu-signals.ts';
 import type { MachineCpus, ProtectedModeStart, RunExit } from './cpu-backend.ts';
 import { HandOverPolicy } from './hand-over-policy.ts';
+import { KVM_CAP_VCPU_ATTRIBUTES } from './kvm/kvm-abi.ts';
 import { isKvmFailure, type KvmAccess } from './kvm/kvm-access.ts';
 import { cpuidEntries, supportedFeatures } from './kvm/kvm-cpuid.ts';
 import { KvmCpus } from './kvm/kvm-cpus.ts';
+import { archCapabilities } from './kvm/kvm-msrs.ts';
 import type { UndeliveredEvent } from './kvm/vcpu-registers.ts';
 import type { Processor } from './software/processor.ts';
 import { SoftwareCpus, type SoftwareCpusOptions } from './software/software-cpus.ts';
+import { Hypervisor } from './x86/hypervisor/hypervisor.ts';
 import * as L from './x86/layout.ts';
 import { GuestFault } from './x86/linear-memory.ts';
 import { loadProcessor, saveProcessor } from './x86/processor-record.ts';
-import { IA32_APIC_BASE, IA32_TSC_DEADLINE } from './x86/system/msr.ts';
+import {
+  IA32_APIC_BASE,
+  IA32_ARCH_CAPABILITIES,
+  IA32_TIME_STAMP_COUNTER,
+  IA32_TSC_ADJUST,
+  IA32_TSC_DEADLINE,
+} from './x86/system/msr.ts';
 
-export interface HybridCpusOptions extends Omit<SoftwareCpusOptions, 'timing'> {
+export interface HybridCpusOptions extends Omit<SoftwareCpusOptions, 'timing' | 'hypervisor'> {
   now(): Nanos;
+  /** Calendar time: milliseconds since 1970-01-01T00:00:00Z. */
+  epochMillis(): number;
   /** Nanoseconds that an instruction takes in virtual time, which only the software processor keeps. */
   readonly nanosPerInstruction: number | undefined;
   /** The time-stamp counter's frequency where KVM does not decide on it. */
@@ -32,6 +43,8 @@ export interface HybridCpusOptions extends Omit<SoftwareCpusOptions, 'timing'> {
 /** Turns of the software processors when a stretch of code is theirs. */
 const TURN = 20_000;
 const APIC_MSRS = 0x800;
+/** In EDX of CPUID leaf 7. */
+const SPEC_CTRL = 1 << 26;
 
 /**
  * The processors of a machine, on KVM or in software, and between the two. Where KVM gives up on an instruction, the
@@ -43,6 +56,7 @@ export class HybridCpus implements MachineCpus {
   readonly signals: CpuSignals;
   readonly tscFrequencyHz: number;
   readonly #software: SoftwareCpus;
+  readonly #hypervisor: Hypervisor;
   readonly #kvm: KvmCpus | undefined;
   readonly #access: KvmAccess | undefined;
   readonly #now: () => Nanos;
@@ -58,12 +72,14 @@ export class HybridCpus implements MachineCpus {
   #a20 = true;
   /** INIT or a start-up message waits for a processor. */
   #eventsFor = new Set<number>();
+  /** Pages that tell guests how time follows from their counters are to be written anew. */
+  #clocksStale = false;
   /** Ticks of the host's counter before power-on and during pauses. */
   #tscBase = 0n;
   #pausedAt: bigint | undefined;
 
   constructor(options: HybridCpusOptions) {
-    const { kvm, now, nanosPerInstruction, tscFrequencyHz, ...forSoftware } = options;
+    const { kvm, now, epochMillis, nanosPerInstruction, tscFrequencyHz, ...forSoftware } = options;
     const { bus } = options;
     this.count = options.count;
     this.#now = now;
@@ -73,16 +89,32 @@ export class HybridCpus implements MachineCpus {
     this.tscFrequencyHz = kvm === undefined ? tscFrequencyHz : Math.round(kvm.tscKilohertz / 1000) * 1_000_000;
     this.#tscBase = kvm?.addon.readTsc() ?? 0n;
     const timestamp = () => this.timestamp();
+    this.#hypervisor = new Hypervisor(
+      {
+        memory: options.memory,
+        cpuCount: options.count,
+        tscFrequencyHz: this.tscFrequencyHz,
+        timestamp,
+        tscOffset: (cpu) => this.tscOffset(cpu),
+        epochMillis,
+      },
+      // Without the attributes of processors (Linux before 5.16) KVM does not tell how their counters stand.
+      { kvm: kvm === undefined || kvm.system.checkExtension(KVM_CAP_VCPU_ATTRIBUTES) > 0 },
+    );
     this.#software = new SoftwareCpus({
       ...forSoftware,
+      hypervisor: this.#hypervisor,
       timing: { now, nanosPerInstruction, tscFrequencyHz: this.tscFrequencyHz, timestamp },
     });
     const software = this.#software;
     if (kvm !== undefined) {
       const leaves = new Uint32Array(2560);
       const features = supportedFeatures(leaves.subarray(0, kvm.system.supportedCpuid(leaves) * 10));
+      const capabilities = kvm.system.readFeatureMsr(IA32_ARCH_CAPABILITIES) ?? 0n;
+      const hasSpeculationControl = ((features.get('7.edx') ?? 0) & SPEC_CTRL) !== 0;
       for (const { system } of software.processors) {
         system.limitFeatures(features);
+        system.setArchCapabilities(archCapabilities(capabilities, hasSpeculationControl));
       }
       this.#kvm = startKvm(
         options.log,
@@ -96,8 +128,12 @@ export class HybridCpus implements MachineCpus {
             log: options.log,
             processors: software.processors.map(({ state, system, index }) => ({
               state,
-              cpuid: cpuidEntries(state, (leaf, subleaf) => system.cpuid(leaf, subleaf)),
+              cpuid: cpuidEntries(state, (leaf, subleaf) => system.cpuid(leaf, subleaf), this.#hypervisor.leaves),
+              entered: () => this.#hypervisor.tscMoved(state),
               readMsr: (msr: number) => {
+                if (msr === IA32_TIME_STAMP_COUNTER) {
+                  return BigInt.asUintN(64, this.timestamp() + this.tscOffset(index));
+                }
                 if (!isApicMsr(msr)) {
                   return system.readMsr(msr);
                 }
@@ -109,6 +145,10 @@ export class HybridCpus implements MachineCpus {
               },
               writeMsr: (msr: number, value: bigint) => {
                 if (!isApicMsr(msr)) {
+                  if (msr === IA32_TIME_STAMP_COUNTER || msr === IA32_TSC_ADJUST) {
+                    // It moves what KVM holds of the processor. These writes never fail, so the instruction may end first.
+                    this.#take(index);
+                  }
                   system.writeMsr(msr, value);
                 } else if (!bus.writeApicMsr(index, msr, value)) {
                   throw new GuestFault(L.VECTOR_GP, 0);
@@ -226,6 +266,7 @@ export class HybridCpus implements MachineCpus {
     this.#eventsFor.clear();
     this.#stretch = 0;
     this.#software.reset();
+    this.#hypervisor.reset();
   }
 
   setA20(enabled: boolean): void {
@@ -259,10 +300,12 @@ export class HybridCpus implements MachineCpus {
     this.#takeAll();
     this.#carryOutEvents();
     this.#settle();
+    // One moment for all: counters that were equal stay equal.
+    const timestamp = this.timestamp();
     const processors = this.#software.processors.map(({ state }) =>
-      saveProcessor(state, BigInt.asUintN(64, this.timestamp() + state.u64(L.TSC_OFFSET))),
+      saveProcessor(state, BigInt.asUintN(64, timestamp + state.u64(L.TSC_OFFSET))),
     );
-    return { tscFrequencyHz: this.tscFrequencyHz, processors };
+    return { tscFrequencyHz: this.tscFrequencyHz, processors, hypervisor: this.#hypervisor.save(timestamp) };
   }
 
   /** Restores what `save` returned. Throws HostError('bad-state'), and then nothing was changed or the machine is of no use. */
@@ -276,11 +319,16 @@ export class HybridCpus implements MachineCpus {
     this.#takeAll();
     this.#eventsFor.clear();
     this.#stretch = 0;
+    const timestamp = this.timestamp();
     for (const [index, record] of records.entries()) {
       const processor = defined(this.#software.processors[index], 'processor');
-      loadProcessor(processor.state, record, this.timestamp());
+      loadProcessor(processor.state, record, timestamp);
       this.#rederive(processor);
     }
+    if (reader.has('hypervisor')) {
+      this.#hypervisor.load(reader.value('hypervisor'), timestamp);
+    }
+    this.#clocksStale = true;
   }
 
   // ── Running ──
@@ -295,6 +343,13 @@ export class HybridCpus implements MachineCpus {
   }
 
   run(until: Nanos): RunExit {
+    if (this.#clocksStale) {
+      // Not while loading: guest memory may be filled after the processors.
+      this.#clocksStale = false;
+      for (const { state } of this.#software.processors) {
+        this.#hypervisor.tscMoved(state);
+      }
+    }
     const kvm = this.#kvm;
     if (kvm === undefined || this.#kind === 'software') {
       return this.#software.run(until);

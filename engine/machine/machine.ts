@@ -201,6 +201,7 @@ export class Machine implements Disposable {
       bus: this.board.cpuBus,
       log,
       now: () => clock.now(),
+      epochMillis: () => clock.wall.epochMillis(),
       nanosPerInstruction: config.virtualTime ? VIRTUAL_NANOS_PER_INSTRUCTION : undefined,
       tscFrequencyHz: TSC_FREQUENCY_HZ,
       jit: config.compile ? DEFAULT_JIT : undefined,

@@ -292,7 +292,7 @@ void KvmVm::setCoalescing(const Napi::CallbackInfo &info) {
   }
 }
 
-/** (Uint32Array of first register, count, …): registers whose accesses come back as exits; all others are KVM's. */
+/** (Uint32Array of first register, count, …): registers that are KVM's; accesses to all others come back as exits. */
 void KvmVm::setMsrFilter(const Napi::CallbackInfo &info) {
   VmShared &vm = opened(info.Env());
   const Bytes bytes = bytesOf(info.Env(), info[0]);
@@ -301,9 +301,9 @@ void KvmVm::setMsrFilter(const Napi::CallbackInfo &info) {
     throwTypeError(info.Env(), "KVM filters fewer ranges");
   }
   kvm_msr_filter filter = {};
-  filter.flags = KVM_MSR_FILTER_DEFAULT_ALLOW;
-  // A clear bit denies: one map of zeros serves all ranges.
-  std::vector<std::uint8_t> denied(0x2000 / 8);
+  filter.flags = KVM_MSR_FILTER_DEFAULT_DENY;
+  // A set bit allows: one map of ones serves all ranges.
+  std::vector<std::uint8_t> allowed(0x2000 / 8, 0xff);
   for (std::size_t i = 0; i < count; i++) {
     std::uint32_t words[2];
     std::memcpy(words, bytes.data + i * 8, sizeof(words));
@@ -313,7 +313,7 @@ void KvmVm::setMsrFilter(const Napi::CallbackInfo &info) {
     filter.ranges[i].flags = KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE;
     filter.ranges[i].base = words[0];
     filter.ranges[i].nmsrs = words[1];
-    filter.ranges[i].bitmap = denied.data();
+    filter.ranges[i].bitmap = allowed.data();
   }
   if (ioctl(vm.fd.get(), KVM_X86_SET_MSR_FILTER, &filter) < 0) {
     throwSystemError(info.Env(), "KVM_X86_SET_MSR_FILTER", errno);

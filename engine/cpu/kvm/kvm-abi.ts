@@ -11,6 +11,7 @@ export const KVM_CAP_DEBUGREGS = 50;
 export const KVM_CAP_XSAVE = 55;
 export const KVM_CAP_XCRS = 56;
 export const KVM_CAP_READONLY_MEM = 81;
+export const KVM_CAP_VCPU_ATTRIBUTES = 127;
 export const KVM_CAP_IMMEDIATE_EXIT = 136;
 export const KVM_CAP_COALESCED_PIO = 162;
 export const KVM_CAP_X86_USER_SPACE_MSR = 188;

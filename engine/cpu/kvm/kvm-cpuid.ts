@@ -11,6 +11,7 @@ const REGISTERS: readonly (readonly [register: FeatureRegister, leaf: number, su
   ['7.ebx', 7, 0, 4],
   ['7.ecx', 7, 0, 5],
   ['7.edx', 7, 0, 6],
+  ['7.2.edx', 7, 2, 6],
   ['13.1.eax', 0xd, 1, 3],
   ['80000001.ecx', 0x80000001, 0, 5],
   ['80000001.edx', 0x80000001, 0, 6],
@@ -50,19 +51,23 @@ export function supportedFeatures(leaves: Uint32Array): ReadonlyMap<FeatureRegis
 
 /** Leaves that are given to KVM, with the number of their subleaves (0: the leaf has none). */
 const LEAVES: readonly (readonly [leaf: number, subleaves: number])[] = [
-  ...Array.from({ length: 0x17 }, (_, leaf) => [leaf, { 4: 5, 7: 1, 11: 3, 13: 3 }[leaf] ?? 0] as const),
-  [0x40000000, 0],
+  ...Array.from({ length: 0x17 }, (_, leaf) => [leaf, { 4: 5, 7: 3, 11: 3, 13: 3 }[leaf] ?? 0] as const),
   ...Array.from({ length: 9 }, (_, i) => [0x80000000 + i, 0] as const),
 ];
 
 /**
  * One processor's CPUID as kvm_cpuid_entry2 structures, from what the software processor answers: `cpuid` carries the
- * instruction out on `state`, whose registers are kept. KVM itself follows OSXSAVE and the APIC's being switched on.
+ * instruction out on `state`, whose registers are kept. `hypervisor`: the leaves that belong to hypervisors. KVM itself
+ * follows OSXSAVE and the APIC's being switched on.
  */
-export function cpuidEntries(state: CpuState, cpuid: (leaf: number, subleaf: number) => void): Uint32Array {
+export function cpuidEntries(
+  state: CpuState,
+  cpuid: (leaf: number, subleaf: number) => void,
+  hypervisor: readonly number[],
+): Uint32Array {
   const saved = [0, 1, 2, 3].map((register) => state.gpr(register));
   const entries: number[] = [];
-  for (const [leaf, subleaves] of LEAVES) {
+  for (const [leaf, subleaves] of [...LEAVES, ...hypervisor.map((one) => [one, 0] as const)]) {
     for (let subleaf = 0; subleaf < Math.max(1, subleaves); subleaf++) {
       cpuid(leaf, subleaf);
       const [eax = 0, ecx = 0, edx = 0, ebx = 0] = [0, 1, 2, 3].map((register) => state.gpr32(register));

@@ -26,9 +26,10 @@ import type { CpuBus } from '../cpu-backend.ts';
 import type { CpuState } from '../x86/cpu-state.ts';
 import * as L from '../x86/layout.ts';
 import { GuestFault } from '../x86/linear-memory.ts';
-import { IA32_APIC_BASE, IA32_TSC_DEADLINE } from '../x86/system/msr.ts';
+import { IA32_APIC_BASE } from '../x86/system/msr.ts';
 import * as K from './kvm-abi.ts';
 import { KvmMemory } from './kvm-memory.ts';
+import { msrsOfKvm } from './kvm-msrs.ts';
 import { type TscClock, type UndeliveredEvent, VcpuRegisters } from './vcpu-registers.ts';
 
 /** Real-mode helpers of Intel's virtualization lie between the firmware and the APICs, where no device is. */
@@ -40,6 +41,8 @@ const MAX_SLICE_NANOS = 1_000_000_000;
 /** One processor as its KVM half knows it. */
 export interface KvmProcessorParts {
   readonly state: CpuState;
+  /** KVM has got the processor's registers. */
+  entered(): void;
   /** Registers that KVM does not know: the machine's own answers. May throw GuestFault. */
   readMsr(index: number): bigint;
   writeMsr(index: number, value: bigint): void;
@@ -135,7 +138,7 @@ export class KvmCpus {
     try {
       vm.setAddresses(TSS, IDENTITY_MAP);
       vm.enableCapability(K.KVM_CAP_X86_USER_SPACE_MSR, K.KVM_MSR_EXIT_REASONS);
-      vm.setMsrFilter(Uint32Array.of(IA32_APIC_BASE, 1, IA32_TSC_DEADLINE, 1));
+      vm.setMsrFilter(msrsOfKvm());
       if (system.checkExtension(K.KVM_CAP_EXIT_ON_EMULATION_FAILURE) > 0) {
         vm.enableCapability(K.KVM_CAP_EXIT_ON_EMULATION_FAILURE, 1);
       }
@@ -411,6 +414,7 @@ export class KvmCpus {
       processor.registers.toKvm(this.#bus.readApicMsr(processor.index, IA32_APIC_BASE) ?? 0n, tpr);
       processor.inKvm = true;
       processor.unfinished = false;
+      processor.parts.entered();
     }
     processor.tpr = tpr;
     words[EXIT_CR8_IN] = tpr;

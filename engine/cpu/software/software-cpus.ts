@@ -6,6 +6,7 @@ import type { Nanos } from '../../clock/clock.ts';
 import type { CpuSignals } from '../../irq/cpu-signals.ts';
 import type { MachineMemory } from '../../memory/machine-memory.ts';
 import type { CpuBackend, CpuBus, ProtectedModeStart, RunExit } from '../cpu-backend.ts';
+import type { Hypervisor } from '../x86/hypervisor/hypervisor.ts';
 import * as L from '../x86/layout.ts';
 import { CPU_STATES, MAX_CPUS } from './arena-layout.ts';
 import { CodeCache } from './code-cache.ts';
@@ -41,6 +42,8 @@ export interface SoftwareCpusOptions {
   readonly bus: CpuBus;
   readonly timing: ExecutionTiming;
   readonly log: Log;
+  /** What guests are offered by CPUID and MSRs; undefined: nothing. */
+  readonly hypervisor?: Hypervisor | undefined;
   /** How code is compiled; without it all is interpreted. */
   readonly jit?: JitOptions | undefined;
   /** Compiles in another thread; without it code is compiled while the guest waits. */
@@ -163,6 +166,8 @@ export class SoftwareCpus implements CpuBackend {
           maxPhysicalAddressBits: 40,
           tscFrequencyHz: timing.tscFrequencyHz,
           log: options.log,
+          hypervisor: options.hypervisor,
+          tscChanged: () => options.bus.tscChanged(index),
           timestamp: () => timing.timestamp(),
           readPhysical32: (address) => memory.readU32(address),
         }),

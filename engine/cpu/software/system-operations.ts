@@ -527,9 +527,7 @@ export const SYSTEM_OPERATIONS: Readonly<Record<string, Operation>> = {
   xsetbv: (call) => call.system.xsetbv(),
   clac: (call) => setAlignmentFlag(call, false),
   stac: (call) => setAlignmentFlag(call, true),
-  vmcall: () => {
-    throw new GuestFault(L.VECTOR_UD);
-  },
+  vmcall: (call) => call.system.hypercall(),
   rsm: () => {
     throw new GuestFault(L.VECTOR_UD);
   },

@@ -170,6 +170,15 @@ export const MXCSR = 0x6b0;
 /** i32: micro-operation of the computed branch whose target is being looked up, or 0. RIP_BASE is still that of its page. */
 export const JUMP_SOURCE = 0x6b4;
 
+/** Registers that only some machines have, i64 each: speculation control, and those of hypervisors' interfaces. */
+export const MSR_SPEC_CTRL = 0x700;
+export const MSR_KVM_SYSTEM_TIME = 0x708;
+export const MSR_KVM_WALL_CLOCK = 0x710;
+export const MSR_KVM_STEAL_TIME = 0x718;
+export const MSR_KVM_PV_EOI = 0x720;
+/** Behind the last of them. */
+export const MSR_EXTRA_END = 0x800;
+
 export const CPU_STATE_SIZE = 0x2000;
 /** Free for generated code's own temporaries (per processor). */
 export const TEMP = 0x800;

@@ -7,7 +7,7 @@ import * as L from './layout.ts';
  * One processor's architectural state as a plain record, the same from every backend. Names are the manuals'; nothing in
  * it is a hypervisor's or this program's own format. What belongs to the local APIC is saved with it.
  */
-export const PROCESSOR_RECORD_VERSION = 1;
+export const PROCESSOR_RECORD_VERSION = 2;
 
 const GENERAL = ['rax', 'rcx', 'rdx', 'rbx', 'rsp', 'rbp', 'rsi', 'rdi'] as const;
 const SEGMENTS = ['es', 'cs', 'ss', 'ds', 'fs', 'gs', 'ldtr', 'tr'] as const;
@@ -43,6 +43,14 @@ const REGISTERS: readonly (readonly [name: string, offset: number])[] = [
   ['fpuIp', L.FPU_IP],
   ['fpuDp', L.FPU_DP],
 ];
+/** Registers that records of version 1 do not have: they read as zero there. */
+const LATER_REGISTERS: typeof REGISTERS = [
+  ['specCtrl', L.MSR_SPEC_CTRL],
+  ['kvmSystemTime', L.MSR_KVM_SYSTEM_TIME],
+  ['kvmWallClock', L.MSR_KVM_WALL_CLOCK],
+  ['kvmStealTime', L.MSR_KVM_STEAL_TIME],
+  ['kvmPvEoi', L.MSR_KVM_PV_EOI],
+];
 /** Small registers: name, place, largest value. */
 const WORDS: readonly (readonly [name: string, offset: number, largest: number])[] = [
   ['fpuControl', L.FPU_CONTROL, 0xffff],
@@ -70,7 +78,9 @@ export function saveProcessor(state: CpuState, tsc: bigint): StateValue {
   const table = (offset: number) => ({ base: state.u64(offset), limit: state.u32(offset + 8) });
   return {
     version: PROCESSOR_RECORD_VERSION,
-    registers: Object.fromEntries(REGISTERS.map(([name, offset]) => [name, state.u64(offset)])),
+    registers: Object.fromEntries(
+      [...REGISTERS, ...LATER_REGISTERS].map(([name, offset]) => [name, state.u64(offset)]),
+    ),
     rflags: state.flags >>> 0,
     segments: Object.fromEntries(
       SEGMENTS.map((name, i) => {
@@ -96,11 +106,13 @@ export function loadProcessor(state: CpuState, record: StateValue, timestamp: bi
   const owner = `processor ${state.index}`;
   const reader = new StateReader(owner, record);
   const version = reader.int('version', 1, 0xffff);
-  if (version !== PROCESSOR_RECORD_VERSION) {
+  if (version > PROCESSOR_RECORD_VERSION) {
     reader.refuse(`its version ${version} is not known here`);
   }
   const from = reader.object('registers');
-  const registers = REGISTERS.map(([name, offset]) => [offset, from.u64(name)] as const);
+  const registers = REGISTERS.map(([name, offset]) => [offset, from.u64(name)] as const).concat(
+    LATER_REGISTERS.map(([name, offset]) => [offset, version === 1 ? 0n : from.u64(name)] as const),
+  );
   const rflags = reader.u32('rflags');
   const segmentsFrom = reader.object('segments');
   const segments = SEGMENTS.map((name) => {

@@ -11,6 +11,7 @@ export type FeatureRegister =
   | '7.ebx'
   | '7.ecx'
   | '7.edx'
+  | '7.2.edx'
   | '13.1.eax'
   | '80000001.ecx'
   | '80000001.edx'
@@ -23,9 +24,34 @@ export interface CpuFeature {
   readonly bit: number;
   /** Missing: always announced. */
   readonly when?: 'several-cpus' | 'osxsave' | 'apic-enabled' | 'code64';
+  /**
+   * Announced only on machines that another kind of processor runs too, and has it. This one keeps what belongs to it,
+   * and has no need of it.
+   */
+  readonly passedOn?: true;
   /** What the feature is, where the name does not say. */
   readonly note?: string;
 }
+
+/** Bits of leaf 7, EDX, and of its subleaf 2. */
+const SPEC_CTRL = 26;
+const STIBP = 27;
+const FLUSH_L1D = 28;
+const SSBD = 31;
+const PSFD = 0;
+const IPRED_CTRL = 1;
+const RRSBA_CTRL = 2;
+const BHI_CTRL = 4;
+/** What IA32_SPEC_CTRL may hold, by the feature that brings it (SDM 4, table 2-2). */
+const SPECULATION_CONTROLS: readonly (readonly [register: FeatureRegister, bit: number, controls: bigint])[] = [
+  ['7.edx', SPEC_CTRL, 1n << 0n],
+  ['7.edx', STIBP, 1n << 1n],
+  ['7.edx', SSBD, 1n << 2n],
+  ['7.2.edx', IPRED_CTRL, 3n << 3n],
+  ['7.2.edx', RRSBA_CTRL, 3n << 5n],
+  ['7.2.edx', PSFD, 1n << 7n],
+  ['7.2.edx', BHI_CTRL, 1n << 10n],
+];
 
 /**
  * Every feature this processor announces, and none besides (SDM 2A, CPUID). Instructions behind a name here must exist
@@ -85,8 +111,17 @@ export const CPU_FEATURES: readonly CpuFeature[] = [
   { name: 'invpcid', register: '7.ebx', bit: 10 },
   { name: 'smap', register: '7.ebx', bit: 20 },
   { name: 'umip', register: '7.ecx', bit: 2 },
+  { name: 'md_clear', register: '7.edx', bit: 10, passedOn: true, note: 'VERW clears buffers' },
   { name: 'serialize', register: '7.edx', bit: 14 },
+  { name: 'spec_ctrl', register: '7.edx', bit: SPEC_CTRL, passedOn: true, note: 'IBRS and IBPB' },
+  { name: 'intel_stibp', register: '7.edx', bit: STIBP, passedOn: true },
+  { name: 'flush_l1d', register: '7.edx', bit: FLUSH_L1D, passedOn: true },
   { name: 'arch_capabilities', register: '7.edx', bit: 29, note: 'an MSR that denies speculation weaknesses' },
+  { name: 'ssbd', register: '7.edx', bit: SSBD, passedOn: true, note: 'no speculative store bypass, on request' },
+  { name: 'psfd', register: '7.2.edx', bit: PSFD, passedOn: true },
+  { name: 'ipred_ctrl', register: '7.2.edx', bit: IPRED_CTRL, passedOn: true },
+  { name: 'rrsba_ctrl', register: '7.2.edx', bit: RRSBA_CTRL, passedOn: true },
+  { name: 'bhi_ctrl', register: '7.2.edx', bit: BHI_CTRL, passedOn: true },
   { name: 'xsaveopt', register: '13.1.eax', bit: 0 },
   { name: 'xsavec', register: '13.1.eax', bit: 1 },
   { name: 'xgetbv1', register: '13.1.eax', bit: 2 },
@@ -179,8 +214,33 @@ export class CpuIdentification {
     return (bits & (this.#masks?.get(register) ?? 0xffffffff)) >>> 0;
   }
 
+  #has(register: FeatureRegister, bit: number): boolean {
+    return ((this.features(register) >>> bit) & 1) !== 0;
+  }
+
+  /** The bits that IA32_SPEC_CTRL has; 0: there is no such register. */
+  get speculationControls(): bigint {
+    return SPECULATION_CONTROLS.reduce(
+      (bits, [register, bit, controls]) => (this.#has(register, bit) ? bits | controls : bits),
+      0n,
+    );
+  }
+
+  /** IA32_PRED_CMD exists. */
+  get hasPredictionBarrier(): boolean {
+    return this.#has('7.edx', SPEC_CTRL);
+  }
+
+  /** IA32_FLUSH_CMD exists. */
+  get hasCacheFlush(): boolean {
+    return this.#has('7.edx', FLUSH_L1D);
+  }
+
   #applies(feature: CpuFeature): boolean {
     const core = this.#core;
+    if (feature.passedOn === true && this.#masks === undefined) {
+      return false;
+    }
     switch (feature.when) {
       case 'several-cpus':
         return core.environment.cpuCount > 1;
@@ -226,9 +286,12 @@ export class CpuIdentification {
         break;
       case 7:
         if (subleaf === 0) {
+          this.#eax = this.features('7.2.edx') === 0 ? 0 : 2;
           this.#ebx = this.features('7.ebx');
           this.#ecx = this.features('7.ecx');
           this.#edx = this.features('7.edx');
+        } else if (subleaf === 2) {
+          this.#edx = this.features('7.2.edx');
         }
         break;
       case 0xb:
@@ -324,9 +387,17 @@ export class CpuIdentification {
     }
   }
 
+  /** The interfaces that the machine offers, and behind them who really runs it. */
   #hypervisor(leaf: number): void {
-    if (leaf === HYPERVISOR_BASE) {
-      this.#eax = HYPERVISOR_BASE;
+    const { state, environment } = this.#core;
+    const answer = environment.hypervisor?.cpuid(leaf, state.index);
+    if (answer !== undefined) {
+      this.#eax = answer.eax;
+      this.#ebx = answer.ebx;
+      this.#ecx = answer.ecx;
+      this.#edx = answer.edx;
+    } else if (leaf === (environment.hypervisor?.nextLeaf ?? HYPERVISOR_BASE)) {
+      this.#eax = leaf;
       this.#ebx = letters(HYPERVISOR, 0);
       this.#ecx = letters(HYPERVISOR, 1);
       this.#edx = letters(HYPERVISOR, 2);

@@ -2,6 +2,7 @@ import { type Log, limitedLog } from '../../../base/log.ts';
 import * as L from '../layout.ts';
 import type { ControlRegisters } from './control-registers.ts';
 import type { Core } from './core.ts';
+import type { CpuIdentification } from './cpuid.ts';
 import { generalProtection } from './faults.ts';
 import { canonicalHigh, isCanonical } from './stack.ts';
 
@@ -12,12 +13,15 @@ export const IA32_APIC_BASE = 0x1b;
 export const EBL_CR_POWERON = 0x2a;
 export const IA32_FEATURE_CONTROL = 0x3a;
 export const IA32_TSC_ADJUST = 0x3b;
+export const IA32_SPEC_CTRL = 0x48;
+export const IA32_PRED_CMD = 0x49;
 export const IA32_BIOS_UPDT_TRIG = 0x79;
 export const IA32_BIOS_SIGN_ID = 0x8b;
 export const MSR_FSB_FREQ = 0xcd;
 export const MSR_PLATFORM_INFO = 0xce;
 export const IA32_MTRRCAP = 0xfe;
 export const IA32_ARCH_CAPABILITIES = 0x10a;
+export const IA32_FLUSH_CMD = 0x10b;
 export const IA32_SYSENTER_CS = 0x174;
 export const IA32_SYSENTER_ESP = 0x175;
 export const IA32_SYSENTER_EIP = 0x176;
@@ -81,6 +85,10 @@ const ARCH_CAPABILITIES =
   (13n << 24n) |
   (1n << 62n);
 
+/** Bits of IA32_PRED_CMD and IA32_FLUSH_CMD that may be written: barriers, which are no matter to a processor without speculation. */
+const PRED_CMD_BITS = 1n;
+const FLUSH_CMD_BITS = 1n;
+
 const FS = L.SEGMENTS + L.SEG_FS * L.SEGMENT_SIZE;
 const GS = L.SEGMENTS + L.SEG_GS * L.SEGMENT_SIZE;
 const RAX = L.GPR;
@@ -106,11 +114,15 @@ function areMemoryTypes(value: bigint, alsoUncachedMinus: boolean): boolean {
 export class ModelSpecificRegisters {
   readonly #core: Core;
   readonly #control: ControlRegisters;
+  readonly #identification: CpuIdentification;
   readonly #log: Log;
+  /** IA32_ARCH_CAPABILITIES: that of another processor, where one may run the machine too. */
+  archCapabilities = ARCH_CAPABILITIES;
 
-  constructor(core: Core, control: ControlRegisters) {
+  constructor(core: Core, control: ControlRegisters, identification: CpuIdentification) {
     this.#core = core;
     this.#control = control;
+    this.#identification = identification;
     this.#log = limitedLog(core.environment.log);
   }
 
@@ -240,7 +252,10 @@ export class ModelSpecificRegisters {
       case IA32_MTRRCAP:
         return MTRR_CAPABILITIES;
       case IA32_ARCH_CAPABILITIES:
-        return ARCH_CAPABILITIES;
+        return this.archCapabilities;
+      case IA32_SPEC_CTRL:
+        this.#require(this.#identification.speculationControls !== 0n);
+        return state.u64(L.MSR_SPEC_CTRL);
       case MSR_FSB_FREQ:
         return 3n;
       case MSR_PLATFORM_INFO:
@@ -272,7 +287,7 @@ export class ModelSpecificRegisters {
       case 0x1de:
         return 0n;
       default:
-        return this.#unknown('read', index);
+        return environment.hypervisor?.readMsr(state, index) ?? this.#unknown('read', index);
     }
   }
 
@@ -339,6 +354,19 @@ export class ModelSpecificRegisters {
       case IA32_MCG_STATUS:
         this.#require(value === 0n);
         return;
+      case IA32_SPEC_CTRL: {
+        // Kept, for the processor that has them: here nothing speculates.
+        const controls = this.#identification.speculationControls;
+        this.#require(controls !== 0n && (value & ~controls) === 0n);
+        state.setU64(L.MSR_SPEC_CTRL, value);
+        return;
+      }
+      case IA32_PRED_CMD:
+        this.#require(this.#identification.hasPredictionBarrier && (value & ~PRED_CMD_BITS) === 0n);
+        return;
+      case IA32_FLUSH_CMD:
+        this.#require(this.#identification.hasCacheFlush && (value & ~FLUSH_CMD_BITS) === 0n);
+        return;
       // Microcode "updates" and switches of things that do not exist.
       case IA32_BIOS_UPDT_TRIG:
       case IA32_BIOS_SIGN_ID:
@@ -354,7 +382,9 @@ export class ModelSpecificRegisters {
       case 0x187:
         return;
       default:
-        this.#writeMtrr(index, value);
+        if (environment.hypervisor?.writeMsr(state, index, value) !== true) {
+          this.#writeMtrr(index, value);
+        }
         return;
     }
     const storage = this.#storage(index);
@@ -396,6 +426,8 @@ export class ModelSpecificRegisters {
     const { state } = this.#core;
     state.setU64(L.TSC_OFFSET, BigInt.asUintN(64, state.u64(L.TSC_OFFSET) + by));
     state.setU64(L.MSR_TSC_ADJUST, BigInt.asUintN(64, state.u64(L.MSR_TSC_ADJUST) + by));
+    this.#core.environment.tscChanged?.();
+    this.#core.environment.hypervisor?.tscMoved(state);
   }
 
   #requireTimestamp(): void {

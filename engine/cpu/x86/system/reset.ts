@@ -63,6 +63,9 @@ function resetRest(core: Core): void {
   for (let offset = L.MSR_STAR; offset < L.MSR_MTRR_FIXED + 11 * 8; offset += 8) {
     state.setU64(offset, 0n);
   }
+  for (let offset = L.MSR_SPEC_CTRL; offset < L.MSR_EXTRA_END; offset += 8) {
+    state.setU64(offset, 0n);
+  }
   state.setU64(L.MSR_PAT, PAT_RESET);
   state.setU64(L.MSR_MISC_ENABLE, MISC_ENABLE_RESET);
   // The counter starts at 0 for every processor at once.

@@ -1,4 +1,5 @@
 import type { Log } from '../../../base/log.ts';
+import type { Hypervisor } from '../hypervisor/hypervisor.ts';
 
 /** What the privileged half of a processor asks of the machine around it. */
 export interface SystemEnvironment {
@@ -9,6 +10,8 @@ export interface SystemEnvironment {
   /** Frequency of {@link timestamp}, in Hz; a multiple of 1 MHz. */
   readonly tscFrequencyHz: number;
   readonly log: Log;
+  /** What guests are told of the hypervisor they run on; undefined: that there is one, and nothing else. */
+  readonly hypervisor?: Hypervisor | undefined;
   /**
    * Forget translations: all of them, or all but global ones. Called after CR0.PG/WP, CR3, CR4 and EFER.NXE changes and
    * by task switches. MOV CR3 with bit 63 (keep the PCID's entries) also calls it: entries are not tagged with PCIDs.
@@ -18,6 +21,8 @@ export interface SystemEnvironment {
   invalidatePage(address: bigint): void;
   /** The raw time-stamp counter, the same for all processors; the guest sees it plus TSC_OFFSET. */
   timestamp(): bigint;
+  /** A guest wrote its time-stamp counter. */
+  tscChanged?(): void;
   /** Task priority, 0 … 15, as CR8 shows it. */
   tpr(): number;
   setTpr(value: number): void;

@@ -17,6 +17,10 @@ import { Segments } from './segments.ts';
 import type { SystemEnvironment } from './system-environment.ts';
 import { TaskSwitch } from './task-switch.ts';
 
+/** Errors of KVM's hypercalls: there is no such call; only kernels may call. */
+const KVM_ENOSYS = 1000;
+const KVM_EPERM = 1;
+
 /**
  * The privileged half of one processor: everything rare that the instruction interpreter leaves to plain TypeScript.
  *
@@ -52,8 +56,8 @@ export class System {
     this.#fast = new FastCalls(core);
     this.#control = new ControlRegisters(core);
     this.#debug = new DebugRegisters(core);
-    this.#msrs = new ModelSpecificRegisters(core, this.#control);
     this.#identification = new CpuIdentification(core);
+    this.#msrs = new ModelSpecificRegisters(core, this.#control, this.#identification);
   }
 
   // Life (SDM 3A, 9.1, 8.4)
@@ -415,6 +419,11 @@ export class System {
     this.#identification.limitFeatures(masks);
   }
 
+  /** What IA32_ARCH_CAPABILITIES reads, for machines that another kind of processor runs too. */
+  setArchCapabilities(value: bigint): void {
+    this.#msrs.archCapabilities = value;
+  }
+
   rdtsc(): void {
     this.#msrs.rdtsc();
   }
@@ -430,6 +439,22 @@ export class System {
   /** The time-stamp counter as the guest sees it. */
   timestamp(): bigint {
     return this.#msrs.timestamp();
+  }
+
+  /**
+   * VMCALL and VMMCALL. KVM's interface has them, and none of its calls is announced, so every one is unknown. #UD where
+   * the machine does not offer that interface.
+   */
+  hypercall(): void {
+    if (this.#core.environment.hypervisor?.answersHypercalls !== true) {
+      throw undefinedOpcode();
+    }
+    const answer = this.#state.cpl === 0 ? -KVM_ENOSYS : -KVM_EPERM;
+    if (this.#core.isCode64) {
+      this.#state.setGpr(0, BigInt.asUintN(64, BigInt(answer)));
+    } else {
+      this.#state.setGpr32(0, answer >>> 0);
+    }
   }
 
   rdmsr(): void {

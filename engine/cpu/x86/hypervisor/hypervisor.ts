@@ -1,0 +1,100 @@
+import type { StateValue } from '../../../devices/device.ts';
+import { StateReader } from '../../../devices/state.ts';
+import type { CpuState } from '../cpu-state.ts';
+import { GuestClock } from './guest-clock.ts';
+import type { GuestInterface, HypervisorHost, Leaf } from './guest-interface.ts';
+import { KvmInterface } from './kvm-interface.ts';
+
+/** Where the leaves of hypervisors begin; each further interface has its own 256 leaves behind. */
+const FIRST_LEAF = 0x40000000;
+const LEAVES = 0x100;
+
+/** What a machine tells a guest that asks who runs it. */
+export interface HypervisorOptions {
+  /** KVM's interface: its clock. */
+  readonly kvm: boolean;
+}
+
+/** The interfaces that a machine offers guests which know that they are guests, the same on every processor backend. */
+export class Hypervisor {
+  readonly #clock: GuestClock;
+  readonly #interfaces: readonly GuestInterface[];
+  /** VMCALL is answered with an error instead of #UD: KVM's interface is there. */
+  readonly answersHypercalls: boolean;
+
+  constructor(host: HypervisorHost, options: HypervisorOptions) {
+    const clock = new GuestClock(host);
+    this.#clock = clock;
+    this.answersHypercalls = options.kvm;
+    this.#interfaces = options.kvm ? [new KvmInterface(host, clock)] : [];
+  }
+
+  /** The first leaf that is none of the interfaces'. */
+  get nextLeaf(): number {
+    return FIRST_LEAF + this.#interfaces.length * LEAVES;
+  }
+
+  /** Numbers of all leaves that say something, the one behind the interfaces included. */
+  get leaves(): readonly number[] {
+    const ours = this.#interfaces.flatMap(({ leafCount }, i) =>
+      Array.from({ length: leafCount + 1 }, (_, number) => FIRST_LEAF + i * LEAVES + number),
+    );
+    return [...ours, this.nextLeaf];
+  }
+
+  /** Undefined: not an interface's leaf. */
+  cpuid(leaf: number, cpu: number): Leaf | undefined {
+    const index = Math.floor((leaf - FIRST_LEAF) / LEAVES);
+    const chosen = this.#interfaces[index];
+    if (chosen === undefined) {
+      return undefined;
+    }
+    const number = (leaf - FIRST_LEAF) % LEAVES;
+    if (number === 0) {
+      const [ebx, ecx, edx] = chosen.signature;
+      return { eax: leaf + chosen.leafCount, ebx, ecx, edx };
+    }
+    return number <= chosen.leafCount ? chosen.leaf(number, cpu) : { eax: 0, ebx: 0, ecx: 0, edx: 0 };
+  }
+
+  /** Undefined: not an interface's register. Throws GuestFault for those that cannot be read. */
+  readMsr(state: CpuState, msr: number): bigint | undefined {
+    return this.#owner(msr)?.readMsr(state, msr);
+  }
+
+  /** False: not an interface's register. Throws GuestFault for values that it cannot hold. */
+  writeMsr(state: CpuState, msr: number, value: bigint): boolean {
+    const owner = this.#owner(msr);
+    owner?.writeMsr(state, msr, value);
+    return owner !== undefined;
+  }
+
+  #owner(msr: number): GuestInterface | undefined {
+    return this.#interfaces.find((one) => one.ownsMsr(msr));
+  }
+
+  /** See GuestInterface. Costs next to nothing where no guest uses a page that the counter's offset is written to. */
+  tscMoved(state: CpuState): void {
+    for (const one of this.#interfaces) {
+      one.tscMoved(state);
+    }
+  }
+
+  reset(): void {
+    for (const one of this.#interfaces) {
+      one.reset();
+    }
+  }
+
+  /** What belongs to no single processor, at the moment at which the machine's counter stands at `timestamp`. */
+  save(timestamp: bigint): StateValue {
+    return { clock: this.#clock.save(timestamp) };
+  }
+
+  /** Throws HostError('bad-state'). Then `tscMoved` is due for every processor, once guest memory is restored too. */
+  load(saved: StateValue, timestamp: bigint): void {
+    const reader = new StateReader('hypervisor', saved);
+    this.#clock.load('hypervisor clock', reader.value('clock'), timestamp);
+    this.reset();
+  }
+}

@@ -1,0 +1,164 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { defined } from '../../../base/assert.ts';
+import type { CpuState } from '../cpu-state.ts';
+import * as L from '../layout.ts';
+import { GuestFault } from '../linear-memory.ts';
+import { scaleOf } from './guest-clock.ts';
+import { Hypervisor } from './hypervisor.ts';
+import { MSR_KVM_SYSTEM_TIME_NEW, MSR_KVM_WALL_CLOCK_NEW } from './kvm-interface.ts';
+import { FakeHypervisorHost, readGuestClock } from './testing/fake-host.ts';
+
+const PAGE = 0x3000;
+const ENABLED = 1n;
+
+function machine(cpus = 1) {
+  const host = new FakeHypervisorHost(cpus);
+  const hypervisor = new Hypervisor(host, { kvm: true });
+  const cpu = (index: number): CpuState => defined(host.processors[index], 'processor');
+  const enable = (index: number, address = PAGE + index * 0x40) =>
+    hypervisor.writeMsr(cpu(index), MSR_KVM_SYSTEM_TIME_NEW, BigInt(address) | ENABLED);
+  const clock = (index: number, address = PAGE + index * 0x40) =>
+    readGuestClock(new DataView(host.memory.bytes.buffer, address, 32), host.tsc + host.tscOffset(index));
+  return { host, hypervisor, cpu, enable, clock };
+}
+
+/** Seconds of a reading. */
+const seconds = ({ nanos }: { nanos: bigint }) => Number(nanos) / 1e9;
+
+test('CPUID names KVM, its clock, and then who it really is', () => {
+  const { hypervisor } = machine();
+  const first = defined(hypervisor.cpuid(0x40000000, 0), 'leaf');
+  const letters = Buffer.from(Uint32Array.of(first.ebx, first.ecx, first.edx).buffer).toString('latin1');
+  assert.equal(letters, 'KVMKVMKVM\0\0\0');
+  assert.equal(first.eax, 0x40000001);
+  assert.equal(hypervisor.cpuid(0x40000001, 0)?.eax, (1 << 1) | (1 << 3) | (1 << 24));
+  assert.equal(hypervisor.cpuid(0x40000002, 0)?.eax, 0);
+  assert.equal(hypervisor.cpuid(0x40000100, 0), undefined);
+  assert.equal(hypervisor.nextLeaf, 0x40000100);
+  assert.deepEqual(hypervisor.leaves, [0x40000000, 0x40000001, 0x40000100]);
+  assert.deepEqual(new Hypervisor(new FakeHypervisorHost(), { kvm: false }).leaves, [0x40000000]);
+});
+
+test('the scale of a counter is exact to a part in two thousand million', () => {
+  for (const frequency of [1e6, 999_999_000, 1e9, 1_000_001_000, 2.5e9, 2_893_299_000, 5.1e9, 17e9]) {
+    const { multiplier, shift } = scaleOf(frequency);
+    assert.ok(multiplier >= 2 ** 31 && multiplier < 2 ** 32, `${multiplier}`);
+    assert.ok(Math.abs((multiplier / 2 ** 32) * 2 ** shift * frequency - 1e9) < 0.5, `${frequency}`);
+  }
+});
+
+test('the clock runs with the counter, whose frequency and offset the guest need not know', () => {
+  const { host, cpu, enable, clock } = machine();
+  host.advance(3);
+  cpu(0).setU64(L.TSC_OFFSET, 0x1234_5678_9abcn);
+  enable(0);
+  const before = seconds(clock(0));
+  assert.ok(Math.abs(before - 3) < 0.001, `${before}`);
+  assert.equal(clock(0).stable, true);
+  assert.equal(clock(0).version % 2, 0);
+  host.advance(1000);
+  assert.ok(Math.abs(seconds(clock(0)) - 1003) < 0.001);
+});
+
+test('a counter that the guest moves does not move the clock', () => {
+  const { host, hypervisor, cpu, enable, clock } = machine();
+  enable(0);
+  host.advance(7);
+  const before = clock(0);
+  cpu(0).setU64(L.TSC_OFFSET, BigInt.asUintN(64, -5_000_000_000n));
+  hypervisor.tscMoved(cpu(0));
+  assert.equal(clock(0).nanos, before.nanos);
+  assert.equal(clock(0).version, before.version + 2);
+  // Nothing moved: nothing is written.
+  hypervisor.tscMoved(cpu(0));
+  assert.equal(clock(0).version, before.version + 2);
+});
+
+test('several processors read one clock, and are told when their counters differ', () => {
+  const { host, hypervisor, cpu, enable, clock } = machine(3);
+  for (const index of [0, 1, 2]) {
+    enable(index);
+    host.advance(0.25);
+  }
+  assert.deepEqual(
+    [0, 1, 2].map((index) => clock(index).nanos),
+    [clock(0).nanos, clock(0).nanos, clock(0).nanos],
+  );
+  cpu(1).setU64(L.TSC_OFFSET, 1n);
+  hypervisor.tscMoved(cpu(1));
+  assert.deepEqual(
+    [0, 1, 2].map((index) => clock(index).stable),
+    [false, false, false],
+  );
+  cpu(1).setU64(L.TSC_OFFSET, 0n);
+  hypervisor.tscMoved(cpu(1));
+  assert.deepEqual(
+    [0, 1, 2].map((index) => clock(index).stable),
+    [true, true, true],
+  );
+});
+
+test('a clock that is switched off is not written any more, nor after a reset', () => {
+  const { host, hypervisor, cpu, enable } = machine();
+  enable(0);
+  hypervisor.writeMsr(cpu(0), MSR_KVM_SYSTEM_TIME_NEW, BigInt(PAGE));
+  host.memory.bytes.fill(0x55);
+  cpu(0).setU64(L.TSC_OFFSET, 99n);
+  hypervisor.tscMoved(cpu(0));
+  enable(0, 0x5000);
+  cpu(0).setU64(L.MSR_KVM_SYSTEM_TIME, 0n);
+  hypervisor.reset();
+  host.memory.bytes.fill(0x55);
+  cpu(0).setU64(L.TSC_OFFSET, 100n);
+  hypervisor.tscMoved(cpu(0));
+  assert.ok(host.memory.bytes.every((byte) => byte === 0x55));
+});
+
+test('addresses that are no memory, and values that cannot be, do no harm', () => {
+  const { host, hypervisor, cpu } = machine();
+  for (const address of [0xfffcn, 0xfffffffcn, 1n << 40n, (1n << 64n) - 4n]) {
+    hypervisor.writeMsr(cpu(0), MSR_KVM_SYSTEM_TIME_NEW, address | ENABLED);
+    hypervisor.writeMsr(cpu(0), MSR_KVM_WALL_CLOCK_NEW, address);
+  }
+  assert.equal(host.memory.bytes.subarray(0, 0xfff0).indexOf(1), -1);
+  assert.throws(
+    () => hypervisor.writeMsr(cpu(0), MSR_KVM_SYSTEM_TIME_NEW, 0x3003n),
+    (fault) => fault instanceof GuestFault && fault.vector === L.VECTOR_GP,
+  );
+  assert.equal(hypervisor.readMsr(cpu(0), MSR_KVM_SYSTEM_TIME_NEW), (1n << 64n) - 3n);
+  // Registers of KVM that are not announced.
+  for (const msr of [0x11, 0x12, 0x4b564d02, 0x4b564d06]) {
+    assert.equal(hypervisor.readMsr(cpu(0), msr), undefined);
+    assert.equal(hypervisor.writeMsr(cpu(0), msr, 1n), false);
+  }
+});
+
+test('the calendar time at which the clock stood at zero', () => {
+  const { host, hypervisor, cpu } = machine();
+  host.tsc = 0n;
+  host.advance(12.5);
+  hypervisor.writeMsr(cpu(0), MSR_KVM_WALL_CLOCK_NEW, BigInt(PAGE));
+  const view = new DataView(host.memory.bytes.buffer, PAGE);
+  assert.equal(view.getUint32(0, true) % 2, 0);
+  const wall = view.getUint32(4, true) * 1000 + view.getUint32(8, true) / 1e6;
+  assert.equal(Math.round(wall), Date.UTC(2026, 0, 1));
+});
+
+test('a saved clock goes on in a machine whose counter stands elsewhere', () => {
+  const first = machine();
+  first.enable(0);
+  first.host.advance(5000);
+  const time = seconds(first.clock(0));
+  const saved = first.hypervisor.save(first.host.tsc);
+  const second = machine();
+  second.host.tsc = 77n;
+  second.host.tscFrequencyHz = first.host.tscFrequencyHz;
+  second.cpu(0).setU64(L.MSR_KVM_SYSTEM_TIME, first.cpu(0).u64(L.MSR_KVM_SYSTEM_TIME));
+  second.cpu(0).setU64(L.TSC_OFFSET, first.host.tsc);
+  second.hypervisor.load(saved, second.host.tsc);
+  second.hypervisor.tscMoved(second.cpu(0));
+  const later = seconds(second.clock(0)) - time;
+  assert.ok(later >= 0 && later < 0.00001, `${later}`);
+  assert.throws(() => second.hypervisor.load({ clock: { nanos: -1 } }, 0n), { code: 'bad-state' });
+});

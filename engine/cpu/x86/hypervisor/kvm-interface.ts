@@ -1,0 +1,142 @@
+import type { CpuState } from '../cpu-state.ts';
+import * as L from '../layout.ts';
+import { GuestFault } from '../linear-memory.ts';
+import { type GuestClock, scaleOf } from './guest-clock.ts';
+import { type GuestInterface, type HypervisorHost, type Leaf, signatureOf } from './guest-interface.ts';
+
+/** KVM's interface to its guests (Linux, Documentation/virt/kvm/x86/cpuid.rst and msr.rst). */
+export const MSR_KVM_WALL_CLOCK_NEW = 0x4b564d00;
+export const MSR_KVM_SYSTEM_TIME_NEW = 0x4b564d01;
+
+/** Features in EAX of the second leaf: the clock, no need of delays behind port accesses, one clock for all processors. */
+export const KVM_FEATURE_NOP_IO_DELAY = 1 << 1;
+export const KVM_FEATURE_CLOCKSOURCE2 = 1 << 3;
+export const KVM_FEATURE_CLOCKSOURCE_STABLE_BIT = 1 << 24;
+
+/** struct pvclock_vcpu_time_info. */
+const TIME_VERSION = 0;
+const TIME_TIMESTAMP = 8;
+const TIME_NANOS = 16;
+const TIME_MULTIPLIER = 24;
+const TIME_SHIFT = 28;
+const TIME_FLAGS = 29;
+const TIME_BYTES = 32;
+/** Readings of different processors can be compared. */
+const TIME_STABLE = 1;
+/** struct pvclock_wall_clock: version, seconds, nanoseconds. */
+const WALL_BYTES = 12;
+const ENABLED = 1n;
+
+/** The clock of one processor, as its page was written last. */
+interface ClockPage {
+  readonly address: bigint;
+  readonly offset: bigint;
+  readonly stable: boolean;
+}
+
+/**
+ * KVM's clock for guests, on every processor backend. A guest names a page for each processor; in it stands how time
+ * follows from the processor's time-stamp counter. That is a straight line for as long as the machine runs, so the page
+ * is written when it is named and when a counter moves, and reading the clock takes no exit.
+ */
+export class KvmInterface implements GuestInterface {
+  readonly signature = signatureOf('KVMKVMKVM');
+  readonly leafCount = 1;
+  readonly #host: HypervisorHost;
+  readonly #clock: GuestClock;
+  readonly #pages = new Map<number, ClockPage>();
+
+  constructor(host: HypervisorHost, clock: GuestClock) {
+    this.#host = host;
+    this.#clock = clock;
+  }
+
+  leaf(): Leaf {
+    const features = KVM_FEATURE_NOP_IO_DELAY | KVM_FEATURE_CLOCKSOURCE2 | KVM_FEATURE_CLOCKSOURCE_STABLE_BIT;
+    return { eax: features, ebx: 0, ecx: 0, edx: 0 };
+  }
+
+  ownsMsr(msr: number): boolean {
+    return msr === MSR_KVM_SYSTEM_TIME_NEW || msr === MSR_KVM_WALL_CLOCK_NEW;
+  }
+
+  readMsr(state: CpuState, msr: number): bigint {
+    return state.u64(msr === MSR_KVM_SYSTEM_TIME_NEW ? L.MSR_KVM_SYSTEM_TIME : L.MSR_KVM_WALL_CLOCK);
+  }
+
+  writeMsr(state: CpuState, msr: number, value: bigint): void {
+    if (msr === MSR_KVM_WALL_CLOCK_NEW) {
+      state.setU64(L.MSR_KVM_WALL_CLOCK, value);
+      this.#writeWallClock(value);
+      return;
+    }
+    // Four-byte aligned, besides the bit that switches it on.
+    if ((value & 2n) !== 0n) {
+      throw new GuestFault(L.VECTOR_GP, 0);
+    }
+    state.setU64(L.MSR_KVM_SYSTEM_TIME, value);
+    this.#pages.delete(state.index);
+    this.tscMoved(state);
+  }
+
+  tscMoved(state: CpuState): void {
+    const value = state.u64(L.MSR_KVM_SYSTEM_TIME);
+    if ((value & ENABLED) === 0n) {
+      this.#pages.delete(state.index);
+      return;
+    }
+    const before = this.#pages.get(state.index);
+    const offset = this.#host.tscOffset(state.index);
+    const page = { address: value & ~ENABLED, offset, stable: before?.stable ?? true };
+    this.#pages.set(state.index, page);
+    const stable = [...this.#pages.values()].every(({ offset }) => offset === page.offset);
+    for (const [cpu, one] of this.#pages) {
+      if (one.stable !== stable || (cpu === state.index && !isSame(before, page))) {
+        this.#pages.set(cpu, { ...one, stable });
+        this.#writeTime({ ...one, stable });
+      }
+    }
+  }
+
+  #writeTime({ address, offset, stable }: ClockPage): void {
+    const { memory, tscFrequencyHz } = this.#host;
+    const gpa = Number(address);
+    const { timestamp, nanos } = this.#clock.point;
+    const { multiplier, shift } = scaleOf(tscFrequencyHz);
+    const bytes = new Uint8Array(TIME_BYTES);
+    const view = new DataView(bytes.buffer);
+    view.setBigUint64(TIME_TIMESTAMP, BigInt.asUintN(64, timestamp + offset), true);
+    view.setBigUint64(TIME_NANOS, nanos, true);
+    view.setUint32(TIME_MULTIPLIER, multiplier, true);
+    view.setInt8(TIME_SHIFT, shift);
+    view.setUint8(TIME_FLAGS, stable ? TIME_STABLE : 0);
+    // Readers start again while the version is odd, and when it has changed meanwhile.
+    const version = (memory.readU32(gpa + TIME_VERSION) | 1) >>> 0;
+    memory.writeU32(gpa + TIME_VERSION, version);
+    memory.write(gpa + 4, bytes.subarray(4));
+    memory.writeU32(gpa + TIME_VERSION, (version + 1) >>> 0);
+  }
+
+  /** The calendar time at which the clock stood at zero. */
+  #writeWallClock(address: bigint): void {
+    const { memory } = this.#host;
+    const gpa = Number(address);
+    const start = BigInt(Math.round(this.#host.epochMillis())) * 1_000_000n - this.#clock.now();
+    const bytes = new Uint8Array(WALL_BYTES);
+    const view = new DataView(bytes.buffer);
+    view.setUint32(4, Number(BigInt.asUintN(32, start / 1_000_000_000n)), true);
+    view.setUint32(8, Number(start % 1_000_000_000n), true);
+    const version = (memory.readU32(gpa) | 1) >>> 0;
+    memory.writeU32(gpa, version);
+    memory.write(gpa + 4, bytes.subarray(4));
+    memory.writeU32(gpa, (version + 1) >>> 0);
+  }
+
+  reset(): void {
+    this.#pages.clear();
+  }
+}
+
+function isSame(a: ClockPage | undefined, b: ClockPage): boolean {
+  return a !== undefined && a.address === b.address && a.offset === b.offset;
+}
