@@ -11,6 +11,8 @@ export const PCI_STATUS = 0x06;
 export const PCI_REVISION = 0x08;
 export const PCI_CLASS = 0x09;
 export const PCI_HEADER_TYPE = 0x0e;
+/** In the header type: the device has more functions than this one. */
+export const PCI_MULTIFUNCTION = 0x80;
 export const PCI_BAR0 = 0x10;
 export const PCI_SUBSYSTEM_VENDOR_ID = 0x2c;
 export const PCI_SUBSYSTEM_ID = 0x2e;
@@ -91,7 +93,7 @@ export class PciFunction implements Disposable {
     view.setUint16(PCI_VENDOR_ID, identity.vendorId, true);
     view.setUint16(PCI_DEVICE_ID, identity.deviceId, true);
     view.setUint32(PCI_REVISION, ((identity.classCode << 8) | (identity.revision ?? 0)) >>> 0, true);
-    this.config[PCI_HEADER_TYPE] = identity.multifunction ? 0x80 : 0;
+    this.config[PCI_HEADER_TYPE] = identity.multifunction ? PCI_MULTIFUNCTION : 0;
     view.setUint16(PCI_SUBSYSTEM_VENDOR_ID, identity.subsystemVendorId ?? 0, true);
     view.setUint16(PCI_SUBSYSTEM_ID, identity.subsystemId ?? 0, true);
     this.config[PCI_INTERRUPT_PIN] = identity.interruptPin ?? 0;

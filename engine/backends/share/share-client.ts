@@ -35,6 +35,11 @@ export class ShareClient implements ShareBackend {
     return this.#submitted !== this.#completed;
   }
 
+  /** Answers wait for `poll`. */
+  get ready(): boolean {
+    return Atomics.load(this.#words, COMPLETED) !== this.#completed;
+  }
+
   take(length: number): Uint8Array | undefined {
     return this.#staging.take(length);
   }

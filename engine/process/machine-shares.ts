@@ -1,0 +1,74 @@
+import { LocalShare } from '../backends/share/local-share.ts';
+import { P9Server } from '../backends/share/p9-server.ts';
+import type { ShareBackend } from '../backends/share/share-backend.ts';
+import type { ShareEnd } from '../backends/share/share-channel.ts';
+import { ShareClient } from '../backends/share/share-client.ts';
+import { HostError } from '../base/host-error.ts';
+import type { MachineConfig } from '../config/machine-config.ts';
+import type { ShareConfig } from '../config/share-config.ts';
+
+/** The shared folders of a machine, in its machine thread. */
+export class MachineShares {
+  readonly #config: MachineConfig;
+  readonly #ends: readonly ShareEnd[];
+  readonly #bell: Int32Array;
+  readonly #tell: (line: string) => void;
+  readonly #clients: ShareClient[] = [];
+
+  /** `ends` lead to the threads of the folders; `bell` is changed after each answer; `tell` gets lines for the user. */
+  constructor(config: MachineConfig, ends: readonly ShareEnd[], bell: Int32Array, tell: (line: string) => void) {
+    this.#config = config;
+    this.#ends = ends;
+    this.#bell = bell;
+    this.#tell = tell;
+  }
+
+  /** The folders by their mount tags, for a machine that closes them. Throws HostError. `defer`: a moment later. */
+  open(defer: (action: () => void) => void): { readonly tag: string; readonly backend: ShareBackend }[] {
+    return this.#config.shares.map((share, index) => ({
+      tag: share.name,
+      backend: this.#config.virtualTime ? this.#openHere(share, defer) : this.#connect(share, index),
+    }));
+  }
+
+  #connect({ name }: ShareConfig, index: number): ShareBackend {
+    const end = this.#ends[index];
+    if (end === undefined) {
+      throw new RangeError(`share ${name} has no thread`);
+    }
+    const client = new ShareClient(name, end, this.#bell);
+    this.#clients.push(client);
+    return client;
+  }
+
+  /** In virtual time, the host's speed is not to decide when an answer comes. */
+  #openHere({ name, path, readOnly }: ShareConfig, defer: (action: () => void) => void): ShareBackend {
+    const onTrouble = (message: string) => this.#tell(`share ${name} (${path}): ${message}`);
+    try {
+      return new LocalShare(new P9Server({ path, readOnly, onTrouble }), defer);
+    } catch (cause) {
+      throw new HostError('share-unavailable', `share ${name}=${path}: the folder cannot be opened`, {
+        cause,
+        remedy: 'give a folder that you may read',
+        details: { name, path },
+      });
+    }
+  }
+
+  /** Messages of the guest are being carried out. */
+  get busy(): boolean {
+    return this.#clients.some((client) => client.busy);
+  }
+
+  /** Answers wait for `poll`. */
+  get ready(): boolean {
+    return this.#clients.some((client) => client.ready);
+  }
+
+  /** Hands over the answers that have come. */
+  poll(): void {
+    for (const client of this.#clients) {
+      client.poll();
+    }
+  }
+}
