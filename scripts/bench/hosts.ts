@@ -84,9 +84,10 @@ async function announcedBy(checkout: string): Promise<ReadonlySet<string>> {
 
 /**
  * QEMU's TCG with a processor like that of the Lodge in `checkout`, which may be older than this one.
+ * @param more further options of QEMU
  * @throws NotAvailable
  */
-export async function tcg(checkout = projectRoot): Promise<Host> {
+export async function tcg(checkout = projectRoot, more: readonly string[] = []): Promise<Host> {
   const command = findCommand('qemu-system-x86_64');
   if (command === undefined) {
     throw new NotAvailable('qemu-system-x86_64 is not installed; install the Debian package qemu-system-x86');
@@ -96,6 +97,7 @@ export async function tcg(checkout = projectRoot): Promise<Host> {
   const fixed = [
     ...['-machine', 'pc', '-cpu', ['max', ...without].join(','), '-smp', '1', '-accel', 'tcg,thread=single'],
     ...['-display', 'none', '-vga', 'std', '-nic', 'none', '-serial', 'stdio', '-monitor', 'none', '-no-reboot'],
+    ...more,
   ];
   const { stdout } = spawnSync(command, ['--version'], { encoding: 'utf8' });
   return {
