@@ -67,7 +67,20 @@ export interface KvmVm {
   setMsrFilter(ranges: Uint32Array): void;
   /** `exits`: {@link EXIT_BYTES} bytes, where exits are described and answered. */
   createVcpu(index: number, exits: Uint8Array): KvmVcpu;
-  /** Waits until a processor with a thread of its own has an exit: its number; −1 after `nanos` or a kick. */
+  /**
+   * Guests' writes there do not end KVM_RUN but ring: `wait` tells. `value` undefined: any. A `length` of 0 takes the
+   * doorbell away, with what has rung of it.
+   */
+  setDoorbell(token: number, address: number, length: number, port: boolean, value: number | undefined): void;
+  /** Tokens of doorbells that have rung since the last call; how many. Never waits. */
+  takeDoorbells(into: Uint32Array): number;
+  /** An interrupt, as the GSI's route says, raised by `signalIrqfd`. */
+  setIrqfd(gsi: number, on: boolean): void;
+  signalIrqfd(gsi: number): void;
+  /**
+   * Waits until a processor with a thread of its own has an exit: its number; −1 after `nanos` or a kick;
+   * {@link WAIT_DOORBELLS}.
+   */
   wait(nanos: number): number;
   /** For {@link KvmAddon.kick}: makes `wait` come back. */
   kickHandle(): number;
@@ -90,8 +103,16 @@ export interface KvmVcpu {
   kickHandle(): number;
   /** Finishes the instruction of the last exit without running the next one; may itself have an exit. */
   complete(): number;
-  /** Words: address low, high, length, 1 for a port, data low, high. `page`: KVM_CAP_COALESCED_MMIO's answer. */
-  takeCoalesced(into: Uint32Array, page: number): number;
+  /**
+   * Takes what is due (a timer of its local APIC that has expired) into the registers without running an instruction.
+   * Called while no exit waits for its answer.
+   */
+  settle(): void;
+  /**
+   * Takes writes that have coalesced, of any processor, in their order; how many. Six words each: address low, high,
+   * length, 1 for a port, data low, high. Also while processors run.
+   */
+  takeCoalesced(into: Uint32Array): number;
   get(structure: VcpuStructure, into: Uint8Array): void;
   set(structure: VcpuStructure, from: Uint8Array): void;
   /** kvm_msr_entry structures; returns how many, from the first on, KVM knew. */
@@ -137,6 +158,10 @@ export const EXIT_CR8 = 18;
 /** Before a run: 1 to come back as soon as an interrupt can be injected. */
 export const EXIT_WANT_WINDOW = 24;
 export const EXIT_CR8_IN = 25;
+/** An exit's word: writes that have coalesced wait, and belong before this exit. */
+export const EXIT_COALESCED = 20;
+/** Answer of `KvmVm.wait`: doorbells have rung. */
+export const WAIT_DOORBELLS = -2;
 /** A kick, the timer, or a signal ended the run. */
 export const EXIT_INTERRUPTED = 1000;
 

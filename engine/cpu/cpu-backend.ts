@@ -2,6 +2,7 @@ import type { Disposable } from '../base/disposable.ts';
 import type { AccessSize } from '../bus/bus.ts';
 import type { Nanos } from '../clock/clock.ts';
 import type { CpuSignals } from '../irq/cpu-signals.ts';
+import type { LendableApics } from '../irq/lent-apics.ts';
 
 /** Why a CPU backend came back. */
 export type RunExit =
@@ -29,6 +30,8 @@ export interface CpuBus {
   writeApicMsr(cpu: number, msr: number, value: bigint): boolean;
   /** A guest wrote its time-stamp counter: deadlines counted in it move. */
   tscChanged(cpu: number): void;
+  /** The local APICs, for a backend that can have them itself. */
+  readonly localApics?: LendableApics;
 }
 
 /** Registers with which a directly booted kernel is entered. */

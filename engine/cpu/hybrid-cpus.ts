@@ -6,10 +6,11 @@ import type { Nanos } from '../clock/clock.ts';
 import type { StateValue } from '../devices/device.ts';
 import { StateReader } from '../devices/state.ts';
 import type { CpuSignals } from '../irq/cpu-signals.ts';
-import type { MachineCpus, ProtectedModeStart, RunExit } from './cpu-backend.ts';
+import type { CpuBus, MachineCpus, ProtectedModeStart, RunExit } from './cpu-backend.ts';
 import { HandOverPolicy } from './hand-over-policy.ts';
 import { KVM_CAP_VCPU_ATTRIBUTES } from './kvm/kvm-abi.ts';
 import { isKvmFailure, type KvmAccess } from './kvm/kvm-access.ts';
+import { canKeepApics } from './kvm/kvm-apics.ts';
 import { cpuidEntries, supportedFeatures } from './kvm/kvm-cpuid.ts';
 import { KvmCpus } from './kvm/kvm-cpus.ts';
 import { archCapabilities } from './kvm/kvm-msrs.ts';
@@ -60,6 +61,7 @@ export class HybridCpus implements MachineCpus {
   readonly #kvm: KvmCpus | undefined;
   readonly #access: KvmAccess | undefined;
   readonly #now: () => Nanos;
+  readonly #bus: CpuBus;
   readonly #policy: HandOverPolicy;
   readonly #store = new DisposableStore();
   #kind: 'kvm' | 'software';
@@ -83,6 +85,7 @@ export class HybridCpus implements MachineCpus {
     const { bus } = options;
     this.count = options.count;
     this.#now = now;
+    this.#bus = bus;
     this.#access = kvm;
     this.#policy = new HandOverPolicy({ emulates: kvm?.emulates === true });
     // In whole megahertz, as CPUID tells it; the rest of a percent of a percent is for the guest's clock discipline.
@@ -125,6 +128,9 @@ export class HybridCpus implements MachineCpus {
             bus,
             clock: { timestamp, base: () => this.#tscBase },
             now,
+            tscToNanos: (tsc, cpu) => this.tscToNanos(tsc, cpu),
+            keepApics:
+              kvm.localApics === undefined ? !kvm.emulates && canKeepApics(kvm.system) : kvm.localApics === 'kernel',
             log: options.log,
             processors: software.processors.map(({ state, system, index }) => ({
               state,
@@ -248,6 +254,7 @@ export class HybridCpus implements MachineCpus {
   pause(): void {
     if (this.#access !== undefined && this.#pausedAt === undefined) {
       this.#takeAll();
+      this.#recallApics();
       this.#pausedAt = this.#access.addon.readTsc();
     }
   }
@@ -263,6 +270,7 @@ export class HybridCpus implements MachineCpus {
 
   reset(): void {
     this.#takeAll();
+    this.#recallApics();
     this.#eventsFor.clear();
     this.#stretch = 0;
     this.#software.reset();
@@ -291,6 +299,7 @@ export class HybridCpus implements MachineCpus {
       });
     }
     this.#takeAll();
+    this.#recallApics();
     this.#stretch = 0;
     this.#kind = kind;
   }
@@ -298,6 +307,7 @@ export class HybridCpus implements MachineCpus {
   /** Every processor as a plain record (x86/processor-record.ts), whatever it runs on. */
   save(): StateValue {
     this.#takeAll();
+    this.#recallApics();
     this.#carryOutEvents();
     this.#settle();
     // One moment for all: counters that were equal stay equal.
@@ -317,6 +327,7 @@ export class HybridCpus implements MachineCpus {
     }
     const records = reader.array('processors', this.count);
     this.#takeAll();
+    this.#recallApics();
     this.#eventsFor.clear();
     this.#stretch = 0;
     const timestamp = this.timestamp();
@@ -359,6 +370,7 @@ export class HybridCpus implements MachineCpus {
       this.#carryOutEvents();
       if (!this.#a20 || this.#beyondKvm()) {
         this.#takeAll();
+        this.#recallApics();
         return this.#software.run(until);
       }
       if (this.#stretch > 0) {
@@ -428,6 +440,7 @@ export class HybridCpus implements MachineCpus {
       }
       return this.#stop ? { reason: 'kicked' } : undefined;
     }
+    this.#recallApics();
     while (this.#stretch > 0) {
       const before = software.executed;
       const exit = software.run(until);
@@ -484,6 +497,11 @@ export class HybridCpus implements MachineCpus {
   }
 
   // ── Between KVM and the records ──
+
+  /** Longer stretches in software need the local APICs; for a few instructions they stay where they are. */
+  #recallApics(): void {
+    this.#bus.localApics?.recall();
+  }
 
   #takeAll(): void {
     const kvm = this.#kvm;

@@ -73,42 +73,48 @@ function runUntil(machine: Machine, done: () => boolean, seconds = 20): void {
 const ticks = (machine: Machine) => machine.memory.readU32(0x500);
 const rounds = (machine: Machine) => machine.memory.readU32(0x504);
 
-for (const cpus of [1, 2]) {
-  for (const [name, wait] of [
-    ['busy', 'mov cx, 50\nloop $'],
-    ['halting', 'hlt'],
-  ] as const) {
-    test(`KVM, ${cpus} processor(s): a ${name} guest gets its timer interrupts`, (t) => {
-      const kvm = kvmForTests(t)?.();
-      if (kvm === undefined) {
-        return;
-      }
-      const machine = bareMachine({ bios: ticker(wait), cpus, kvm });
-      assert.equal(machine.cpus.kind, 'kvm');
-      runUntil(machine, () => ticks(machine) > 30);
-      assert.ok(rounds(machine) > 0);
-      machine.dispose();
-    });
-  }
-}
+/** Who has the local APICs while KVM runs the processors. */
+const PLACES = ['kernel', 'machine'] as const;
 
-test('KVM: a guest is moved to the software processor and back, again and again, and notices nothing', (t) => {
-  const kvm = kvmForTests(t)?.();
-  if (kvm === undefined) {
-    return;
+for (const localApics of PLACES) {
+  const where = `KVM, APICs of the ${localApics}`;
+  for (const cpus of [1, 2]) {
+    for (const [name, wait] of [
+      ['busy', 'mov cx, 50\nloop $'],
+      ['halting', 'hlt'],
+    ] as const) {
+      test(`${where}, ${cpus} processor(s): a ${name} guest gets its timer interrupts`, (t) => {
+        const kvm = kvmForTests(t, { localApics })?.();
+        if (kvm === undefined) {
+          return;
+        }
+        const machine = bareMachine({ bios: ticker(wait), cpus, kvm });
+        assert.equal(machine.cpus.kind, 'kvm');
+        runUntil(machine, () => ticks(machine) > 30);
+        assert.ok(rounds(machine) > 0);
+        machine.dispose();
+      });
+    }
   }
-  const machine = bareMachine({ bios: ticker('mov cx, 50\nloop $'), kvm });
-  for (let i = 0; i < 20; i++) {
-    const [tick, round] = [ticks(machine), rounds(machine)];
-    runUntil(machine, () => ticks(machine) > tick && rounds(machine) > round);
-    machine.cpus.moveTo(i % 2 === 0 ? 'software' : 'kvm');
-    assert.equal(machine.cpus.kind, i % 2 === 0 ? 'software' : 'kvm');
-  }
-  // π is still on top of the x87 stack.
-  const [{ state } = assert.fail()] = machine.cpus.processors;
-  assert.equal(state.u64(0x600 + state.i32(0x688) * 16), 0xc90fdaa22168c235n);
-  machine.dispose();
-});
+
+  test(`${where}: a guest is moved to the software processor and back, again and again, and notices nothing`, (t) => {
+    const kvm = kvmForTests(t, { localApics })?.();
+    if (kvm === undefined) {
+      return;
+    }
+    const machine = bareMachine({ bios: ticker('mov cx, 50\nloop $'), kvm });
+    for (let i = 0; i < 20; i++) {
+      const [tick, round] = [ticks(machine), rounds(machine)];
+      runUntil(machine, () => ticks(machine) > tick && rounds(machine) > round);
+      machine.cpus.moveTo(i % 2 === 0 ? 'software' : 'kvm');
+      assert.equal(machine.cpus.kind, i % 2 === 0 ? 'software' : 'kvm');
+    }
+    // π is still on top of the x87 stack.
+    const [{ state } = assert.fail()] = machine.cpus.processors;
+    assert.equal(state.u64(0x600 + state.i32(0x688) * 16), 0xc90fdaa22168c235n);
+    machine.dispose();
+  });
+}
 
 test('a machine without KVM cannot be moved to it', () => {
   const machine = bareMachine({ bios: ticker('hlt') });
@@ -116,12 +122,14 @@ test('a machine without KVM cannot be moved to it', () => {
   machine.dispose();
 });
 
-for (const [from, to] of [
-  ['kvm', 'software'],
-  ['software', 'kvm'],
+for (const [from, to, localApics] of [
+  ['kvm', 'software', 'machine'],
+  ['software', 'kvm', 'machine'],
+  ['kvm', 'software', 'kernel'],
+  ['software', 'kvm', 'kernel'],
 ] as const) {
-  test(`a machine saved on ${from} goes on on ${to}`, (t) => {
-    const open = kvmForTests(t);
+  test(`a machine saved on ${from} goes on on ${to}, APICs of the ${localApics}`, (t) => {
+    const open = kvmForTests(t, { localApics });
     if (open === undefined) {
       return;
     }
@@ -168,12 +176,13 @@ test('a saved processor that cannot be is refused', (t) => {
   machine.dispose();
 });
 
-test('KVM: a second processor is started by INIT and a start-up message', (t) => {
-  const kvm = kvmForTests(t)?.();
-  if (kvm === undefined) {
-    return;
-  }
-  const bios = firmware(`
+for (const localApics of PLACES) {
+  test(`KVM, APICs of the ${localApics}: a second processor is started by INIT and a start-up message`, (t) => {
+    const kvm = kvmForTests(t, { localApics })?.();
+    if (kvm === undefined) {
+      return;
+    }
+    const bios = firmware(`
     cli
     xor ax, ax
     mov ds, ax
@@ -209,17 +218,18 @@ test('KVM: a second processor is started by INIT and a start-up message', (t) =>
     gdtr: dw 15
           dd 0xf0000 + gdt
   `);
-  const machine = bareMachine({ bios, cpus: 2, kvm });
-  const second = () => machine.memory.readU16(0x508);
-  runUntil(machine, () => second() > 100 && rounds(machine) > 100);
-  // Both go on after a change of processors, there and back.
-  for (const kind of ['software', 'kvm'] as const) {
-    machine.cpus.moveTo(kind);
-    const [one, two] = [rounds(machine), second()];
-    runUntil(machine, () => second() !== two && rounds(machine) > one);
-  }
-  machine.dispose();
-});
+    const machine = bareMachine({ bios, cpus: 2, kvm });
+    const second = () => machine.memory.readU16(0x508);
+    runUntil(machine, () => second() > 100 && rounds(machine) > 100);
+    // Both go on after a change of processors, there and back.
+    for (const kind of ['software', 'kvm'] as const) {
+      machine.cpus.moveTo(kind);
+      const [one, two] = [rounds(machine), second()];
+      runUntil(machine, () => second() !== two && rounds(machine) > one);
+    }
+    machine.dispose();
+  });
+}
 
 test('KVM: a guest that does nonsense never brings the engine down', (t) => {
   const open = kvmForTests(t);

@@ -28,6 +28,7 @@ enum Word : std::size_t {
   INTERRUPT_FLAG = 17,
   CR8 = 18,
   RUN_FLAGS = 19,
+  COALESCED = 20,
   WANT_WINDOW = 24,
   CR8_IN = 25,
 };
@@ -65,6 +66,7 @@ Napi::Function KvmVcpu::define(Napi::Env env) {
                          InstanceMethod<&KvmVcpu::kick>("kick"),
                          InstanceMethod<&KvmVcpu::kickHandle>("kickHandle"),
                          InstanceMethod<&KvmVcpu::complete>("complete"),
+                         InstanceMethod<&KvmVcpu::settle>("settle"),
                          InstanceMethod<&KvmVcpu::takeCoalesced>("takeCoalesced"),
                          InstanceMethod<&KvmVcpu::get>("get"),
                          InstanceMethod<&KvmVcpu::set>("set"),
@@ -184,6 +186,7 @@ std::uint32_t KvmVcpu::describe(Napi::Env env, std::uint32_t reason) {
   words[INTERRUPT_FLAG] = run->if_flag;
   words[CR8] = static_cast<std::uint32_t>(run->cr8);
   words[RUN_FLAGS] = run->flags;
+  words[COALESCED] = hasCoalesced() ? 1 : 0;
   // Until the guest's next move it keeps the task priority that it has.
   words[CR8_IN] = words[CR8];
   answered_ = reason;
@@ -291,27 +294,49 @@ Napi::Value KvmVcpu::complete(const Napi::CallbackInfo &info) {
   return Napi::Number::New(info.Env(), describe(info.Env(), core.finish()));
 }
 
+/** Takes what is due into the registers without running an instruction. */
+void KvmVcpu::settle(const Napi::CallbackInfo &info) {
+  VcpuCore &core = idle(info.Env());
+  if (!core.settle()) {
+    throwSystemError(info.Env(), "KVM_RUN", core.error());
+  }
+}
+
+/** The machine's ring of coalesced writes, which every processor's mapping shows; nullptr while nothing coalesces. */
+CoalescedHead *KvmVcpu::ring() const {
+  auto *bytes = reinterpret_cast<std::uint8_t *>(core_->run());
+  return vm_->coalescedOffset == 0 ? nullptr : reinterpret_cast<CoalescedHead *>(bytes + vm_->coalescedOffset);
+}
+
+bool KvmVcpu::hasCoalesced() const {
+  const CoalescedHead *head = ring();
+  return head != nullptr && head->first != __atomic_load_n(&head->last, __ATOMIC_ACQUIRE);
+}
+
 /** Fills an array with coalesced writes (address low, address high, length, ports?, data low, data high); how many. */
 Napi::Value KvmVcpu::takeCoalesced(const Napi::CallbackInfo &info) {
-  VcpuCore &core = idle(info.Env());
+  if (core_ == nullptr) {
+    throwTypeError(info.Env(), "the processor was closed");
+  }
   const Bytes into = bytesOf(info.Env(), info[0]);
-  const std::uint32_t page = uint32Of(info.Env(), info[1]);
-  std::uint8_t *bytes = reinterpret_cast<std::uint8_t *>(core.run()) + std::size_t{page} * 4096;
-  auto *ring = reinterpret_cast<CoalescedHead *>(bytes);
-  const auto *entries = reinterpret_cast<const kvm_coalesced_mmio *>(bytes + sizeof(CoalescedHead));
+  CoalescedHead *head = ring();
+  if (head == nullptr) {
+    return Napi::Number::New(info.Env(), 0);
+  }
+  const auto *entries = reinterpret_cast<const kvm_coalesced_mmio *>(head + 1);
   constexpr std::uint32_t capacity = (4096 - sizeof(CoalescedHead)) / sizeof(kvm_coalesced_mmio);
   std::size_t count = 0;
-  std::uint32_t first = ring->first;
-  const std::uint32_t last = __atomic_load_n(&ring->last, __ATOMIC_ACQUIRE) % capacity;
-  while (first % capacity != last && (count + 1) * 24 <= into.length) {
-    const kvm_coalesced_mmio &entry = entries[first % capacity];
+  std::uint32_t first = head->first % capacity;
+  const std::uint32_t last = __atomic_load_n(&head->last, __ATOMIC_ACQUIRE) % capacity;
+  while (first != last && (count + 1) * 24 <= into.length) {
+    const kvm_coalesced_mmio &entry = entries[first];
     std::uint32_t words[6] = {static_cast<std::uint32_t>(entry.phys_addr),
                               static_cast<std::uint32_t>(entry.phys_addr >> 32), entry.len, entry.pio, 0, 0};
     std::memcpy(&words[4], entry.data, sizeof(entry.data));
     std::memcpy(into.data + count * 24, words, sizeof(words));
     count++;
     first = (first + 1) % capacity;
-    __atomic_store_n(&ring->first, first, __ATOMIC_RELEASE);
+    __atomic_store_n(&head->first, first, __ATOMIC_RELEASE);
   }
   return Napi::Number::New(info.Env(), static_cast<double>(count));
 }

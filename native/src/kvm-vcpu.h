@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "kvm-vm.h"
+#include "lists.h"
 #include "runner.h"
 
 namespace lodge {
@@ -27,6 +28,7 @@ class KvmVcpu : public Napi::ObjectWrap<KvmVcpu> {
   void kick(const Napi::CallbackInfo &info);
   Napi::Value kickHandle(const Napi::CallbackInfo &info);
   Napi::Value complete(const Napi::CallbackInfo &info);
+  void settle(const Napi::CallbackInfo &info);
   Napi::Value takeCoalesced(const Napi::CallbackInfo &info);
   void get(const Napi::CallbackInfo &info);
   void set(const Napi::CallbackInfo &info);
@@ -41,6 +43,8 @@ class KvmVcpu : public Napi::ObjectWrap<KvmVcpu> {
   void close(const Napi::CallbackInfo &info);
 
   VcpuCore &idle(Napi::Env env) const;
+  CoalescedHead *ring() const;
+  bool hasCoalesced() const;
   void prepare();
   std::uint32_t describe(Napi::Env env, std::uint32_t reason);
   void release();

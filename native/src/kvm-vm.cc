@@ -1,6 +1,7 @@
 #include "kvm-vm.h"
 
 #include <linux/kvm.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
@@ -57,6 +58,10 @@ Napi::Function KvmVm::define(Napi::Env env) {
                          InstanceMethod<&KvmVm::get>("get"),
                          InstanceMethod<&KvmVm::set>("set"),
                          InstanceMethod<&KvmVm::setCoalescing>("setCoalescing"),
+                         InstanceMethod<&KvmVm::setDoorbell>("setDoorbell"),
+                         InstanceMethod<&KvmVm::takeDoorbells>("takeDoorbells"),
+                         InstanceMethod<&KvmVm::setIrqfd>("setIrqfd"),
+                         InstanceMethod<&KvmVm::signalIrqfd>("signalIrqfd"),
                          InstanceMethod<&KvmVm::setMsrFilter>("setMsrFilter"),
                          InstanceMethod<&KvmVm::createVcpu>("createVcpu"),
                          InstanceMethod<&KvmVm::wait>("wait"),
@@ -78,6 +83,9 @@ KvmVm::KvmVm(const Napi::CallbackInfo &info) : Napi::ObjectWrap<KvmVm>(info) {
   shared_ = std::make_shared<VmShared>();
   shared_->fd = std::move(handover->fd);
   shared_->runSize = handover->runSize;
+  if (!shared_->queue->isOpen()) {
+    throwSystemError(info.Env(), "eventfd", errno);
+  }
   kickHandle_ = KickRegistry::instance().add(nullptr, shared_->queue);
 }
 
@@ -95,6 +103,11 @@ void KvmVm::release() {
     ioctl(shared_->fd.get(), KVM_SET_USER_MEMORY_REGION, &region);
   }
   slots_.clear();
+  for (auto &[token, doorbell] : doorbells_) {
+    shared_->queue->removeDoorbell(doorbell.event.get());
+  }
+  doorbells_.clear();
+  irqfds_.clear();
   memory_ = nullptr;
   memoryReference_.Reset();
   shared_.reset();
@@ -290,6 +303,101 @@ void KvmVm::setCoalescing(const Napi::CallbackInfo &info) {
       0) {
     throwSystemError(info.Env(), on ? "KVM_REGISTER_COALESCED_MMIO" : "KVM_UNREGISTER_COALESCED_MMIO", errno);
   }
+  if (on && shared_->coalescedOffset == 0) {
+    // The answer is the page of a processor's mapping where the ring lies.
+    const int page = ioctl(shared_->fd.get(), KVM_CHECK_EXTENSION, KVM_CAP_COALESCED_MMIO);
+    const std::size_t offset = page > 0 ? static_cast<std::size_t>(page) * PAGE : 0;
+    shared_->coalescedOffset = offset + PAGE <= shared_->runSize ? offset : 0;
+  }
+}
+
+/**
+ * (token, address, length, whether a port, value or undefined): writes there ring the doorbell instead of ending
+ * KVM_RUN. Length 0 takes it away, and what has rung of it is forgotten.
+ */
+void KvmVm::setDoorbell(const Napi::CallbackInfo &info) {
+  VmShared &vm = opened(info.Env());
+  const std::uint32_t token = uint32Of(info.Env(), info[0]);
+  const auto found = doorbells_.find(token);
+  if (found != doorbells_.end()) {
+    found->second.registration.flags |= KVM_IOEVENTFD_FLAG_DEASSIGN;
+    ioctl(vm.fd.get(), KVM_IOEVENTFD, &found->second.registration);
+    vm.queue->removeDoorbell(found->second.event.get());
+    doorbells_.erase(found);
+  }
+  const std::uint32_t length = uint32Of(info.Env(), info[2]);
+  if (length == 0) {
+    return;
+  }
+  Doorbell doorbell = {FileDescriptor(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)), {}};
+  if (!doorbell.event.isOpen()) {
+    throwSystemError(info.Env(), "eventfd", errno);
+  }
+  doorbell.registration.addr = uint53Of(info.Env(), info[1]);
+  doorbell.registration.len = length;
+  doorbell.registration.fd = doorbell.event.get();
+  if (info[3].ToBoolean().Value()) {
+    doorbell.registration.flags |= KVM_IOEVENTFD_FLAG_PIO;
+  }
+  if (info[4].IsNumber()) {
+    doorbell.registration.flags |= KVM_IOEVENTFD_FLAG_DATAMATCH;
+    doorbell.registration.datamatch = uint32Of(info.Env(), info[4]);
+  }
+  if (ioctl(vm.fd.get(), KVM_IOEVENTFD, &doorbell.registration) < 0) {
+    throwSystemError(info.Env(), "KVM_IOEVENTFD", errno);
+  }
+  if (!vm.queue->addDoorbell(doorbell.event.get(), token)) {
+    throwSystemError(info.Env(), "epoll_ctl", errno);
+  }
+  doorbells_.emplace(token, std::move(doorbell));
+}
+
+/** (Uint32Array): tokens of doorbells that have rung; how many. */
+Napi::Value KvmVm::takeDoorbells(const Napi::CallbackInfo &info) {
+  VmShared &vm = opened(info.Env());
+  const Bytes into = bytesOf(info.Env(), info[0]);
+  const std::size_t count =
+      vm.queue->takeDoorbells(reinterpret_cast<std::uint32_t *>(into.data), into.length / sizeof(std::uint32_t));
+  return Napi::Number::New(info.Env(), static_cast<double>(count));
+}
+
+/** (GSI, on): an interrupt that is raised by a write to a file (`signalIrqfd`), as its route says. */
+void KvmVm::setIrqfd(const Napi::CallbackInfo &info) {
+  VmShared &vm = opened(info.Env());
+  const std::uint32_t gsi = uint32Of(info.Env(), info[0]);
+  const bool on = info[1].ToBoolean().Value();
+  const auto found = irqfds_.find(gsi);
+  if (on == (found != irqfds_.end())) {
+    return;
+  }
+  kvm_irqfd irqfd = {};
+  irqfd.gsi = gsi;
+  if (!on) {
+    irqfd.fd = static_cast<std::uint32_t>(found->second.get());
+    irqfd.flags = KVM_IRQFD_FLAG_DEASSIGN;
+    ioctl(vm.fd.get(), KVM_IRQFD, &irqfd);
+    irqfds_.erase(found);
+    return;
+  }
+  FileDescriptor event(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!event.isOpen()) {
+    throwSystemError(info.Env(), "eventfd", errno);
+  }
+  irqfd.fd = static_cast<std::uint32_t>(event.get());
+  if (ioctl(vm.fd.get(), KVM_IRQFD, &irqfd) < 0) {
+    throwSystemError(info.Env(), "KVM_IRQFD", errno);
+  }
+  irqfds_.emplace(gsi, std::move(event));
+}
+
+/** (GSI) */
+void KvmVm::signalIrqfd(const Napi::CallbackInfo &info) {
+  opened(info.Env());
+  const auto found = irqfds_.find(uint32Of(info.Env(), info[0]));
+  if (found == irqfds_.end()) {
+    throwTypeError(info.Env(), "there is no such interrupt");
+  }
+  eventfd_write(found->second.get(), 1);
 }
 
 /** (Uint32Array of first register, count, …): registers that are KVM's; accesses to all others come back as exits. */

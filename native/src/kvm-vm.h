@@ -2,7 +2,10 @@
 
 #include <napi.h>
 
+#include <linux/kvm.h>
+
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <vector>
 
@@ -16,6 +19,14 @@ struct VmShared {
   FileDescriptor fd;
   std::size_t runSize = 0;
   std::shared_ptr<ExitQueue> queue = std::make_shared<ExitQueue>();
+  /** Where a processor's mapping has the machine's ring of coalesced writes, in bytes; 0: there is none. */
+  std::size_t coalescedOffset = 0;
+};
+
+/** A place where guests write only to say that something is to be done. */
+struct Doorbell {
+  FileDescriptor event;
+  kvm_ioeventfd registration;
 };
 
 /** One virtual machine: memory slots, interrupt chips, doorbells, and its processors. */
@@ -43,6 +54,10 @@ class KvmVm : public Napi::ObjectWrap<KvmVm> {
   void get(const Napi::CallbackInfo &info);
   void set(const Napi::CallbackInfo &info);
   void setCoalescing(const Napi::CallbackInfo &info);
+  void setDoorbell(const Napi::CallbackInfo &info);
+  Napi::Value takeDoorbells(const Napi::CallbackInfo &info);
+  void setIrqfd(const Napi::CallbackInfo &info);
+  void signalIrqfd(const Napi::CallbackInfo &info);
   void setMsrFilter(const Napi::CallbackInfo &info);
   Napi::Value createVcpu(const Napi::CallbackInfo &info);
   Napi::Value wait(const Napi::CallbackInfo &info);
@@ -58,6 +73,10 @@ class KvmVm : public Napi::ObjectWrap<KvmVm> {
   std::uint8_t *memory_ = nullptr;
   std::size_t memoryLength_ = 0;
   std::vector<std::uint32_t> slots_;
+  /** Doorbells by token, with what KVM was told of them. */
+  std::map<std::uint32_t, Doorbell> doorbells_;
+  /** Interrupts by GSI. */
+  std::map<std::uint32_t, FileDescriptor> irqfds_;
   std::uint32_t kickHandle_ = 0;
 };
 

@@ -29,6 +29,9 @@ struct RoutingHead {
   std::uint32_t count;
   std::uint32_t flags;
 };
+struct SignalMaskHead {
+  std::uint32_t length;
+};
 struct CoalescedHead {
   std::uint32_t first;
   std::uint32_t last;
@@ -45,6 +48,7 @@ constexpr unsigned long REQUEST_SET_CPUID2 = _IOW(KVMIO, 0x90, CpuidHead);
 constexpr unsigned long REQUEST_MSR_INDEX_LIST = _IOWR(KVMIO, 0x02, MsrIndexHead);
 constexpr unsigned long REQUEST_GET_MSRS = _IOWR(KVMIO, 0x88, MsrsHead);
 constexpr unsigned long REQUEST_SET_MSRS = _IOW(KVMIO, 0x89, MsrsHead);
+constexpr unsigned long REQUEST_SET_SIGNAL_MASK = _IOW(KVMIO, 0x8b, SignalMaskHead);
 constexpr unsigned long REQUEST_SET_GSI_ROUTING = _IOW(KVMIO, 0x6a, RoutingHead);
 
 static_assert(sizeof(kvm_cpuid_entry2) == 40);

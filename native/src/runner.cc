@@ -1,5 +1,8 @@
 #include "runner.h"
 
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -9,7 +12,10 @@
 #include <cerrno>
 #include <chrono>
 #include <csignal>
+#include <cstring>
 #include <ctime>
+
+#include "lists.h"
 
 namespace lodge {
 namespace {
@@ -98,6 +104,38 @@ std::uint32_t VcpuCore::finish() {
   return EXIT_ERROR;
 }
 
+bool VcpuCore::settle() {
+  // With immediate_exit KVM would come back before it looks at anything. So a kick is made to wait for this thread, and
+  // KVM lets it through.
+  sigset_t kick;
+  sigemptyset(&kick);
+  sigaddset(&kick, kickSignal());
+  sigset_t before;
+  pthread_sigmask(SIG_BLOCK, &kick, &before);
+  // struct kvm_signal_mask: the length of the kernel's set of signals, and the set.
+  std::uint64_t signals = 0;
+  std::memcpy(&signals, &before, sizeof(signals));
+  signals &= ~(std::uint64_t{1} << (kickSignal() - 1));
+  const SignalMaskHead head = {sizeof(signals)};
+  std::uint8_t mask[sizeof(head) + sizeof(signals)];
+  std::memcpy(mask, &head, sizeof(head));
+  std::memcpy(mask + sizeof(head), &signals, sizeof(signals));
+  bool done = ioctl(fd_.get(), REQUEST_SET_SIGNAL_MASK, mask) == 0;
+  if (done) {
+    pthread_kill(pthread_self(), kickSignal());
+    run_->immediate_exit = 0;
+    done = ioctl(fd_.get(), KVM_RUN, 0) == 0 || errno == EINTR || errno == EAGAIN;
+  }
+  if (!done) {
+    error_ = errno;
+  }
+  ioctl(fd_.get(), REQUEST_SET_SIGNAL_MASK, nullptr);
+  const timespec now = {};
+  sigtimedwait(&kick, nullptr, &now);
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  return done;
+}
+
 void VcpuCore::kick() {
   std::lock_guard<std::mutex> lock(mutex_);
   kicked_.store(true);
@@ -132,35 +170,108 @@ bool ThreadTimer::arm(std::uint64_t nanos) {
   return timer_settime(static_cast<timer_t>(timer_), 0, &when, nullptr) == 0;
 }
 
-ExitQueue::ExitQueue() = default;
+ExitQueue::ExitQueue() : wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)), doorbells_(epoll_create1(EPOLL_CLOEXEC)) {}
 
 void ExitQueue::post(std::uint32_t vcpu) {
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    waiting_.push_back(vcpu);
+  std::lock_guard<std::mutex> lock(mutex_);
+  waiting_.push_back(vcpu);
+  if (sleeping_) {
+    sleeping_ = false;
+    eventfd_write(wake_.get(), 1);
   }
-  changed_.notify_one();
 }
 
 void ExitQueue::kick() {
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    kicked_ = true;
+  std::lock_guard<std::mutex> lock(mutex_);
+  kicked_ = true;
+  if (sleeping_) {
+    sleeping_ = false;
+    eventfd_write(wake_.get(), 1);
   }
-  changed_.notify_one();
+}
+
+bool ExitQueue::anyDoorbell() {
+  if (doorbellCount_ == 0) {
+    return false;
+  }
+  epoll_event event;
+  return epoll_wait(doorbells_.get(), &event, 1, 0) > 0;
 }
 
 int ExitQueue::wait(std::uint64_t nanos) {
-  std::unique_lock<std::mutex> lock(mutex_);
+  // So many exits may come between two looks at the doorbells.
+  constexpr std::uint32_t PATIENCE = 8;
   const auto until = std::chrono::steady_clock::now() + std::chrono::nanoseconds(nanos);
-  changed_.wait_until(lock, until, [this] { return kicked_ || !waiting_.empty(); });
-  if (!waiting_.empty()) {
-    const std::uint32_t first = waiting_.front();
-    waiting_.erase(waiting_.begin());
-    return static_cast<int>(first);
+  if (++calls_ % PATIENCE == 0 && anyDoorbell()) {
+    return DOORBELLS;
   }
-  kicked_ = false;
-  return -1;
+  for (;;) {
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      sleeping_ = false;
+      if (!waiting_.empty()) {
+        const std::uint32_t first = waiting_.front();
+        waiting_.erase(waiting_.begin());
+        return static_cast<int>(first);
+      }
+      if (kicked_) {
+        kicked_ = false;
+        return NOTHING;
+      }
+      sleeping_ = true;
+    }
+    const auto left =
+        std::chrono::duration_cast<std::chrono::nanoseconds>(until - std::chrono::steady_clock::now()).count();
+    const std::int64_t rest = std::max<std::int64_t>(0, left);
+    const timespec timeout = {static_cast<time_t>(rest / 1000000000), static_cast<long>(rest % 1000000000)};
+    pollfd files[] = {{wake_.get(), POLLIN, 0}, {doorbells_.get(), POLLIN, 0}};
+    const int ready = ppoll(files, doorbellCount_ == 0 ? 1 : 2, &timeout, nullptr);
+    std::lock_guard<std::mutex> lock(mutex_);
+    sleeping_ = false;
+    eventfd_t count;
+    eventfd_read(wake_.get(), &count);
+    if (!waiting_.empty() || kicked_) {
+      continue;
+    }
+    if (ready > 0 && files[1].revents != 0) {
+      return DOORBELLS;
+    }
+    if (rest == 0 || ready == 0) {
+      return NOTHING;
+    }
+  }
+}
+
+bool ExitQueue::addDoorbell(int fd, std::uint32_t token) {
+  epoll_event event = {};
+  event.events = EPOLLIN;
+  // Both travel with the event: the file, to silence it, and what it is called.
+  event.data.u64 = (std::uint64_t{token} << 32) | static_cast<std::uint32_t>(fd);
+  if (epoll_ctl(doorbells_.get(), EPOLL_CTL_ADD, fd, &event) != 0) {
+    return false;
+  }
+  doorbellCount_++;
+  return true;
+}
+
+void ExitQueue::removeDoorbell(int fd) {
+  epoll_event event = {};
+  if (epoll_ctl(doorbells_.get(), EPOLL_CTL_DEL, fd, &event) == 0) {
+    doorbellCount_--;
+  }
+}
+
+std::size_t ExitQueue::takeDoorbells(std::uint32_t *into, std::size_t room) {
+  std::size_t count = 0;
+  epoll_event events[32];
+  const int ready = epoll_wait(doorbells_.get(), events, static_cast<int>(std::min<std::size_t>(room, 32)), 0);
+  for (int i = 0; i < ready; i++) {
+    eventfd_t rung;
+    if (eventfd_read(static_cast<int>(events[i].data.u64 & 0xffffffff), &rung) == 0) {
+      into[count++] = static_cast<std::uint32_t>(events[i].data.u64 >> 32);
+    }
+  }
+  return count;
 }
 
 VcpuThread::VcpuThread(std::shared_ptr<VcpuCore> core, std::shared_ptr<ExitQueue> queue, std::uint32_t index)

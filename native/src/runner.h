@@ -34,6 +34,11 @@ class VcpuCore {
   std::uint32_t enter();
   /** KVM_RUN that only carries the instruction of the last exit to its end. */
   std::uint32_t finish();
+  /**
+   * KVM_RUN with a signal pending: KVM looks at timers and the like, and comes back before it enters the guest. False,
+   * with `error`, when it cannot be run.
+   */
+  bool settle();
   /** Makes the present or next `enter` come back at once. From any thread. */
   void kick();
 
@@ -69,20 +74,42 @@ class ThreadTimer {
   void *timer_ = nullptr;
 };
 
-/** Where threads of processors leave word that they have an exit, and where the machine thread waits for it. */
+/**
+ * Where threads of processors leave word that they have an exit, where doorbells ring, and where the machine thread waits
+ * for both.
+ */
 class ExitQueue {
  public:
+  /** What `wait` returns besides numbers of processors. */
+  static constexpr int NOTHING = -1;
+  static constexpr int DOORBELLS = -2;
+
   ExitQueue();
+  /** False, with errno, when the host had no files left for it. */
+  bool isOpen() const { return wake_.isOpen() && doorbells_.isOpen(); }
   void post(std::uint32_t vcpu);
   void kick();
-  /** The next processor with an exit; −1 after `nanos` or a kick. */
+  /** The next processor with an exit; NOTHING after `nanos` or a kick; DOORBELLS when some have rung. */
   int wait(std::uint64_t nanos);
+  /** Has `wait` look at a doorbell's eventfd, which is told of as `token`; false, with errno, when it cannot. */
+  bool addDoorbell(int fd, std::uint32_t token);
+  void removeDoorbell(int fd);
+  /** Tokens of doorbells that have rung since the last call, at most `room` of them; how many. Never waits. */
+  std::size_t takeDoorbells(std::uint32_t *into, std::size_t room);
 
  private:
+  bool anyDoorbell();
+
   std::mutex mutex_;
-  std::condition_variable changed_;
   std::vector<std::uint32_t> waiting_;
   bool kicked_ = false;
+  /** The machine thread sleeps, or is about to: whoever posts writes to `wake_`. */
+  bool sleeping_ = false;
+  FileDescriptor wake_;
+  /** An epoll of the doorbells. */
+  FileDescriptor doorbells_;
+  std::size_t doorbellCount_ = 0;
+  std::uint32_t calls_ = 0;
 };
 
 /** A thread that runs one processor whenever it is told to. */

@@ -5,13 +5,20 @@ export const KVM_API_VERSION = 12;
 export const KVM_CAP_USER_MEMORY = 3;
 export const KVM_CAP_SET_TSS_ADDR = 4;
 export const KVM_CAP_EXT_CPUID = 7;
+export const KVM_CAP_MP_STATE = 14;
 export const KVM_CAP_COALESCED_MMIO = 15;
+export const KVM_CAP_IRQFD = 32;
+export const KVM_CAP_IOEVENTFD = 36;
 export const KVM_CAP_VCPU_EVENTS = 41;
 export const KVM_CAP_DEBUGREGS = 50;
 export const KVM_CAP_XSAVE = 55;
 export const KVM_CAP_XCRS = 56;
+export const KVM_CAP_TSC_DEADLINE_TIMER = 72;
+export const KVM_CAP_SIGNAL_MSI = 77;
 export const KVM_CAP_READONLY_MEM = 81;
+export const KVM_CAP_SPLIT_IRQCHIP = 121;
 export const KVM_CAP_VCPU_ATTRIBUTES = 127;
+export const KVM_CAP_X2APIC_API = 129;
 export const KVM_CAP_IMMEDIATE_EXIT = 136;
 export const KVM_CAP_COALESCED_PIO = 162;
 export const KVM_CAP_X86_USER_SPACE_MSR = 188;
@@ -30,6 +37,7 @@ export const KVM_EXIT_INTR = 10;
 export const KVM_EXIT_SET_TPR = 11;
 export const KVM_EXIT_INTERNAL_ERROR = 17;
 export const KVM_EXIT_SYSTEM_EVENT = 24;
+export const KVM_EXIT_IOAPIC_EOI = 26;
 export const KVM_EXIT_X86_RDMSR = 29;
 export const KVM_EXIT_X86_WRMSR = 30;
 
@@ -42,6 +50,20 @@ export const KVM_MSR_EXIT_REASONS = 7;
 /** Flags of memory slots. */
 export const KVM_MEM_LOG_DIRTY_PAGES = 1;
 export const KVM_MEM_READONLY = 2;
+
+/** Argument of KVM_CAP_X2APIC_API. */
+export const KVM_X2APIC_API_USE_32BIT_IDS = 1;
+
+/** struct kvm_mp_state, a word. */
+export const MP_STATE_BYTES = 4;
+export const KVM_MP_STATE_RUNNABLE = 0;
+export const KVM_MP_STATE_UNINITIALIZED = 1;
+export const KVM_MP_STATE_INIT_RECEIVED = 2;
+export const KVM_MP_STATE_HALTED = 3;
+export const KVM_MP_STATE_SIPI_RECEIVED = 4;
+
+/** struct kvm_lapic_state: the page of registers, as far as there are any. */
+export const LAPIC_BYTES = 0x400;
 
 /** struct kvm_regs: RAX RBX RCX RDX RSI RDI RSP RBP R8–R15 RIP RFLAGS. */
 export const REGS_BYTES = 18 * 8;

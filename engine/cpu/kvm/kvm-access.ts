@@ -10,6 +10,11 @@ export interface KvmAccess {
   readonly longModeOnly: boolean;
   /** This KVM emulates what guests' systems do; only their programs run at full speed. */
   readonly emulates: boolean;
+  /**
+   * Who has the local APICs while KVM runs the processors. Undefined: KVM where it can, unless it emulates, as systems
+   * then run in software most of the time.
+   */
+  readonly localApics?: 'kernel' | 'machine';
 }
 
 /** Whether an error is the failure of a call of KVM. */

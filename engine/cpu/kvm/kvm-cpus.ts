@@ -26,8 +26,9 @@ import type { CpuBus } from '../cpu-backend.ts';
 import type { CpuState } from '../x86/cpu-state.ts';
 import * as L from '../x86/layout.ts';
 import { GuestFault } from '../x86/linear-memory.ts';
-import { IA32_APIC_BASE } from '../x86/system/msr.ts';
+import { IA32_APIC_BASE, IA32_TSC_DEADLINE } from '../x86/system/msr.ts';
 import * as K from './kvm-abi.ts';
+import { KvmApics } from './kvm-apics.ts';
 import { KvmMemory } from './kvm-memory.ts';
 import { msrsOfKvm } from './kvm-msrs.ts';
 import { type TscClock, type UndeliveredEvent, VcpuRegisters } from './vcpu-registers.ts';
@@ -56,6 +57,10 @@ export interface KvmCpusOptions {
   readonly bus: CpuBus;
   readonly clock: TscClock;
   now(): Nanos;
+  /** When a processor's counter reaches a value. */
+  tscToNanos(tsc: bigint, cpu: number): Nanos;
+  /** KVM is to have the local APICs (see canKeepApics). */
+  readonly keepApics: boolean;
   readonly log: Log;
   readonly processors: readonly KvmProcessorParts[];
 }
@@ -111,7 +116,8 @@ class Vcpu {
 
 /**
  * The processors of a machine, run by KVM: a single one in this thread, several on threads of their own, whose exits are
- * carried out here all the same, so that devices see one thread. The interrupt controllers are the machine's own.
+ * carried out here all the same, so that devices see one thread. The interrupt controllers are the machine's own, but
+ * for the local APICs where KVM has them (kvm-apics.ts).
  *
  * A processor's registers are either KVM's or in its record in the arena; `take` and running move them. INTR, NMI_PENDING
  * and ACTIVITY of the record always hold.
@@ -124,6 +130,10 @@ export class KvmCpus {
   readonly #bus: CpuBus;
   readonly #now: () => Nanos;
   readonly #threads: boolean;
+  /** Undefined: the local APICs are the machine's own. */
+  readonly #apics: KvmApics | undefined;
+  /** Processors whose threads have stopped, with exits that are still to be carried out. */
+  readonly #stopped: number[] = [];
   #current = 0;
   #stop = false;
 
@@ -138,14 +148,29 @@ export class KvmCpus {
     try {
       vm.setAddresses(TSS, IDENTITY_MAP);
       vm.enableCapability(K.KVM_CAP_X86_USER_SPACE_MSR, K.KVM_MSR_EXIT_REASONS);
-      vm.setMsrFilter(msrsOfKvm());
+      const { localApics } = bus;
+      const keepApics = options.keepApics && localApics !== undefined;
+      vm.setMsrFilter(msrsOfKvm(keepApics ? [IA32_APIC_BASE, IA32_TSC_DEADLINE] : []));
       if (system.checkExtension(K.KVM_CAP_EXIT_ON_EMULATION_FAILURE) > 0) {
         vm.enableCapability(K.KVM_CAP_EXIT_ON_EMULATION_FAILURE, 1);
+      }
+      if (keepApics) {
+        KvmApics.prepare(vm);
       }
       this.#memory = new KvmMemory(vm, memory);
       for (const [index, parts] of processors.entries()) {
         vcpus.push(new Vcpu(index, vm, parts, clock, system));
       }
+      this.#apics = keepApics
+        ? new KvmApics(vm, localApics, {
+            vcpus: vcpus.map(({ vcpu }) => vcpu),
+            now: options.now,
+            tscToNanos: options.tscToNanos,
+            standStill: () => this.#standStill(),
+            settle: (cpu) => this.#settle(defined(vcpus[cpu], 'processor')),
+            picRequestChanged: () => this.notify(0),
+          })
+        : undefined;
       this.tscKilohertz = defined(vcpus[0], 'processor').vcpu.tscKilohertz();
       this.#threads = vcpus.length > 1;
       if (this.#threads) {
@@ -192,7 +217,14 @@ export class KvmCpus {
       return undefined;
     }
     this.#finish(processor);
+    if (this.#apics !== undefined) {
+      // An interrupt of the 8259s that KVM was given and has not begun to deliver would be lost, too.
+      this.#settle(processor);
+    }
     processor.inKvm = false;
+    if (this.#apics !== undefined && processor.state.i32(L.ACTIVITY) !== L.ACTIVITY_SHUTDOWN) {
+      processor.registers.activityFromKvm();
+    }
     return processor.registers.fromKvm();
   }
 
@@ -220,9 +252,48 @@ export class KvmCpus {
     }
     processor.vcpu.kick();
     while (processor.running) {
-      const index = this.#vm.wait(MAX_SLICE_NANOS);
+      const index = this.#wait(MAX_SLICE_NANOS);
       if (index >= 0) {
         this.#pendingExit = this.#exited(index) ?? this.#pendingExit;
+      }
+    }
+  }
+
+  /** Has KVM look at what is due for a processor, which executes nothing meanwhile. */
+  #settle(processor: Vcpu): void {
+    if (processor.unfinished || this.#stopped.includes(processor.index)) {
+      // KVM would take it for the answer to the exit that is being carried out.
+      return;
+    }
+    if (!processor.inKvm) {
+      processor.registers.shield();
+    }
+    try {
+      processor.vcpu.settle();
+    } catch (error) {
+      if (!isKvmError(error)) {
+        throw error;
+      }
+      // A state that KVM refuses to enter: then nothing was due that could be taken.
+    }
+  }
+
+  /** The next processor with an exit; −1 after `nanos` or a kick. */
+  #wait(nanos: number): number {
+    return this.#stopped.shift() ?? this.#vm.wait(nanos);
+  }
+
+  /** Ends every KVM_RUN. What the processors stopped with is carried out later: a device may be asking for this. */
+  #standStill(): void {
+    const running = this.#vcpus.filter(({ running, index }) => running && !this.#stopped.includes(index));
+    for (const { vcpu } of running) {
+      vcpu.kick();
+    }
+    for (let left = running.length; left > 0; ) {
+      const index = this.#vm.wait(MAX_SLICE_NANOS);
+      if (index >= 0) {
+        this.#stopped.push(index);
+        left--;
       }
     }
   }
@@ -324,7 +395,7 @@ export class KvmCpus {
       if (this.#stop) {
         return KICKED;
       }
-      const index = this.#vm.wait(Math.min(left, MAX_SLICE_NANOS));
+      const index = this.#wait(Math.min(left, MAX_SLICE_NANOS));
       if (index >= 0) {
         const happened = this.#exited(index);
         if (happened !== undefined) {
@@ -381,6 +452,9 @@ export class KvmCpus {
   #note(processor: Vcpu): void {
     processor.ready = processor.word(EXIT_READY_FOR_INTERRUPT) !== 0;
     processor.interruptible = processor.word(EXIT_INTERRUPT_FLAG) !== 0;
+    if (this.#apics !== undefined) {
+      return;
+    }
     const tpr = processor.word(EXIT_CR8) & 15;
     if (tpr !== processor.tpr) {
       processor.tpr = tpr;
@@ -390,6 +464,69 @@ export class KvmCpus {
 
   /** Prepares an entry: registers, pending events. False when the processor waits. */
   #enter(processor: Vcpu): boolean {
+    return this.#apics === undefined ? this.#enterOwn(processor) : this.#enterWithApic(processor, this.#apics);
+  }
+
+  /** The same where KVM has the local APICs: there a processor waits inside. */
+  #enterWithApic(processor: Vcpu, apics: KvmApics): boolean {
+    const { state, vcpu, words } = processor;
+    if (state.i32(L.ACTIVITY) === L.ACTIVITY_SHUTDOWN) {
+      return false;
+    }
+    if (this.#memory.stale) {
+      this.#memory.update();
+    }
+    if (!apics.here) {
+      for (const one of this.#vcpus) {
+        this.#moveIn(one);
+      }
+      apics.borrow();
+    }
+    this.#moveIn(processor);
+    if (state.i32(L.NMI_PENDING) !== 0) {
+      state.setI32(L.NMI_PENDING, 0);
+      vcpu.nmi();
+    }
+    let window = false;
+    if (processor.index === 0 && apics.picRequest) {
+      if (!processor.ready && !processor.unfinished) {
+        // Only an entry, even one that ends at once, tells whether the 8259s' interrupt would be taken.
+        vcpu.complete();
+        this.#note(processor);
+      }
+      if (processor.ready) {
+        vcpu.interrupt(apics.acknowledgePic());
+        processor.ready = false;
+        window = apics.picRequest;
+      } else {
+        window = true;
+      }
+    }
+    words[EXIT_WANT_WINDOW] = window ? 1 : 0;
+    processor.unfinished = false;
+    return true;
+  }
+
+  /** Gives KVM the registers, which has the local APIC or is about to get it. */
+  #moveIn(processor: Vcpu): void {
+    if (processor.inKvm) {
+      return;
+    }
+    const { registers, index, state } = processor;
+    const own = this.#apics?.here !== true;
+    registers.toKvm(
+      own ? (this.#bus.readApicMsr(index, IA32_APIC_BASE) ?? 0n) : undefined,
+      own ? this.#bus.tpr(index) : undefined,
+    );
+    registers.activityToKvm();
+    processor.inKvm = true;
+    processor.unfinished = false;
+    processor.ready = false;
+    processor.interruptible = (state.i32(L.FLAGS_REST) & L.FLAG_IF) !== 0;
+    processor.parts.entered();
+  }
+
+  #enterOwn(processor: Vcpu): boolean {
     const { state, vcpu, words } = processor;
     if (!processor.inKvm) {
       processor.interruptible = (state.i32(L.FLAGS_REST) & L.FLAG_IF) !== 0;
@@ -452,6 +589,9 @@ export class KvmCpus {
       case K.KVM_EXIT_IRQ_WINDOW_OPEN:
       case K.KVM_EXIT_INTR:
       case K.KVM_EXIT_SET_TPR:
+        return undefined;
+      case K.KVM_EXIT_IOAPIC_EOI:
+        this.#apics?.endOfInterrupt(processor.word(EXIT_A) & 0xff);
         return undefined;
       case K.KVM_EXIT_HLT:
         processor.state.setI32(L.ACTIVITY, L.ACTIVITY_HALTED);

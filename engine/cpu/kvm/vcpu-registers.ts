@@ -107,6 +107,42 @@ export class VcpuRegisters {
     }
   }
 
+  /** Keeps KVM, whose registers are not in force, from delivering interrupts. */
+  shield(): void {
+    this.#regs.setBigUint64(K.REGS_RFLAGS, 2n, true);
+    this.#vcpu.set('regs', bytes(this.#regs));
+  }
+
+  /** Whether KVM lets the processor run, wait or halt, into the record: where KVM has the local APIC. First of all. */
+  activityFromKvm(): void {
+    const view = new DataView(new ArrayBuffer(K.MP_STATE_BYTES));
+    this.#vcpu.get('mp-state', bytes(view));
+    const state = view.getUint32(0, true);
+    const activity =
+      state === K.KVM_MP_STATE_HALTED
+        ? L.ACTIVITY_HALTED
+        : state === K.KVM_MP_STATE_UNINITIALIZED || state === K.KVM_MP_STATE_INIT_RECEIVED
+          ? L.ACTIVITY_WAIT_SIPI
+          : L.ACTIVITY_RUNNING;
+    this.#state.setI32(L.ACTIVITY, activity);
+  }
+
+  /** The other way round. Last of all. */
+  activityToKvm(): void {
+    const view = new DataView(new ArrayBuffer(K.MP_STATE_BYTES));
+    const activity = this.#state.i32(L.ACTIVITY);
+    view.setUint32(
+      0,
+      activity === L.ACTIVITY_HALTED
+        ? K.KVM_MP_STATE_HALTED
+        : activity === L.ACTIVITY_WAIT_SIPI
+          ? K.KVM_MP_STATE_INIT_RECEIVED
+          : K.KVM_MP_STATE_RUNNABLE,
+      true,
+    );
+    this.#vcpu.set('mp-state', bytes(view));
+  }
+
   // ── From KVM ──
 
   /** Reads everything into the record, and returns what was being delivered. TPR and the APIC are the caller's. */
@@ -300,8 +336,11 @@ export class VcpuRegisters {
 
   // ── To KVM ──
 
-  /** Writes the record to KVM. Nothing is under way there afterwards: pending NMIs stay in the record. */
-  toKvm(apicBase: bigint, taskPriority: number): void {
+  /**
+   * Writes the record to KVM. Nothing is under way there afterwards: pending NMIs stay in the record. Where KVM has the
+   * local APIC, its base and the task priority are left as they are: undefined.
+   */
+  toKvm(apicBase: bigint | undefined, taskPriority: number | undefined): void {
     this.#setMsrs();
     this.#setSystem(apicBase, taskPriority);
     this.#setGeneral();
@@ -328,7 +367,7 @@ export class VcpuRegisters {
     this.#vcpu.set('regs', bytes(view));
   }
 
-  #setSystem(apicBase: bigint, taskPriority: number): void {
+  #setSystem(apicBase: bigint | undefined, taskPriority: number | undefined): void {
     const view = this.#sregs;
     const state = this.#state;
     for (const [i, segment] of SEGMENTS.entries()) {
@@ -358,8 +397,12 @@ export class VcpuRegisters {
     for (const [to, from] of CONTROLS) {
       view.setBigUint64(to, state.u64(from), true);
     }
-    view.setBigUint64(K.SREGS_CR8, BigInt(taskPriority), true);
-    view.setBigUint64(K.SREGS_APIC_BASE, apicBase, true);
+    if (taskPriority !== undefined) {
+      view.setBigUint64(K.SREGS_CR8, BigInt(taskPriority), true);
+    }
+    if (apicBase !== undefined) {
+      view.setBigUint64(K.SREGS_APIC_BASE, apicBase, true);
+    }
     for (let i = 0; i < 4; i++) {
       view.setBigUint64(K.SREGS_INTERRUPT_BITMAP + i * 8, 0n, true);
     }

@@ -10,7 +10,7 @@ let facts: KvmFacts | string | undefined;
  */
 export function kvmForTests(
   test: TestContext,
-  options: { readonly asFound?: boolean } = {},
+  options: { readonly asFound?: boolean } & Pick<KvmAccess, 'localApics'> = {},
 ): (() => KvmAccess) | undefined {
   if (facts === undefined) {
     const probe = probeHost();
@@ -22,5 +22,6 @@ export function kvmForTests(
   }
   const asFound = facts;
   const used = options.asFound === true ? asFound : { ...asFound, longModeOnly: false, emulates: false };
-  return () => openKvm(used);
+  const { localApics } = options;
+  return () => ({ ...openKvm(used), ...(localApics === undefined ? {} : { localApics }) });
 }

@@ -1,0 +1,168 @@
+import type { KvmSystem, KvmVcpu, KvmVm } from '../../../native/index.ts';
+import type { Nanos } from '../../clock/clock.ts';
+import type { ApicBorrower, LendableApics } from '../../irq/lent-apics.ts';
+import { IA32_TSC_DEADLINE } from '../x86/system/msr.ts';
+import * as K from './kvm-abi.ts';
+import { lapicPage, lapicState } from './lapic-page.ts';
+
+/** The pins of the I/O APIC, whose interrupts' ends KVM tells us of. */
+const IO_APIC_PINS = 24;
+const MSI_ADDRESS = 0xfee00000;
+
+/** What the APICs need of the processors. */
+export interface ApicHost {
+  readonly vcpus: readonly KvmVcpu[];
+  now(): Nanos;
+  /** Ends every KVM_RUN, without carrying out what they ended with. */
+  standStill(): void;
+  /** Has a processor's timer that has expired taken into its APIC's registers. */
+  settle(cpu: number): void;
+  /** Has processor 0 look at the 8259s. */
+  picRequestChanged(): void;
+  /** When a processor's counter reaches a value. */
+  tscToNanos(tsc: bigint, cpu: number): Nanos;
+}
+
+/** Whether this KVM can have the local APICs without the other interrupt controllers. */
+export function canKeepApics(system: KvmSystem): boolean {
+  return [
+    K.KVM_CAP_SPLIT_IRQCHIP,
+    K.KVM_CAP_SIGNAL_MSI,
+    K.KVM_CAP_TSC_DEADLINE_TIMER,
+    K.KVM_CAP_X2APIC_API,
+    K.KVM_CAP_MP_STATE,
+  ].every((capability) => system.checkExtension(capability) > 0);
+}
+
+/**
+ * The local APICs inside KVM (a "split" interrupt controller): their timers, EOIs and messages from processor to processor
+ * cost no exit, and a halted processor waits in the kernel. The 8259s, the I/O APIC and the 8254 stay the machine's own:
+ * modern guests hardly touch them, they interrupt by messages, and a machine moves with its local APICs alone.
+ */
+export class KvmApics implements ApicBorrower {
+  readonly #vm: KvmVm;
+  readonly #apics: LendableApics;
+  readonly #host: ApicHost;
+  #levelEntries = '';
+
+  /** Before any processor is made. */
+  static prepare(vm: KvmVm): void {
+    vm.enableCapability(K.KVM_CAP_SPLIT_IRQCHIP, IO_APIC_PINS);
+    vm.enableCapability(K.KVM_CAP_X2APIC_API, K.KVM_X2APIC_API_USE_32BIT_IDS);
+  }
+
+  constructor(vm: KvmVm, apics: LendableApics, host: ApicHost) {
+    this.#vm = vm;
+    this.#apics = apics;
+    this.#host = host;
+  }
+
+  get picRequest(): boolean {
+    return this.#apics.picRequest;
+  }
+
+  acknowledgePic(): number {
+    return this.#apics.acknowledgePic();
+  }
+
+  endOfInterrupt(vector: number): void {
+    this.#apics.endOfInterrupt(vector);
+  }
+
+  /** KVM has them. */
+  get here(): boolean {
+    return this.#apics.lent;
+  }
+
+  /** Hands KVM the local APICs, unless it has them. All processors stand still, and KVM has their registers. */
+  borrow(): void {
+    if (this.#apics.lent) {
+      return;
+    }
+    const now = this.#host.now();
+    for (const [cpu, vcpu] of this.#host.vcpus.entries()) {
+      const state = this.#apics.state(cpu);
+      this.#setApicBase(vcpu, BigInt(state.base) | (BigInt(state.baseHigh) << 32n));
+      vcpu.set('lapic', lapicPage(state, cpu, now));
+      const { tscDeadline } = state.timer;
+      if (tscDeadline !== 0n) {
+        vcpu.setMsrs(deadlineEntry(tscDeadline));
+      }
+    }
+    this.#apics.lend(this);
+    this.levelEntriesChanged();
+  }
+
+  giveBack(): void {
+    this.#host.standStill();
+    const now = this.#host.now();
+    for (const [cpu, vcpu] of this.#host.vcpus.entries()) {
+      this.#host.settle(cpu);
+      const page = new Uint8Array(K.LAPIC_BYTES);
+      vcpu.get('lapic', page);
+      const entry = deadlineEntry(0n);
+      vcpu.getMsrs(entry);
+      const tscDeadline = new DataView(entry.buffer).getBigUint64(8, true);
+      const kernel = { page, apicBase: this.apicBase(cpu), tscDeadline };
+      const state = lapicState(kernel, this.#apics.state(cpu), now, (tsc) => this.#host.tscToNanos(tsc, cpu));
+      this.#apics.setState(cpu, state);
+    }
+    this.#apics.settle();
+  }
+
+  apicBase(cpu: number): bigint {
+    const sregs = new DataView(new ArrayBuffer(K.SREGS_BYTES));
+    this.#host.vcpus[cpu]?.get('sregs', new Uint8Array(sregs.buffer));
+    return sregs.getBigUint64(K.SREGS_APIC_BASE, true);
+  }
+
+  #setApicBase(vcpu: KvmVcpu, base: bigint): void {
+    const sregs = new DataView(new ArrayBuffer(K.SREGS_BYTES));
+    const bytes = new Uint8Array(sregs.buffer);
+    vcpu.get('sregs', bytes);
+    if (sregs.getBigUint64(K.SREGS_APIC_BASE, true) !== base) {
+      sregs.setBigUint64(K.SREGS_APIC_BASE, base, true);
+      vcpu.set('sregs', bytes);
+    }
+  }
+
+  deliver(destination: number, logical: boolean, mode: number, vector: number, level: boolean): void {
+    this.#vm.signalMsi(messageAddress(destination, logical), messageData(mode, vector, level), 0);
+  }
+
+  picRequestChanged(): void {
+    this.#host.picRequestChanged();
+  }
+
+  levelEntriesChanged(): void {
+    const entries = this.#apics.levelEntries();
+    const words = entries.flatMap(({ pin, destination, logical, mode, vector }) => [
+      pin,
+      messageAddress(destination, logical),
+      0,
+      messageData(mode, vector, true),
+    ]);
+    const text = words.join();
+    if (text !== this.#levelEntries) {
+      this.#levelEntries = text;
+      this.#vm.setGsiRouting(Uint32Array.from(words));
+    }
+  }
+}
+
+/** The message that a redirection entry or another APIC's command makes (SDM 3A, 11.11). */
+function messageAddress(destination: number, logical: boolean): number {
+  return (MSI_ADDRESS | ((destination & 0xff) << 12) | (logical ? 4 : 0)) >>> 0;
+}
+
+function messageData(mode: number, vector: number, level: boolean): number {
+  return vector | (mode << 8) | (level ? 0xc000 : 0);
+}
+
+/** struct kvm_msr_entry. */
+function deadlineEntry(value: bigint): Uint8Array {
+  const view = new DataView(new ArrayBuffer(K.MSR_ENTRY_BYTES));
+  view.setUint32(0, IA32_TSC_DEADLINE, true);
+  view.setBigUint64(8, value, true);
+  return new Uint8Array(view.buffer);
+}
