@@ -15,9 +15,14 @@ export class MemoryBudget {
     return this.#used;
   }
 
+  /** So many bytes more are within the limit. */
+  fits(bytes: number): boolean {
+    return this.#used + bytes <= this.#limit;
+  }
+
   /** Takes `bytes` unless that is beyond the limit. */
   take(bytes: number): boolean {
-    if (this.#used + bytes > this.#limit) {
+    if (!this.fits(bytes)) {
       return false;
     }
     this.#used += bytes;
