@@ -47,6 +47,9 @@ test('an empty configuration is a machine with defaults', () => {
     firmware: {},
     boot: { order: ['floppy', 'cdrom', 'disk'], initrd: [], append: '' },
     disks: [],
+    vga: 'std',
+    heads: 1,
+    virtioInput: false,
     serial: { kind: 'none' },
     shares: [],
     channels: [],
@@ -60,6 +63,21 @@ test('an empty configuration is a machine with defaults', () => {
     screenshots: [],
     typed: [],
   });
+});
+
+test('a virtio display adapter brings input, entropy and balloon along, and can have several monitors', () => {
+  const { vga, heads, virtioInput, entropy, balloon } = validateMachineConfig({ vga: 'virtio', heads: 3 });
+  assert.deepEqual(
+    { vga, heads, virtioInput, entropy, balloon },
+    {
+      ...{ vga: 'virtio', heads: 3 },
+      ...{ virtioInput: true, entropy: true, balloon: true },
+    },
+  );
+  assert.match(refusal({ vga: 'cirrus' }), /^--vga cirrus: is not known; give std or virtio$/);
+  assert.match(refusal({ heads: 2 }), /^--heads 2: --vga std has one monitor; give --vga virtio/);
+  assert.match(refusal({ vga: 'virtio', heads: 17 }), /^--heads 17: is out of range; give 1 to 16 monitors$/);
+  assert.match(refusal({ vga: 'virtio', heads: 0.5 }), /^--heads 0.5: /);
 });
 
 test('a full configuration is taken over', () => {

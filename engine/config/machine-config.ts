@@ -1,5 +1,6 @@
 import { type ErrorDetails, HostError } from '../base/host-error.ts';
 import type { ChannelConfig, ConsoleTarget } from './console-config.ts';
+import type { VgaKind } from './display-config.ts';
 import type { NetworkConfig, NetworkConfigInput } from './network-config.ts';
 import type { ShareConfig, ShareConfigInput, VsockConfig, VsockConfigInput } from './share-config.ts';
 import type { SoundConfig, SoundConfigInput } from './sound-config.ts';
@@ -107,6 +108,11 @@ export interface MachineConfig {
   readonly disks: readonly DiskConfig[];
   readonly cdrom?: CdromConfig;
   readonly floppy?: FloppyConfig;
+  readonly vga: VgaKind;
+  /** Monitors. */
+  readonly heads: number;
+  /** The guest finds a keyboard, a tablet and a mouse on virtio besides those of a PC. */
+  readonly virtioInput: boolean;
   readonly serial: SerialTarget;
   /** Undefined: the machine has no virtio console. */
   readonly console?: ConsoleTarget;
@@ -173,6 +179,12 @@ export interface MachineConfigInput {
       }
     | undefined;
   readonly floppy?: { readonly path?: string | undefined; readonly readOnly?: boolean | undefined } | undefined;
+  /** Undefined: 'std'. */
+  readonly vga?: string | undefined;
+  /** Undefined: 1. */
+  readonly heads?: number | undefined;
+  /** Undefined: if the machine has another virtio device. */
+  readonly virtioInput?: boolean | undefined;
   readonly serial?: SerialTarget | undefined;
   readonly console?: ConsoleTarget | undefined;
   readonly channels?: readonly ChannelConfig[] | undefined;
@@ -207,6 +219,8 @@ export interface OptionNames {
   readonly disk: string;
   readonly cdrom: string;
   readonly floppy: string;
+  readonly vga: string;
+  readonly heads: string;
   readonly serial: string;
   readonly console: string;
   readonly channel: string;
@@ -234,6 +248,8 @@ export const COMMAND_LINE_NAMES: OptionNames = {
   disk: '--disk',
   cdrom: '--cdrom',
   floppy: '--floppy',
+  vga: '--vga',
+  heads: '--heads',
   serial: '--serial',
   console: '--console',
   channel: '--channel',
@@ -261,6 +277,8 @@ export const SETTING_NAMES: OptionNames = {
   disk: 'hard disk',
   cdrom: 'CD-ROM drive',
   floppy: 'floppy drive',
+  vga: 'display adapter',
+  heads: 'monitors',
   serial: 'serial port',
   console: 'console',
   channel: 'channel',

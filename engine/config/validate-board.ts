@@ -40,6 +40,8 @@ export function fitToBoard(input: MachineConfigInput, board: BoardKind, names: O
     [names.floppy, input.floppy !== undefined],
     [names.bios, input.firmware?.bios !== undefined],
     [names.boot, input.boot.order !== undefined],
+    [names.vga, input.vga !== undefined],
+    [names.heads, input.heads !== undefined],
     [names.screenshot, (input.screenshots ?? []).length > 0],
     [names.type, (input.typed ?? []).length > 0],
   ] as const;

@@ -15,6 +15,7 @@ import {
 } from './machine-config.ts';
 import { boardOf, fitToBoard } from './validate-board.ts';
 import { consolesOf } from './validate-console.ts';
+import { displayOf } from './validate-display.ts';
 import { drivesOf } from './validate-drives.ts';
 import { checkFiles } from './validate-files.ts';
 import { networkOf } from './validate-network.ts';
@@ -49,6 +50,7 @@ export function validateMachineConfig(given: MachineConfigInput, options: Valida
   const floppyPath = optionalPath(input.floppy?.path, names.floppy);
   const bios = optionalPath(input.firmware?.bios, names.bios);
   const network = networkOf(input.network, names);
+  const display = displayOf(input, names);
   const consoles = consolesOf(input, names);
   const sound = soundOf(input.sound, names);
   const shares = sharesOf(input.shares, names);
@@ -78,6 +80,7 @@ export function validateMachineConfig(given: MachineConfigInput, options: Valida
     disks.some(({ bus }) => bus !== 'ide') ||
     cdrom?.bus === 'scsi' ||
     network?.model === 'virtio' ||
+    display.vga === 'virtio' ||
     consoles.console !== undefined ||
     consoles.channels.length > 0 ||
     sound !== undefined ||
@@ -107,6 +110,8 @@ export function validateMachineConfig(given: MachineConfigInput, options: Valida
             readOnly: input.floppy.readOnly ?? false,
           },
         }),
+    ...display,
+    virtioInput: input.virtioInput ?? (hasVirtio && board === 'pc'),
     serial: serialOf(input, names),
     ...consoles,
     ...(sound === undefined ? {} : { sound }),

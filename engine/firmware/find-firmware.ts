@@ -16,6 +16,8 @@ export interface FirmwareSearch {
   /** Files to use instead of those found. */
   readonly bios?: string | undefined;
   readonly vgaBios?: string | undefined;
+  /** The display adapter that the VGA BIOS is for; 'std' unless said otherwise. */
+  readonly vga?: 'std' | 'virtio' | undefined;
   /** Replaced in tests. */
   readonly environment?: { readonly [name: string]: string | undefined };
   readonly folders?: readonly string[];
@@ -25,7 +27,7 @@ export interface FirmwareSearch {
 export const FIRMWARE_VARIABLE = 'LODGE_FIRMWARE';
 
 const BIOS_NAMES = ['bios-256k.bin', 'bios.bin'];
-const VGA_BIOS_NAMES = ['vgabios-stdvga.bin'];
+const VGA_BIOS_NAMES = { std: ['vgabios-stdvga.bin'], virtio: ['vgabios-virtio.bin'] } as const;
 
 /** Where scripts/setup.ts unpacks Debian's package when the host has no firmware installed. */
 const UNPACKED_FOLDER = fileURLToPath(new URL('../../.cache/debian/amd64/seabios/usr/share/seabios', import.meta.url));
@@ -70,7 +72,7 @@ export function firmwareRemedy(platform: string = process.platform): string {
 export function findFirmware(search: FirmwareSearch = {}): Firmware {
   const folders = search.folders ?? firmwareFolders(search.environment);
   const biosPath = search.bios ?? locate(folders, BIOS_NAMES, 'SeaBIOS');
-  const vgaBiosPath = search.vgaBios ?? locate(folders, VGA_BIOS_NAMES, "SeaBIOS's VGA BIOS");
+  const vgaBiosPath = search.vgaBios ?? locate(folders, VGA_BIOS_NAMES[search.vga ?? 'std'], "SeaBIOS's VGA BIOS");
   return {
     bios: readBios(biosPath),
     vgaBios: readOptionRom(vgaBiosPath),

@@ -65,8 +65,8 @@ export interface MachineParts {
   readonly serialOutput: CharBackend;
   /** What the network card of the configuration is plugged into. */
   readonly network?: NetworkPort | undefined;
-  /** Told of changes on the screen, while `board.vga.refresh` is called. */
-  readonly display?: DisplaySink;
+  /** Told of changes on the screens, one each, while `refresh` of `board.display.screens` is called. */
+  readonly displays?: readonly DisplaySink[];
   readonly log: Log;
   /** Starts a thread that compiles guest code for an arena of so many pages of 64 KiB. */
   readonly compiler?: (arenaPages: number) => CompilerThread & Disposable;
@@ -170,7 +170,7 @@ export class Machine implements Disposable {
       log,
       cpuCount: config.cpus,
       firmware: parts.firmware,
-      vgaBios: parts.vgaBios,
+      display: { kind: config.vga, heads: config.heads, rom: parts.vgaBios, sinks: parts.displays ?? [] },
       acpi,
       bootOrder: bootOrder(config),
       ideDrives: drives,
@@ -179,13 +179,13 @@ export class Machine implements Disposable {
           .filter(({ bus }) => bus === 'virtio')
           .map(({ backend, port, serial }) => ({ backend, port, serial: serial ?? `lodge-disk-${port}` })),
         scsi: scsiDrives(media),
+        input: config.virtioInput,
         releaseMemory: this.#releaseMemory(parts),
         entropy: config.entropy ? randomSource(config.virtualTime) : undefined,
       },
       ...networkCardOf(config.network, parts.network),
       floppy: media.floppy,
       serialOutputs: [parts.serialOutput, { write() {} }],
-      ...(parts.display === undefined ? {} : { display: parts.display }),
       debugExit: config.debugExit,
       onPowerOff: () => this.#raise({ kind: 'powered-off' }),
       onReset: () => this.#raise({ kind: 'reset' }),
@@ -213,13 +213,7 @@ export class Machine implements Disposable {
     this.board.attach(cpus);
     // A nearer alarm than the one that the processors run towards ends their slice.
     clock.onEarlier = () => this.cpus.stopSoon();
-    const keyboard = this.board.keyboardController;
-    this.typer = new KeyTyper(clock, {
-      key: (code, down) => keyboard.keyboard.key(code, down),
-      get drained() {
-        return keyboard.keyboardDrained;
-      },
-    });
+    this.typer = new KeyTyper(clock, this.board.input);
     this.#store.add(this.typer);
     try {
       this.reset();

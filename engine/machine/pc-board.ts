@@ -1,6 +1,5 @@
 import type { BlockBackend } from '../backends/block/block-backend.ts';
 import type { CharBackend } from '../backends/char.ts';
-import { type DisplaySink, noDisplay } from '../backends/display.ts';
 import { DisposableStore } from '../base/disposable.ts';
 import type { Log } from '../base/log.ts';
 import { MmioWindows } from '../bus/mmio-bus.ts';
@@ -23,7 +22,7 @@ import { Pit } from '../devices/pit/pit.ts';
 import { Port61 } from '../devices/pit/port61.ts';
 import { Rtc } from '../devices/rtc/rtc.ts';
 import { Uart16550 } from '../devices/serial/uart-16550.ts';
-import { DISPI_PORT_BASE, DISPI_PORT_COUNT, StdVga, VGA_PORT_BASE, VGA_PORT_COUNT } from '../devices/vga/std-vga.ts';
+import { DISPI_PORT_BASE, DISPI_PORT_COUNT, VGA_PORT_BASE, VGA_PORT_COUNT } from '../devices/vga/vga-adapter.ts';
 import type { AcpiConfig } from '../firmware/acpi/pc-config.ts';
 import type { Firmware } from '../firmware/find-firmware.ts';
 import { firmwareItems } from '../firmware/firmware-items.ts';
@@ -38,6 +37,8 @@ import { RAM } from '../memory/arena.ts';
 import type { MachineMemory } from '../memory/machine-memory.ts';
 import { HostBridge, type PamMode } from '../pci/host-bridge.ts';
 import { PciBus } from '../pci/pci-bus.ts';
+import { DisplayAdapter, type DisplayParts } from './display-adapter.ts';
+import { GuestInput } from './guest-input.ts';
 import { addNetworkCard, type NetworkCardParts } from './network-card.ts';
 import * as layout from './pc-layout.ts';
 import { addVirtioDevices, pciPlug, type VirtioDevices, type VirtioParts } from './virtio-devices.ts';
@@ -50,7 +51,7 @@ export interface PcBoardParts {
   readonly cpuCount: number;
   /** Undefined for machines that boot a kernel directly: they have no firmware. */
   readonly firmware: Firmware | undefined;
-  readonly vgaBios: Uint8Array;
+  readonly display: DisplayParts;
   readonly acpi: AcpiConfig;
   /** Boot devices in order, as Open Firmware paths. */
   readonly bootOrder: readonly string[];
@@ -62,7 +63,6 @@ export interface PcBoardParts {
   readonly floppy: BlockBackend | undefined;
   readonly serialOutputs: readonly [CharBackend, CharBackend];
   readonly debugExit: boolean;
-  readonly display?: DisplaySink;
   onPowerOff(): void;
   onReset(): void;
   onDebugExit(value: number): void;
@@ -78,7 +78,8 @@ export class PcBoard {
   readonly mmio = new MmioWindows();
   readonly cpuBus: CpuBus;
   readonly apics: ApicBus;
-  readonly vga: StdVga;
+  readonly display: DisplayAdapter;
+  readonly input: GuestInput;
   readonly ide: PiixIde;
   readonly virtio: VirtioDevices;
   readonly floppy: FloppyController;
@@ -273,21 +274,22 @@ export class PcBoard {
     }
 
     // People.
-    this.vga = add(
-      new StdVga('vga', {
-        buses,
-        vram: { bytes: memory.vram, takeDirty: () => this.#takeDirtyVram() },
-        placeVram: (base) => memory.placeVram(base),
-        rom: parts.vgaBios,
-        clock,
-        display: parts.display ?? noDisplay,
-        log,
-      }),
-    );
-    pci.add(...layout.PCI_SLOTS.vga, this.vga.pci);
-    port([VGA_PORT_BASE, VGA_PORT_COUNT], this.vga.legacyPorts, 'vga');
-    port([DISPI_PORT_BASE, DISPI_PORT_COUNT], this.vga.dispiPorts, 'vga');
-    this.#store.add(this.mmio.map(layout.VGA_WINDOW.base, layout.VGA_WINDOW.length, this.vga.window, 'vga'));
+    this.display = new DisplayAdapter(parts.display, {
+      buses,
+      memory,
+      vram: { bytes: memory.vram, takeDirty: () => this.#takeDirtyVram() },
+      placeVram: (base) => memory.placeVram(base),
+      clock,
+      msi: this.apics,
+      line: isaBridge.pciInterruptLine(layout.PCI_SLOTS.vga[0], 1),
+      log,
+      add,
+    });
+    const { vga } = this.display;
+    pci.add(...layout.PCI_SLOTS.vga, this.display.pci);
+    port([VGA_PORT_BASE, VGA_PORT_COUNT], vga.legacyPorts, 'vga');
+    port([DISPI_PORT_BASE, DISPI_PORT_COUNT], vga.dispiPorts, 'vga');
+    this.#store.add(this.mmio.map(layout.VGA_WINDOW.base, layout.VGA_WINDOW.length, vga.window, 'vga'));
     this.keyboardController = add(
       new I8042('i8042', {
         keyboardLine: isaLine(layout.IRQ.keyboard),
@@ -300,6 +302,9 @@ export class PcBoard {
     );
     port(layout.PORTS.keyboardData, this.keyboardController.dataPort, 'i8042');
     port(layout.PORTS.keyboardCommand, this.keyboardController.commandPort, 'i8042');
+    this.input = new GuestInput(this.keyboardController, this.virtio.input, (head, x, y) =>
+      this.display.onDesktop(head, x, y),
+    );
     const serial = (id: string, irq: number, place: readonly [number, number], output: CharBackend) => {
       const uart = add(new Uart16550(id, { line: isaLine(irq), clock, output, log }));
       port(place, uart, id);

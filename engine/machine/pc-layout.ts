@@ -65,6 +65,9 @@ export const PCI_SLOTS = {
   scsi: [4, 0],
   entropy: [5, 0],
   balloon: [6, 0],
+  virtioKeyboard: [13, 0],
+  virtioTablet: [14, 0],
+  virtioMouse: [15, 0],
   /** The first of the virtio disks; the others follow. */
   virtioDisks: [16, 0],
 } as const;

@@ -14,6 +14,7 @@ import { ScsiCdrom } from '../virtio/scsi/scsi-cdrom.ts';
 import { ScsiDisk } from '../virtio/scsi/scsi-disk.ts';
 import { VirtioScsi } from '../virtio/scsi/virtio-scsi.ts';
 import type { VirtioDevice } from '../virtio/virtio-device.ts';
+import { VirtioInputs } from './guest-input.ts';
 import { PCI_SLOTS } from './pc-layout.ts';
 
 /** A virtio disk. */
@@ -38,6 +39,8 @@ export interface VirtioParts {
   readonly disks: readonly VirtioDisk[];
   /** Without any there is no SCSI controller. */
   readonly scsi: readonly ScsiDrive[];
+  /** A keyboard, a tablet and a mouse. */
+  readonly input: boolean;
   /** Gives RAM back to the host (VirtioBalloonWiring); undefined: no balloon. */
   readonly releaseMemory: ((base: number, length: number) => void) | undefined;
   /** Fills `bytes` with random numbers; undefined: no entropy device. */
@@ -79,6 +82,7 @@ const MAX_DISK_QUEUES = 4;
 export interface VirtioDevices {
   readonly scsi: VirtioScsi | undefined;
   readonly balloon: VirtioBalloon | undefined;
+  readonly input: VirtioInputs | undefined;
 }
 
 /** Makes the virtio devices of a machine and plugs them in. */
@@ -92,6 +96,12 @@ export function addVirtioDevices(parts: VirtioParts, board: VirtioBoard): Virtio
   if (parts.releaseMemory !== undefined) {
     balloon = new VirtioBalloon({ memoryBytes: memory.sizeBytes, release: parts.releaseMemory });
     plug('balloon', PCI_SLOTS.balloon[0], balloon);
+  }
+  const input = parts.input ? new VirtioInputs() : undefined;
+  if (input !== undefined) {
+    plug('keyboard', PCI_SLOTS.virtioKeyboard[0], input.keyboard.device);
+    plug('tablet', PCI_SLOTS.virtioTablet[0], input.tablet.device);
+    plug('mouse', PCI_SLOTS.virtioMouse[0], input.mouse.device);
   }
   const queues = Math.min(board.cpuCount, MAX_DISK_QUEUES);
   const scsi = parts.scsi.length === 0 ? undefined : new VirtioScsi(clock, { queues });
@@ -108,5 +118,5 @@ export function addVirtioDevices(parts: VirtioParts, board: VirtioBoard): Virtio
   for (const { backend, port, serial } of parts.disks) {
     plug(`virtio-disk${port}`, PCI_SLOTS.virtioDisks[0] + port, new VirtioBlk({ backend, clock }, { serial, queues }));
   }
-  return { scsi, balloon };
+  return { scsi, balloon, input };
 }

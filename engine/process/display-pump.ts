@@ -1,4 +1,4 @@
-import type { DisplaySink, Scanout } from '../backends/display.ts';
+import type { DisplayCursor, DisplaySink, Scanout } from '../backends/display.ts';
 import { defined } from '../base/assert.ts';
 import { type FrameRectangle, frameHeadBytes, writeFrameHead } from '../base/frame-packet.ts';
 
@@ -55,6 +55,7 @@ interface Viewer {
  */
 export class DisplayPump implements DisplaySink {
   readonly #send: (viewer: number, packet: Uint8Array<ArrayBuffer>) => void;
+  readonly #sendCursor: (cursor: DisplayCursor | undefined) => void;
   readonly #viewers = new Map<number, Viewer>();
   #source: ScreenSource | undefined;
   #width = 0;
@@ -70,8 +71,13 @@ export class DisplayPump implements DisplaySink {
   /** A machine that is awake anyway may look so much too early, rather than wake once more. */
   #slack = 0;
 
-  constructor(send: (viewer: number, packet: Uint8Array<ArrayBuffer>) => void) {
+  /** `sendCursor` hears of the adapter's pointer while there are viewers. */
+  constructor(
+    send: (viewer: number, packet: Uint8Array<ArrayBuffer>) => void,
+    sendCursor: (cursor: DisplayCursor | undefined) => void = () => {},
+  ) {
     this.#send = send;
+    this.#sendCursor = sendCursor;
   }
 
   /** The adapter whose display sink this pump is. */
@@ -91,6 +97,10 @@ export class DisplayPump implements DisplaySink {
 
   damage(x: number, y: number, width: number, height: number): void {
     this.#damage.push({ x, y, width, height });
+  }
+
+  cursor(cursor: DisplayCursor | undefined): void {
+    this.#sendCursor(cursor);
   }
 
   attach(viewer: number, framesPerSecond: number): void {

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import type { ImageCable } from '../backends/block/image-messages.ts';
 import type { ErrorDetails } from '../base/host-error.ts';
+import { MAX_HEADS } from '../config/display-config.ts';
 import { MAX_MEMORY_MEGABYTES, type MachineConfig, MIN_MEMORY_MEGABYTES } from '../config/machine-config.ts';
 import type { PortForwardConfig } from '../config/network-config.ts';
 import type { KvmFacts } from '../cpu/kvm/kvm-host.ts';
@@ -16,6 +17,11 @@ const keyCode = z.string().max(30);
 /** Bytes as they travel between processes. */
 export const bytesSchema = z.custom<Uint8Array>((value) => value instanceof Uint8Array, 'must be bytes');
 const drive = z.enum(['cdrom', 'floppy']);
+/** A screen of the machine, from 0 on. */
+const head = z
+  .int()
+  .min(0)
+  .max(MAX_HEADS - 1);
 
 export const portForwardSchema = z.object({
   protocol: z.enum(['tcp', 'udp']),
@@ -39,6 +45,25 @@ export const machineCommandSchema = z.discriminatedUnion('kind', [
     wheel: z.number().min(-100).max(100),
     buttons: z.int().min(0).max(31),
   }),
+  /**
+   * Puts the pointer to a place on a screen, from 0 (left, top) to 1 (right, bottom), where the guest has a tablet.
+   * Notches of the wheel downwards, buttons as MouseEvent.buttons.
+   */
+  z.object({
+    kind: z.literal('pointer'),
+    head: head.optional(),
+    x: z.number().min(0).max(1),
+    y: z.number().min(0).max(1),
+    wheel: z.number().min(-100).max(100),
+    buttons: z.int().min(0).max(31),
+  }),
+  /** Gives a monitor another resolution in pixels, where the machine has such monitors; the guest may follow. */
+  z.object({
+    kind: z.literal('resize-screen'),
+    head: head.optional(),
+    width: z.int().min(1).max(16384),
+    height: z.int().min(1).max(16384),
+  }),
   /** Types text in the notation of engine/devices/i8042/us-keymap.ts. */
   z.object({ kind: z.literal('type'), text: z.string().max(10_000) }),
   /** Bytes for the first serial port; they wait until the guest reads them. */
@@ -56,10 +81,16 @@ export const machineCommandSchema = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('accelerate'), accelerator: z.enum(['kvm', 'software']) }),
   /** Asks the guest to get along with so many megabytes, and to give the rest of its memory back. */
   z.object({ kind: z.literal('balloon'), megabytes: z.int().min(MIN_MEMORY_MEGABYTES).max(MAX_MEMORY_MEGABYTES) }),
-  z.object({ kind: z.literal('screenshot') }),
+  z.object({ kind: z.literal('screenshot'), head: head.optional() }),
   z.object({ kind: z.literal('screen-text') }),
   /** Sends frame packets to a viewer from now on, the whole picture first. */
-  z.object({ kind: z.literal('attach'), viewer, framesPerSecond: z.number().min(0.1).max(60), compress: z.boolean() }),
+  z.object({
+    kind: z.literal('attach'),
+    viewer,
+    head: head.optional(),
+    framesPerSecond: z.number().min(0.1).max(60),
+    compress: z.boolean(),
+  }),
   /** A viewer has drawn the packet with this sequence number. */
   z.object({ kind: z.literal('ack'), viewer, sequence: z.int().min(0).max(0xffffffff) }),
   z.object({ kind: z.literal('detach'), viewer }),
@@ -101,6 +132,10 @@ export const machineStatusSchema = z.object({
   activity: z.object({ disk: activity, cdrom: activity, floppy: activity, network: activity }),
   leds: z.object({ capsLock: z.boolean(), numLock: z.boolean(), scrollLock: z.boolean() }),
   mouse: z.enum(['relative', 'absolute']),
+  /** Screens that can be watched. */
+  heads: z.int().min(1).max(MAX_HEADS),
+  /** The guest has a driver that hears of `resize-screen`. */
+  resizable: z.boolean(),
   screen: z.object({ width: z.int(), height: z.int() }),
   /** Memory that the guest has at present; `active`: it has a driver for the balloon. Undefined: there is no balloon. */
   balloon: z.object({ active: z.boolean(), presentMegabytes: z.number() }).optional(),
@@ -114,6 +149,32 @@ export const machineStatusSchema = z.object({
     .optional(),
 });
 export type MachineStatus = z.infer<typeof machineStatusSchema>;
+
+/** The pointer that an adapter draws over its picture (engine/backends/display.ts). */
+export const cursorMessageSchema = z.object({
+  head,
+  /** Null: there is none, or it is in the picture. */
+  cursor: z
+    .object({
+      visible: z.boolean(),
+      /** Place of the image's left upper corner, in pixels of the screen. */
+      x: z.int(),
+      y: z.int(),
+      /** Missing: the same as before. */
+      image: z
+        .object({
+          width: z.int().min(1).max(256),
+          height: z.int().min(1).max(256),
+          hotX: z.int().min(0).max(255),
+          hotY: z.int().min(0).max(255),
+          rgba: bytesSchema,
+        })
+        .refine(({ width, height, rgba }) => rgba.length === width * height * 4, 'wrong number of pixels')
+        .optional(),
+    })
+    .nullable(),
+});
+export type CursorMessage = z.infer<typeof cursorMessageSchema>;
 
 /** From the host thread to the machine thread. What comes from outside was checked before: the threads trust each other. */
 export interface ToMachine {
@@ -143,6 +204,7 @@ export type FromMachine =
   /** The machine was moved to another kind of processor, or KVM failed at the start. */
   | { readonly kind: 'accelerator'; readonly name: 'kvm' | 'software'; readonly why: 'moved' | 'kvm-failed' }
   | { readonly kind: 'status'; readonly status: MachineStatus }
+  | { readonly kind: 'cursor'; readonly cursor: CursorMessage }
   /** Frames are in the cable, or room for some; or the guest has started anew. */
   | { readonly kind: 'network'; readonly event: 'frames' | 'reset' }
   | { readonly kind: 'finished'; readonly outcome: RunOutcome };

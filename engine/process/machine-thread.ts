@@ -20,7 +20,6 @@ import { Machine, type Turn } from '../machine/machine.ts';
 import { RingNetworkPort } from '../net/ring-port.ts';
 import { ActivityLights } from './activity.ts';
 import { DiskTroubles } from './disk-troubles.ts';
-import { DisplayPump } from './display-pump.ts';
 import type {
   CommandResult,
   FromMachine,
@@ -29,6 +28,7 @@ import type {
   MachineThreadInput,
   ToMachine,
 } from './machine-messages.ts';
+import { MachineScreens, noScreen } from './machine-screens.ts';
 import type { RunOutcome } from './run-machine.ts';
 import { ThreadCompiler } from './thread-compiler.ts';
 
@@ -57,7 +57,7 @@ class MachineThread {
   readonly #file: FileSink | undefined;
   readonly #machine: Machine;
   readonly #lights = new ActivityLights();
-  readonly #pump: DisplayPump;
+  readonly #screens: MachineScreens;
   readonly #images: ImageClient;
   readonly #troubles = new DiskTroubles((message) => this.#onDiskTrouble(message));
   #pausedByUser = false;
@@ -68,8 +68,6 @@ class MachineThread {
   #timedOut = false;
   #statusDue = 0;
   #lastStatus = '';
-  /** Fractions of mouse counts that did not make a whole one yet. */
-  readonly #mouseRest = { dx: 0, dy: 0, wheel: 0 };
 
   constructor(port: MessagePort, input: MachineThreadInput) {
     this.#port = port;
@@ -87,11 +85,14 @@ class MachineThread {
     this.#serial = new ByteBatch((bytes) =>
       file === undefined ? this.#send({ kind: 'serial', bytes }) : file.write(bytes),
     );
-    this.#pump = new DisplayPump((viewer, packet) =>
-      this.#port.postMessage({ kind: 'frame', viewer, packet } satisfies FromMachine, [packet.buffer]),
-    );
+    this.#screens = new MachineScreens(config.heads, {
+      frame: (viewer, packet) =>
+        this.#port.postMessage({ kind: 'frame', viewer, packet } satisfies FromMachine, [packet.buffer]),
+      cursor: (cursor) => this.#send({ kind: 'cursor', cursor }),
+      pointsByItself: () => this.#machine.board.input.pointer === 'absolute',
+    });
     const direct = config.boot.kernel !== undefined;
-    const firmware = findFirmware(config.firmware.bios === undefined ? {} : { bios: config.firmware.bios });
+    const firmware = findFirmware({ bios: config.firmware.bios, vga: config.vga });
     this.#network = this.#plugIn(input);
     this.#machine = new Machine({
       config,
@@ -100,7 +101,7 @@ class MachineThread {
       vgaBios: firmware.vgaBios,
       kernel: readKernel(config),
       openMedia: (defer) => this.#openMedia(defer),
-      display: this.#pump,
+      displays: this.#screens.sinks,
       releasePages: this.#pageReleaser(log),
       serialOutput: serial.kind === 'none' ? { write() {} } : this.#serial,
       log,
@@ -110,9 +111,9 @@ class MachineThread {
     if (input.kvm !== undefined && this.#machine.cpus.kind === 'software') {
       this.#send({ kind: 'accelerator', name: 'software', why: 'kvm-failed' });
     }
-    this.#pump.connect(this.#machine.board.vga);
+    this.#screens.connect(this.#machine.board.display.screens);
     for (const { path, atSeconds } of config.screenshots) {
-      this.#machine.at(atSeconds, () => this.#send({ kind: 'picture', path, png: this.#picture().png }));
+      this.#machine.at(atSeconds, () => this.#send({ kind: 'picture', path, png: this.#picture(0).png }));
     }
     for (const { text, atSeconds } of config.typed) {
       this.#machine.at(atSeconds, () => this.#type(text));
@@ -233,9 +234,13 @@ class MachineThread {
     return this.#lights.watch(drive, image);
   }
 
-  #picture(): { png: Uint8Array; width: number; height: number } {
+  #picture(head: number): { png: Uint8Array; width: number; height: number } {
+    const { display } = this.#machine.board;
     // Not refreshed: what has changed is for the viewers to hear of.
-    const snapshot = this.#machine.board.vga.snapshot();
+    const snapshot = display.snapshot(head);
+    if (snapshot === undefined) {
+      throw noScreen(head, display.screens.length);
+    }
     return { png: encodePng(snapshot), width: snapshot.width, height: snapshot.height };
   }
 
@@ -262,7 +267,7 @@ class MachineThread {
         this.#images.poll(now);
         this.#troubles.tick(now);
         this.#afterTrouble();
-        this.#pump.tick(now);
+        this.#screens.tick(now);
         this.#reportStatus(now);
         if (this.#machine.paused) {
           this.#wait(bell, undefined);
@@ -349,7 +354,7 @@ class MachineThread {
     if (this.#waitingInput.length > 0) {
       millis = Math.min(millis, SERIAL_RETRY_MILLIS);
     }
-    const tick = this.#pump.nextTickMillis;
+    const tick = this.#screens.nextTickMillis;
     if (tick !== undefined) {
       millis = Math.min(millis, tick - performance.now());
     }
@@ -380,13 +385,15 @@ class MachineThread {
       return;
     }
     this.#statusDue = now + STATUS_MILLIS;
-    const { leds } = this.#machine.board.keyboardController.keyboard;
-    const { width, height } = this.#machine.board.vga;
+    const { display, input } = this.#machine.board;
+    const [first] = display.screens;
     const status: MachineStatus = {
       activity: this.#lights.take(),
-      leds: { scrollLock: (leds & 1) !== 0, numLock: (leds & 2) !== 0, capsLock: (leds & 4) !== 0 },
-      mouse: 'relative',
-      screen: { width, height },
+      leds: input.lights,
+      mouse: input.pointer,
+      heads: display.screens.length,
+      resizable: display.gpu?.active === true,
+      screen: { width: first?.width ?? 0, height: first?.height ?? 0 },
       ...(this.#config.balloon ? { balloon: this.#balloonState() } : {}),
       ...(this.#troubles.present === undefined ? {} : { trouble: this.#troubles.present }),
     };
@@ -447,7 +454,7 @@ class MachineThread {
 
   #perform(command: MachineCommand): CommandResult<MachineCommand['kind']> | undefined {
     const { board } = this.#machine;
-    const { keyboard } = board.keyboardController;
+    const { input } = board;
     switch (command.kind) {
       case 'link':
         this.#network?.setLink(command.up);
@@ -457,33 +464,31 @@ class MachineThread {
       case 'forwards':
         throw new InvariantError(`${command.kind} is dealt with by the host thread`);
       case 'key':
-        this.#pump.expectAnswer(performance.now());
-        keyboard.key(command.code, command.down);
+        this.#screens.expectAnswer(performance.now());
+        input.key(command.code, command.down);
         return;
       case 'keys':
         for (const code of command.codes) {
-          keyboard.key(code, true);
+          input.key(code, true);
         }
         for (const code of command.codes.toReversed()) {
-          keyboard.key(code, false);
+          input.key(code, false);
         }
         return;
       case 'release-keys':
-        keyboard.releaseAll();
+        input.releaseAll();
         return;
-      case 'mouse': {
-        this.#pump.expectAnswer(performance.now());
-        const take = (which: 'dx' | 'dy' | 'wheel', by: number): number => {
-          const sum = this.#mouseRest[which] + by;
-          const whole = Math.trunc(sum);
-          this.#mouseRest[which] = sum - whole;
-          return whole;
-        };
-        const dx = take('dx', command.dx);
-        const dy = take('dy', command.dy);
-        board.keyboardController.mouse.move(dx, dy, take('wheel', command.wheel), command.buttons);
+      case 'mouse':
+        this.#screens.expectAnswer(performance.now());
+        input.moveBy(command.dx, command.dy, command.wheel, command.buttons);
         return;
-      }
+      case 'pointer':
+        this.#screens.expectAnswer(performance.now());
+        input.moveTo(command.head ?? 0, command.x, command.y, command.wheel, command.buttons);
+        return;
+      case 'resize-screen':
+        board.display.resize(command.head ?? 0, command);
+        return;
       case 'type':
         return { unknown: this.#type(command.text) };
       case 'serial': {
@@ -526,17 +531,17 @@ class MachineThread {
       case 'eject':
         return { ejected: this.#machine.ejectMedium(command.drive, command.force) };
       case 'screenshot':
-        return this.#picture();
+        return this.#picture(command.head ?? 0);
       case 'screen-text':
-        return { lines: board.vga.screenText() ?? null };
+        return { lines: board.display.screenText() ?? null };
       case 'attach':
-        this.#pump.attach(command.viewer, command.framesPerSecond);
+        this.#screens.attach(command.viewer, command.head ?? 0, command.framesPerSecond);
         return;
       case 'ack':
-        this.#pump.acknowledge(command.viewer, command.sequence);
+        this.#screens.acknowledge(command.viewer, command.sequence);
         return;
       case 'detach':
-        this.#pump.detach(command.viewer);
+        this.#screens.detach(command.viewer);
         return;
     }
   }

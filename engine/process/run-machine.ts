@@ -1,6 +1,6 @@
 import type { MachineConfig } from '../config/machine-config.ts';
 import type { AcceleratorInfo } from './accelerator.ts';
-import type { CommandResult, MachineCommand, MachineStatus } from './machine-messages.ts';
+import type { CommandResult, CursorMessage, MachineCommand, MachineStatus } from './machine-messages.ts';
 
 /** How a run ended. */
 export interface RunOutcome {
@@ -30,6 +30,8 @@ export interface MachineHost {
   screenshot(path: string, png: Uint8Array): Promise<void> | void;
   /** A frame packet (engine/base/frame-packet.ts) for a viewer that was attached. */
   frame?(viewer: number, packet: Uint8Array<ArrayBuffer>): void;
+  /** The pointer that an adapter draws over its picture, while somebody watches that. */
+  cursor?(message: CursorMessage): void;
   /** What runs the machine: when it starts, and whenever it changes. */
   accelerator?(info: AcceleratorInfo): void;
   /** The lights, whenever they change. */

@@ -161,6 +161,9 @@ class ThreadedMachine implements ControlledMachine {
       case 'status':
         this.#host.status?.(message.status);
         return;
+      case 'cursor':
+        this.#host.cursor?.(message.cursor);
+        return;
       case 'finished': {
         const finish = this.#finish;
         this.#finish = undefined;

@@ -1,5 +1,11 @@
 import { z } from 'zod';
-import { bytesSchema, machineCommandSchema, machineStatusSchema, portForwardSchema } from './machine-messages.ts';
+import {
+  bytesSchema,
+  cursorMessageSchema,
+  machineCommandSchema,
+  machineStatusSchema,
+  portForwardSchema,
+} from './machine-messages.ts';
 
 /**
  * What a machine's process and its supervisor say to each other. Both check what they hear: the supervisor because a
@@ -38,6 +44,8 @@ const configSchema = z.object({
       bootFile: z.string().optional(),
     })
     .optional(),
+  vga: z.string().optional(),
+  heads: z.number().optional(),
   entropy: z.boolean().optional(),
   balloon: z.boolean().optional(),
 });
@@ -92,6 +100,7 @@ export const fromVmSchema = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('serial'), bytes: bytesSchema }),
   z.object({ kind: z.literal('frame'), viewer: request, packet: packetSchema }),
   z.object({ kind: z.literal('status'), status: machineStatusSchema }),
+  z.object({ kind: z.literal('cursor'), cursor: cursorMessageSchema }),
   z.object({
     kind: z.literal('finished'),
     outcome: z.object({

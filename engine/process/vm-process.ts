@@ -154,6 +154,7 @@ class VmProcess {
       screenshot() {},
       frame: (viewer, packet) => this.#sendFrame(viewer, packet),
       status: (status) => this.#channel.post({ kind: 'status', status }),
+      cursor: (cursor) => this.#channel.post({ kind: 'cursor', cursor }),
       accelerator: (info) => {
         log(`accelerator: ${info.label} (${info.reason})`);
         accelerator = info;

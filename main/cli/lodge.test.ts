@@ -210,6 +210,7 @@ test('the options reach the machine', async () => {
     ...['--accel', 'software', '--cpus', '4', '--memory', '256', '--kernel', kernelPath, '--initrd', initrdPath],
     ...['--append', 'console=ttyS0', '--disk', `${diskPath},bus=ide,readonly`, '--cdrom', cdPath],
     ...['--floppy', `${oddPath},readonly`, '--boot', 'cdrom,disk', '--debug-exit', '--serial', 'none', '--headless'],
+    ...['--vga', 'virtio', '--heads', '2'],
     ...['--timeout', '2.5', '--no-reboot', '--virtual-time', '--screenshot', `${shot}@1`, '--type', 'a@b\\n{F1}@3'],
   ]);
   assert.equal(code, 0);
@@ -223,6 +224,9 @@ test('the options reach the machine', async () => {
     disks: [{ path: diskPath, bus: 'ide', readOnly: true, port: 0 }],
     cdrom: { path: cdPath, port: 2 },
     floppy: { path: oddPath, readOnly: true },
+    vga: 'virtio',
+    heads: 2,
+    virtioInput: true,
     serial: { kind: 'none' },
     entropy: false,
     balloon: false,

@@ -36,6 +36,8 @@ interface RunFlags {
   readonly boot?: string[];
   readonly bios?: string;
   readonly debugExit?: boolean;
+  readonly vga?: string;
+  readonly heads?: number;
   readonly serial?: ReturnType<typeof parse.serial>;
   readonly net?: ReturnType<typeof parse.network>;
   readonly share?: ReturnType<typeof parse.share>[];
@@ -79,6 +81,8 @@ function configInput(flags: RunFlags): MachineConfigInput {
     disks: flags.disk,
     cdrom: flags.cdrom,
     floppy: flags.floppy,
+    vga: flags.vga,
+    heads: flags.heads,
     serial: flags.serial ?? { kind: 'stdio' },
     network: flags.net === 'none' ? undefined : flags.net,
     shares: flags.share,
@@ -135,6 +139,8 @@ function addRunOptions(command: Command): Command {
     )
     .option('--bios <FILE>', 'firmware image instead of the one found', once('--bios', asText))
     .option('--debug-exit', 'port 0xF4 ends the run with the exit code value*2+1')
+    .option('--vga <KIND>', 'display adapter: std (default) or virtio', once('--vga', asText))
+    .option('--heads <N>', 'monitors of a virtio display adapter (default 1)', number('--heads', 'monitors'))
     .option(
       '--serial <TARGET>',
       'first serial port: stdio (default), file:PATH or none',

@@ -347,6 +347,8 @@ const idle: MachineStatus = {
   activity: { disk: 'idle', cdrom: 'none', floppy: 'none', network: 'none' },
   leds: { capsLock: false, numLock: false, scrollLock: false },
   mouse: 'relative',
+  heads: 1,
+  resizable: false,
   screen: { width: 640, height: 480 },
 };
 

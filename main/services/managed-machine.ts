@@ -30,6 +30,8 @@ const NO_LIGHTS: MachineStatus = {
   activity: { disk: 'none', cdrom: 'none', floppy: 'none', network: 'none' },
   leds: { capsLock: false, numLock: false, scrollLock: false },
   mouse: 'relative',
+  heads: 1,
+  resizable: false,
   screen: { width: 0, height: 0 },
 };
 

@@ -5,6 +5,8 @@ export interface EdidOptions {
   /** Preferred resolution in pixels. */
   readonly width?: number;
   readonly height?: number;
+  /** Any width goes, not only multiples of 8. */
+  readonly exact?: boolean;
   /** Up to 13 characters that a guest may show as the monitor's name. */
   readonly name?: string;
 }
@@ -31,7 +33,7 @@ const LARGEST: readonly [width: number, height: number] = [2560, 1600];
 
 /** The monitor's EDID; resolutions outside of what a detailed timing can say are brought into its range. */
 export function createEdid(options: EdidOptions = {}): Uint8Array {
-  const width = clamp(options.width ?? DEFAULT_WIDTH, 320, 4088) & ~7;
+  const width = clamp(options.width ?? DEFAULT_WIDTH, 320, 4088) & (options.exact === true ? ~0 : ~7);
   const height = clamp(options.height ?? DEFAULT_HEIGHT, 200, 4095);
   const edid = new Uint8Array(EDID_BLOCK_BYTES);
   edid.set([0x00, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x00]);

@@ -2,7 +2,8 @@ import type { DisplaySink, Scanout } from '../../backends/display.ts';
 import { silentLog } from '../../base/log.ts';
 import type { Mapping } from '../../bus/bus.ts';
 import { ManualClock } from '../../clock/alarm-queue.ts';
-import { StdVga, VGA_PORT_BASE, VGA_WINDOW_BASE } from './std-vga.ts';
+import { StdVga } from './std-vga.ts';
+import { VGA_PORT_BASE, VGA_WINDOW_BASE } from './vga-adapter.ts';
 
 /** Standard register sets of the IBM VGA BIOS modes, for tests: what a BIOS writes to get each mode. */
 export interface ModeTable {

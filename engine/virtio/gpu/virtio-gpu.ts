@@ -56,6 +56,7 @@ export class VirtioGpu implements VirtioDevice {
   readonly #resources = new Map<number, GpuResource>();
   #used = 0;
   #copied = 0;
+  #takenOver = false;
   #transport: VirtioTransport | undefined;
   #driver: ActiveDriver | undefined;
 
@@ -76,6 +77,11 @@ export class VirtioGpu implements VirtioDevice {
   /** The guest has a driver that is ready. */
   get active(): boolean {
     return this.#driver !== undefined;
+  }
+
+  /** The driver has shown something since it is there, if only to show nothing again: the screens are the GPU's. */
+  get takenOver(): boolean {
+    return this.#takenOver;
   }
 
   /** Gives a monitor another resolution, as if it were replaced: the guest hears of it and may follow. */
@@ -318,6 +324,7 @@ export class VirtioGpu implements VirtioDevice {
       return gpu.GPU_RESP_ERR_INVALID_PARAMETER;
     }
     head.show(id, resource, area);
+    this.#takenOver = true;
     return gpu.GPU_RESP_OK_NODATA;
   }
 
@@ -374,6 +381,7 @@ export class VirtioGpu implements VirtioDevice {
   /** A new driver finds no resources; the monitors stay as the host wants them. */
   reset(): void {
     this.#driver = undefined;
+    this.#takenOver = false;
     this.#goOn.cancel();
     this.#resources.clear();
     this.#used = 0;
@@ -385,6 +393,7 @@ export class VirtioGpu implements VirtioDevice {
 
   save(): StateValue {
     return {
+      takenOver: this.#takenOver,
       events: this.#view.getUint32(gpu.GPU_CONFIG.eventsRead, true),
       resources: [...this.#resources].map(([id, resource]) => ({ id, resource: resource.save() })),
       heads: this.heads.map((head) => head.save()),
@@ -392,6 +401,7 @@ export class VirtioGpu implements VirtioDevice {
   }
 
   load(reader: StateReader, driver: ActiveDriver | undefined): void {
+    const takenOver = reader.boolean('takenOver');
     const events = reader.int('events', 0, gpu.GPU_EVENT_DISPLAY);
     const resources = new Map<number, GpuResource>();
     let used = 0;
@@ -404,6 +414,7 @@ export class VirtioGpu implements VirtioDevice {
     const saved = reader.objects('heads', this.heads.length);
     const applyHeads = this.heads.map((head, index) => head.load(defined(saved[index], 'a head'), resources));
     this.#driver = driver;
+    this.#takenOver = takenOver;
     this.#view.setUint32(gpu.GPU_CONFIG.eventsRead, events, true);
     this.#resources.clear();
     for (const [id, resource] of resources) {

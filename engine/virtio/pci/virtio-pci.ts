@@ -6,6 +6,7 @@ import type { InterruptLine, MsiSink } from '../../irq/line.ts';
 import type { GuestMemory } from '../../memory/guest-memory.ts';
 import { MAX_MSI_X_VECTORS, MSI_X_WINDOW_BYTES, MsiX, type MsiXState } from '../../pci/msi-x.ts';
 import {
+  type BarSpec,
   PCI_COMMAND_INTX_DISABLE,
   PCI_STATUS,
   type PciBuses,
@@ -22,12 +23,13 @@ import { canBeTransitional, virtioPciIdentity } from './pci-identity.ts';
 const BAR_MSI_X = 1;
 const BAR_MODERN = 4;
 
-/** Places of the structures in the modern BAR, a page each, so that a doorbell page holds nothing else. */
+/** Places of the structures, a page each, so that a doorbell page holds nothing else. */
 const COMMON_OFFSET = 0x0000;
 const ISR_OFFSET = 0x1000;
 const DEVICE_OFFSET = 0x2000;
 const NOTIFY_OFFSET = 0x3000;
-const MODERN_BAR_BYTES = 0x4000;
+const MODERN_BYTES = 0x4000;
+const PAGE = 0x1000;
 /** Every queue has a doorbell of its own. */
 const NOTIFY_MULTIPLIER = 4;
 
@@ -58,6 +60,20 @@ export interface VirtioPciOptions {
   readonly packed?: boolean;
   /** Offer the legacy interface too, for types that had one; true unless said otherwise. */
   readonly transitional?: boolean;
+  /** The function is more than a virtio device. */
+  readonly within?: SharedFunction;
+}
+
+/** A PCI function that has a virtio device besides something else. Such a device is a modern one only. */
+export interface SharedFunction {
+  readonly identity: PciIdentity;
+  /** What there is besides, by the number of its BAR; 6 is the expansion ROM. */
+  readonly bars: readonly (BarSpec | undefined)[];
+  /** Free BARs for the structures of virtio and for MSI-X. */
+  readonly modernBar: number;
+  readonly msiXBar: number;
+  /** The first page of `modernBar`, which is not virtio's. */
+  readonly firstPage: MmioHandler;
 }
 
 export type VirtioPciState = {
@@ -73,10 +89,15 @@ export type VirtioPciState = {
 /** The function with the window of VIRTIO_PCI_CAP_PCI_CFG, through which firmware reaches BARs that it did not map. */
 class VirtioPciFunction extends PciFunction {
   #window = 0x100;
+  #bar = BAR_MODERN;
+  #barBytes = 0;
   #access: MmioHandler | undefined;
 
-  openWindow(capability: number, access: MmioHandler): void {
+  /** `access` is all of the BAR. */
+  openWindow(capability: number, bar: number, barBytes: number, access: MmioHandler): void {
     this.#window = capability;
+    this.#bar = bar;
+    this.#barBytes = barBytes;
     this.#access = access;
     this.writable[capability + 4] = 0xff; // bar
     this.writable.fill(0xff, capability + 8, capability + 20); // offset, length, data
@@ -85,8 +106,8 @@ class VirtioPciFunction extends PciFunction {
   #target(): { offset: number; size: AccessSize } | undefined {
     const size = this.readU32(this.#window + 12);
     const offset = this.readU32(this.#window + 8);
-    const fits = offset + size <= MODERN_BAR_BYTES && offset % Math.max(1, size) === 0;
-    const known = this.config[this.#window + 4] === BAR_MODERN && (size === 1 || size === 2 || size === 4);
+    const fits = offset + size <= this.#barBytes && offset % Math.max(1, size) === 0;
+    const known = this.config[this.#window + 4] === this.#bar && (size === 1 || size === 2 || size === 4);
     return known && fits ? { offset, size } : undefined;
   }
 
@@ -151,37 +172,51 @@ export class VirtioPci implements Device<VirtioPciState> {
       readMmio: (offset, size) => this.#readModern(offset, size),
       writeMmio: (offset, size, value) => this.#writeModern(offset, size, value),
     };
-    const transitional = (options.transitional ?? true) && canBeTransitional(device.type);
+    const { within } = options;
+    const transitional = within === undefined && (options.transitional ?? true) && canBeTransitional(device.type);
     const legacy: PioHandler = new LegacyRegisters(this.#state, {
       takeIsr: () => this.#takeIsr(),
       msiXEnabled: () => this.#msiX.enabled,
       statusWritten: () => this.#afterStatus(),
     });
-    this.pci = this.#makeFunction(wiring.buses, virtioPciIdentity(device.type, transitional), modern, [
-      transitional
-        ? { kind: 'io', size: powerOfTwo(LEGACY_CONFIG + 4 + device.config.length), handler: legacy }
-        : undefined,
-      { kind: 'mmio', size: MSI_X_WINDOW_BYTES, handler: this.#msiX.mmio },
-      undefined,
-      undefined,
-      { kind: 'mmio', size: MODERN_BAR_BYTES, prefetchable: true, handler: modern },
-    ]);
+    if (within === undefined) {
+      const size = powerOfTwo(LEGACY_CONFIG + 4 + device.config.length);
+      this.pci = this.#makeFunction(wiring.buses, {
+        identity: virtioPciIdentity(device.type, transitional),
+        bars: transitional ? [{ kind: 'io', size, handler: legacy }] : [],
+        msiXBar: BAR_MSI_X,
+        modernBar: BAR_MODERN,
+        modernOffset: 0,
+        modernWindow: { kind: 'mmio', size: MODERN_BYTES, prefetchable: true, handler: modern },
+      });
+    } else {
+      this.pci = this.#makeFunction(wiring.buses, {
+        ...within,
+        modernOffset: PAGE,
+        modernWindow: {
+          kind: 'mmio',
+          size: powerOfTwo(PAGE + MODERN_BYTES),
+          handler: behind(within.firstPage, modern),
+        },
+      });
+    }
     this.reset();
   }
 
   #makeFunction(
     buses: PciBuses,
-    identity: PciIdentity,
-    modern: MmioHandler,
-    bars: ConstructorParameters<typeof PciFunction>[3],
+    { identity, bars, msiXBar, modernBar, modernOffset, modernWindow }: FunctionPlan,
   ): PciFunction {
-    const pci = new VirtioPciFunction(this.id, identity, buses, bars);
+    const all = [...bars];
+    all[msiXBar] = { kind: 'mmio', size: MSI_X_WINDOW_BYTES, handler: this.#msiX.mmio };
+    all[modernBar] = modernWindow;
+    const pci = new VirtioPciFunction(this.id, identity, buses, Array.from(all));
     const structure = (type: number, offset: number, length: number, extra = 0): number => {
       const at = pci.addCapability(CAPABILITY_VENDOR, CAP_BYTES + extra);
       pci.setU8(at + 2, CAP_BYTES + extra);
       pci.setU8(at + 3, type);
-      pci.setU8(at + 4, type === CFG_PCI ? 0 : BAR_MODERN);
-      pci.setU32(at + 8, offset);
+      pci.setU8(at + 4, type === CFG_PCI ? 0 : modernBar);
+      pci.setU32(at + 8, type === CFG_PCI ? 0 : modernOffset + offset);
       pci.setU32(at + 12, length);
       return at;
     };
@@ -190,8 +225,8 @@ export class VirtioPci implements Device<VirtioPciState> {
     structure(CFG_DEVICE, DEVICE_OFFSET, Math.max(4, this.core.device.config.length));
     const notify = structure(CFG_NOTIFY, NOTIFY_OFFSET, this.core.queues.length * NOTIFY_MULTIPLIER, 4);
     pci.setU32(notify + 16, NOTIFY_MULTIPLIER);
-    pci.openWindow(structure(CFG_PCI, 0, 0, 4), modern);
-    this.#msiX.attach(pci, BAR_MSI_X);
+    pci.openWindow(structure(CFG_PCI, 0, 0, 4), modernBar, modernWindow.size, modernWindow.handler);
+    this.#msiX.attach(pci, msiXBar);
     pci.onConfigWrite = () => {
       this.#msiX.configWritten();
       this.#updateLine();
@@ -327,4 +362,33 @@ function powerOfTwo(atLeast: number): number {
     size *= 2;
   }
   return size;
+}
+
+/** How the function of a device is made up. */
+interface FunctionPlan {
+  readonly identity: PciIdentity;
+  readonly bars: readonly (BarSpec | undefined)[];
+  readonly msiXBar: number;
+  readonly modernBar: number;
+  readonly modernOffset: number;
+  readonly modernWindow: Extract<BarSpec, { kind: 'mmio' }>;
+}
+
+/** One window made of a page and what stands behind it. */
+function behind(firstPage: MmioHandler, rest: MmioHandler): MmioHandler {
+  return {
+    readMmio: (offset, size) => {
+      if (offset < PAGE) {
+        return firstPage.readMmio(offset, size);
+      }
+      return offset < PAGE + MODERN_BYTES ? rest.readMmio(offset - PAGE, size) : 0;
+    },
+    writeMmio: (offset, size, value) => {
+      if (offset < PAGE) {
+        firstPage.writeMmio(offset, size, value);
+      } else if (offset < PAGE + MODERN_BYTES) {
+        rest.writeMmio(offset - PAGE, size, value);
+      }
+    },
+  };
 }
