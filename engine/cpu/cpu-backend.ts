@@ -3,6 +3,7 @@ import type { AccessSize } from '../bus/bus.ts';
 import type { Nanos } from '../clock/clock.ts';
 import type { CpuSignals } from '../irq/cpu-signals.ts';
 import type { LendableApics } from '../irq/lent-apics.ts';
+import type { DirtyRam } from './dirty-ram.ts';
 
 /** Why a CPU backend came back. */
 export type RunExit =
@@ -75,6 +76,8 @@ export interface CpuBackend extends Disposable {
 
 /** The processors as the board knows them: whichever backend runs them at the moment. */
 export interface MachineCpus extends CpuBackend {
+  /** Pages of RAM written since they were asked for last. */
+  readonly dirtyRam: DirtyRam;
   /** The machine's time at which the time-stamp counter of processor `cpu` reaches `tsc`; may be in the past. */
   tscToNanos(tsc: bigint, cpu: number): Nanos;
   /** Brings what guests wrote to tracked pages into the map of dirty pages (engine/memory). */

@@ -7,6 +7,7 @@ import type { StateValue } from '../devices/device.ts';
 import { StateReader } from '../devices/state.ts';
 import type { CpuSignals } from '../irq/cpu-signals.ts';
 import type { CpuBus, MachineCpus, ProtectedModeStart, RunExit } from './cpu-backend.ts';
+import { DirtyRam } from './dirty-ram.ts';
 import { HandOverPolicy } from './hand-over-policy.ts';
 import { KVM_CAP_VCPU_ATTRIBUTES } from './kvm/kvm-abi.ts';
 import { isKvmFailure, type KvmAccess } from './kvm/kvm-access.ts';
@@ -56,6 +57,7 @@ export class HybridCpus implements MachineCpus {
   readonly count: number;
   readonly signals: CpuSignals;
   readonly tscFrequencyHz: number;
+  readonly dirtyRam: DirtyRam;
   readonly #software: SoftwareCpus;
   readonly #hypervisor: Hypervisor;
   readonly #kvm: KvmCpus | undefined;
@@ -168,6 +170,7 @@ export class HybridCpus implements MachineCpus {
       }
     }
     this.#store.add(software);
+    this.dirtyRam = new DirtyRam(options.memory, this.#kvm);
     this.#kind = this.#kvm === undefined ? 'software' : 'kvm';
     this.signals = {
       setInterruptRequest: (cpu, pending) => {

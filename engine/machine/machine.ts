@@ -19,7 +19,7 @@ import type { IdeDriveConfig } from '../devices/ide/piix-ide.ts';
 import { type AcpiConfig, pcAcpiConfig } from '../firmware/acpi/pc-config.ts';
 import { floppyPath, idePath, scsiPath, virtioDiskPath } from '../firmware/boot-order.ts';
 import type { Firmware } from '../firmware/find-firmware.ts';
-import { createArena } from '../memory/arena.ts';
+import { createArena, RAM, RAM_IN_LARGE_PAGES } from '../memory/arena.ts';
 import { MachineMemory } from '../memory/machine-memory.ts';
 import type { NetworkPort } from '../net/network-port.ts';
 import { ScsiCdrom } from '../virtio/scsi/scsi-cdrom.ts';
@@ -122,7 +122,8 @@ export class Machine implements Disposable {
       ? new VirtualMachineClock(() => cpus?.executed ?? 0, VIRTUAL_NANOS_PER_INSTRUCTION)
       : new HostMachineClock();
     const { clock } = this;
-    this.memory = new MachineMemory(createArena(memoryBytes), memoryBytes);
+    const ramAddress = parts.kvm === undefined ? RAM : RAM_IN_LARGE_PAGES;
+    this.memory = new MachineMemory(createArena(memoryBytes, ramAddress), memoryBytes, ramAddress);
     const deferred: (() => void)[] = [];
     const deferral = clock.createAlarm(() => {
       for (const action of deferred.splice(0)) {

@@ -33,7 +33,6 @@ import type { InterruptLine } from '../irq/line.ts';
 import { LocalApic } from '../irq/local-apic.ts';
 import { Pic } from '../irq/pic.ts';
 import { SharedLine } from '../irq/shared-line.ts';
-import { RAM } from '../memory/arena.ts';
 import type { MachineMemory } from '../memory/machine-memory.ts';
 import { HostBridge, type PamMode } from '../pci/host-bridge.ts';
 import { PciBus } from '../pci/pci-bus.ts';
@@ -400,7 +399,7 @@ export class PcBoard {
       if (mode.write === 'ram') {
         this.#memory.mapRam(base, length);
       } else {
-        this.#memory.mapRom(base, length, RAM + base);
+        this.#memory.mapRom(base, length, this.#memory.ramAddress + base);
       }
     } else if (base >= layout.BIOS_LOW.base && this.#biosAddress !== undefined) {
       this.#memory.mapRom(base, length, this.#biosAddress + (base - layout.BIOS_LOW.base));
@@ -417,6 +416,7 @@ export class PcBoard {
       for (let i = 0; i < size; i++) {
         this.#memory.ram[address + i] = (value >>> (i * 8)) & 0xff;
       }
+      this.#memory.noteRamWritten(address, size);
     }
   }
 

@@ -26,17 +26,23 @@ export const VRAM = ROM + ROM_SIZE;
 export const VRAM_SIZE = 16 << 20;
 /** RAM begins off any large power of two, so that it does not share cache sets with the processors' tables. */
 export const RAM = VRAM + VRAM_SIZE + 0x13 * PAGE;
+const LARGE_PAGE = 2 << 20;
+/**
+ * Where RAM begins in machines for KVM: large pages of the host, of 2 MiB, serve as those of the guest if both begin
+ * alike. (JavaScript's engine places the arena at a multiple of that.)
+ */
+export const RAM_IN_LARGE_PAGES = Math.ceil((VRAM + VRAM_SIZE) / LARGE_PAGE) * LARGE_PAGE;
 
 const WASM_PAGE = 0x10000;
 
 /** 64-KiB pages of an arena with `ramBytes` of guest RAM. */
-export function arenaPages(ramBytes: number): number {
-  return Math.ceil((RAM + ramBytes) / WASM_PAGE);
+export function arenaPages(ramBytes: number, ramAddress = RAM): number {
+  return Math.ceil((ramAddress + ramBytes) / WASM_PAGE);
 }
 
-/** Allocates the arena. Throws HostError('no-memory') when the host has no room for it. */
-export function createArena(ramBytes: number): WebAssembly.Memory {
-  const pages = arenaPages(ramBytes);
+/** Allocates the arena; `ramAddress`: where RAM begins in it. Throws HostError('no-memory') when the host has no room. */
+export function createArena(ramBytes: number, ramAddress = RAM): WebAssembly.Memory {
+  const pages = arenaPages(ramBytes, ramAddress);
   try {
     return new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
   } catch (cause) {

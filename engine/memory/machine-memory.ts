@@ -33,6 +33,8 @@ export interface PhysicalRange {
 export class MachineMemory implements GuestMemory {
   readonly sizeBytes: number;
   readonly arena: WebAssembly.Memory;
+  /** Where RAM begins in the arena. */
+  readonly ramAddress: number;
   /** All of RAM, by guest-physical address as if there were no holes. */
   readonly ram: Uint8Array;
   readonly vram: Uint8Array;
@@ -44,7 +46,10 @@ export class MachineMemory implements GuestMemory {
   readonly #onRemap = new Emitter<PhysicalRange>();
   readonly #onCodeWritten = new Emitter<PhysicalRange>();
   readonly #onDirtyTaken = new Emitter<PhysicalRange>();
+  readonly #onTracking = new Emitter<PhysicalRange>();
   #romUsed = 0;
+  /** FRAME_TRACKED while writes to RAM are recorded, else 0. */
+  #ramTracked = 0;
 
   /** Fires after pages changed their meaning. */
   readonly onRemap = this.#onRemap.event;
@@ -52,15 +57,19 @@ export class MachineMemory implements GuestMemory {
   readonly onCodeWritten = this.#onCodeWritten.event;
   /** Fires after the dirty flags of a range were taken: the next write to each page of it has to be seen again. */
   readonly onDirtyTaken = this.#onDirtyTaken.event;
+  /** Fires after recording writes to a range was begun or ended; its pages stay what they are. */
+  readonly onTracking = this.#onTracking.event;
 
-  constructor(arena: WebAssembly.Memory, sizeBytes: number) {
+  /** `ramAddress`: what the arena was made with. */
+  constructor(arena: WebAssembly.Memory, sizeBytes: number, ramAddress = RAM) {
     assert(sizeBytes % PAGE_SIZE === 0, 'RAM is not a whole number of pages');
     this.sizeBytes = sizeBytes;
     this.arena = arena;
+    this.ramAddress = ramAddress;
     const { buffer } = arena;
     this.#bytes = new Uint8Array(buffer);
     this.#view = new DataView(buffer);
-    this.ram = new Uint8Array(buffer, RAM, sizeBytes);
+    this.ram = new Uint8Array(buffer, ramAddress, sizeBytes);
     this.vram = new Uint8Array(buffer, VRAM, VRAM_SIZE);
     this.#frames = new Uint32Array(buffer, FRAMES, FRAME_COUNT);
     this.#codeMap = new Uint32Array(buffer, CODE_MAP, FRAME_COUNT * 2);
@@ -81,7 +90,7 @@ export class MachineMemory implements GuestMemory {
   /** Makes pages RAM: the bytes of `ram` at the same offset as their physical address. */
   mapRam(base: number, length: number): void {
     assert(base + length <= this.sizeBytes, 'RAM mapped beyond its end');
-    this.#map(base, length, RAM + base, FRAME_READABLE | FRAME_WRITABLE);
+    this.#map(base, length, this.ramAddress + base, FRAME_READABLE | FRAME_WRITABLE | this.#ramTracked);
   }
 
   /** Makes pages show the arena from `address` on, read-only. Writes go to the device bus. */
@@ -107,6 +116,55 @@ export class MachineMemory implements GuestMemory {
       this.#frames[first + i] = flags === 0 ? 0 : (address + i * PAGE_SIZE) | flags;
     }
     this.#onRemap.fire({ base, length });
+  }
+
+  /** Whether a page's entry in the map says RAM that can be written, at its own address. */
+  #isRam(frame: number, gpa: number): boolean {
+    return (frame & ~PAGE_MASK) >>> 0 === this.ramAddress + gpa && (frame & FRAME_WRITABLE) !== 0;
+  }
+
+  /**
+   * From now on, or no longer, writes to RAM are recorded for `takeDirtyRam`, whoever makes them: processors of every
+   * kind and devices.
+   */
+  trackRam(on: boolean): void {
+    const flag = on ? FRAME_TRACKED : 0;
+    if (flag === this.#ramTracked) {
+      return;
+    }
+    this.#ramTracked = flag;
+    const frames = this.#frames;
+    for (let page = 0; page < this.sizeBytes / PAGE_SIZE; page++) {
+      const frame = frames[page] as number;
+      if (this.#isRam(frame, page * PAGE_SIZE)) {
+        frames[page] = (frame & ~FRAME_TRACKED) | flag;
+      }
+    }
+    const range = { base: 0, length: this.sizeBytes };
+    // First those who have kept a log, then the log begins empty.
+    this.#onTracking.fire(range);
+    this.#dirty.fill(0, 0, this.sizeBytes / PAGE_SIZE);
+    this.#onDirtyTaken.fire(range);
+  }
+
+  /**
+   * One byte for each 4-KiB page of RAM: 1 if it was written since the last call, or since recording was begun. Whoever
+   * runs processors has to bring in what they know first (MachineCpus.collectDirty).
+   */
+  takeDirtyRam(): Uint8Array {
+    assert(this.#ramTracked !== 0, 'writes to RAM are not recorded');
+    const flags = this.#dirty.subarray(0, this.sizeBytes / PAGE_SIZE);
+    const result = flags.slice();
+    flags.fill(0);
+    this.#onDirtyTaken.fire({ base: 0, length: this.sizeBytes });
+    return result;
+  }
+
+  /** Bytes of RAM were changed by other means than this object and the processors. */
+  noteRamWritten(base: number, length: number): void {
+    if (this.#ramTracked !== 0 && length > 0) {
+      this.#dirty.fill(1, Math.floor(base / PAGE_SIZE), Math.ceil((base + length) / PAGE_SIZE));
+    }
   }
 
   /** One byte per 4-KiB page of VRAM, 1 if the processor wrote it since the last call; undefined when there is none. */
@@ -147,12 +205,13 @@ export class MachineMemory implements GuestMemory {
     const flush = (end: number) => {
       if (end > start) {
         this.#onCodeWritten.fire({ base: start, length: end - start });
-        release(this.#bytes.subarray(RAM + start, RAM + end));
+        this.noteRamWritten(start, end - start);
+        release(this.ram.subarray(start, end));
       }
     };
     for (let gpa = base; gpa < base + length; gpa += PAGE_SIZE) {
       const frame = this.#frames[gpa >>> PAGE_SHIFT] ?? 0;
-      const isRam = (frame & ~PAGE_MASK) >>> 0 === RAM + gpa && (frame & FRAME_WRITABLE) !== 0;
+      const isRam = this.#isRam(frame, gpa);
       if (!isRam) {
         flush(gpa);
         start = gpa + PAGE_SIZE;

@@ -196,6 +196,11 @@ export class KvmCpus {
     this.#stop = true;
   }
 
+  /** Makes the memory slots follow the map of physical pages. No processor may be running. */
+  updateMemory(): void {
+    this.#memory.update();
+  }
+
   /** Brings pages that guests wrote into the map of dirty pages. */
   collectDirty(): void {
     this.#memory.collectDirty();

@@ -1,6 +1,6 @@
 import type { KvmVm } from '../../../native/index.ts';
 import type { Disposable } from '../../base/disposable.ts';
-import { DIRTY_MAP, FRAME_COUNT, FRAME_TRACKED, FRAME_WRITABLE, FRAMES, RAM } from '../../memory/arena.ts';
+import { DIRTY_MAP, FRAME_COUNT, FRAME_TRACKED, FRAME_WRITABLE, FRAMES } from '../../memory/arena.ts';
 import type { MachineMemory } from '../../memory/machine-memory.ts';
 import { KVM_MEM_LOG_DIRTY_PAGES, KVM_MEM_READONLY } from './kvm-abi.ts';
 
@@ -23,7 +23,7 @@ export class KvmMemory implements Disposable {
   readonly #vm: KvmVm;
   readonly #frames: Uint32Array;
   readonly #dirty: Uint8Array;
-  readonly #subscription: Disposable;
+  readonly #subscriptions: readonly Disposable[];
   readonly #free: number[] = [];
   #slots: Slot[] = [];
   #numbers = 0;
@@ -35,10 +35,16 @@ export class KvmMemory implements Disposable {
     this.#frames = new Uint32Array(buffer, FRAMES, FRAME_COUNT);
     this.#dirty = new Uint8Array(buffer, DIRTY_MAP, FRAME_COUNT);
     vm.borrow(new Uint8Array(buffer));
-    vm.adviseHugePages(RAM, memory.sizeBytes);
-    this.#subscription = memory.onRemap(() => {
-      this.#stale = true;
-    });
+    vm.adviseHugePages(memory.ramAddress, memory.sizeBytes);
+    this.#subscriptions = [
+      memory.onRemap(() => {
+        this.#stale = true;
+      }),
+      memory.onTracking(() => {
+        // What was logged up to now is not asked for any more, but the map's changes are.
+        this.#stale = true;
+      }),
+    ];
   }
 
   /** The map has changed since `update`. */
@@ -52,25 +58,41 @@ export class KvmMemory implements Disposable {
     const wanted = this.#runs();
     const kept: Slot[] = [];
     for (const slot of this.#slots) {
-      if (wanted.some((run) => run.first === slot.first && run.pages === slot.pages && run.frame === slot.frame)) {
+      const same = wanted.find(
+        (run) =>
+          run.first === slot.first &&
+          run.pages === slot.pages &&
+          (run.frame & ~FRAME_TRACKED) === (slot.frame & ~FRAME_TRACKED),
+      );
+      if (same?.frame === slot.frame) {
         kept.push(slot);
-      } else {
-        // Writes that were logged up to now must not be lost with the slot.
-        this.#collect(slot);
+        continue;
+      }
+      // Writes that were logged up to now must not be lost with the slot or its log.
+      this.#collect(slot);
+      if (same === undefined) {
         this.#vm.setMemory(slot.number, 0, slot.first * PAGE, 0, 0);
         this.#free.push(slot.number);
+      } else {
+        const changed = { ...slot, frame: same.frame };
+        this.#set(changed);
+        kept.push(changed);
       }
     }
     for (const run of wanted) {
       if (!kept.some((slot) => slot.first === run.first && slot.pages === run.pages)) {
-        const number = this.#free.pop() ?? this.#numbers++;
-        const readOnly = (run.frame & FRAME_WRITABLE) === 0 ? KVM_MEM_READONLY : 0;
-        const logged = (run.frame & FRAME_TRACKED) === 0 ? 0 : KVM_MEM_LOG_DIRTY_PAGES;
-        this.#vm.setMemory(number, readOnly | logged, run.first * PAGE, run.pages * PAGE, (run.frame & ~FLAGS) >>> 0);
-        kept.push({ number, ...run });
+        const slot = { number: this.#free.pop() ?? this.#numbers++, ...run };
+        this.#set(slot);
+        kept.push(slot);
       }
     }
     this.#slots = kept;
+  }
+
+  #set({ number, first, pages, frame }: Slot): void {
+    const readOnly = (frame & FRAME_WRITABLE) === 0 ? KVM_MEM_READONLY : 0;
+    const logged = (frame & FRAME_TRACKED) === 0 ? 0 : KVM_MEM_LOG_DIRTY_PAGES;
+    this.#vm.setMemory(number, readOnly | logged, first * PAGE, pages * PAGE, (frame & ~FLAGS) >>> 0);
   }
 
   /** Spans of pages that follow each other in the arena with the same flags. */
@@ -115,7 +137,9 @@ export class KvmMemory implements Disposable {
 
   /** Takes all slots away. */
   dispose(): void {
-    this.#subscription.dispose();
+    for (const subscription of this.#subscriptions) {
+      subscription.dispose();
+    }
     for (const { number, first } of this.#slots) {
       this.#vm.setMemory(number, 0, first * PAGE, 0, 0);
     }

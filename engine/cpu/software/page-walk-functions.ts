@@ -256,6 +256,8 @@ function buildWalkPages(f: FunctionBuilder): void {
   const forbidden = f.local('i32');
   /** Arena address, low and high word of the entry looked at. */
   const place = f.local('i32');
+  /** Number of its physical page. */
+  const tablePage = f.local('i32');
   const entry = f.local('i32');
   const high = f.local('i32');
   const physical = f.local('i32');
@@ -272,9 +274,13 @@ function buildWalkPages(f: FunctionBuilder): void {
     f.if(d.zero(d.and(frame, FRAME_READABLE)), fail);
     f.set(tableWritable, d.and(frame, FRAME_WRITABLE));
     f.set(place, d.or(d.and(frame, -4096), d.and(kept, 4095)));
+    f.set(tablePage, d.shr(kept, 12));
   };
   const setBits = (bits: I32) =>
-    f.if(get(tableWritable), () => f.store('i32.store', get(place), d.or(get(entry), bits)));
+    f.if(get(tableWritable), () => {
+      f.store('i32.store', get(place), d.or(get(entry), bits));
+      f.store('i32.store8', get(tablePage), i32(1), DIRTY_MAP);
+    });
   const markAccessed = () => f.if(d.zero(d.and(get(entry), PAGE_ACCESSED)), () => setBits(i32(PAGE_ACCESSED)));
 
   /** One level of 64-bit entries; `pointer` for the page-directory pointers of PAE paging. Leaves through `leaf` when done. */

@@ -275,6 +275,7 @@ export class Translation {
     if (frame & FRAME_WRITABLE) {
       const place = ((frame & ~0xfff) + (physical & 0xfff)) >>> 2;
       this.#words[place] = (this.#words[place] as number) | bits;
+      this.#bytes[DIRTY_MAP + (physical >>> 12)] = 1;
     }
   }
 
