@@ -28,6 +28,11 @@ export interface GuestOptions {
   readonly disks?: readonly GuestDisk[];
   readonly cdrom?: string;
   readonly floppy?: string;
+  readonly machine?: string;
+  /** `stdio` unless given. */
+  readonly serial?: string;
+  readonly console?: string;
+  readonly sound?: string;
   /** What stands behind `--net`. */
   readonly net?: string;
   readonly boot?: string;
@@ -51,7 +56,10 @@ export function lodgeArguments(options: GuestOptions, shot: (seconds: number) =>
   return [
     'run',
     '--headless',
-    ...given('--serial', 'stdio'),
+    ...given('--machine', options.machine),
+    ...given('--serial', options.serial ?? 'stdio'),
+    ...given('--console', options.console),
+    ...given('--sound', options.sound),
     ...given('--accel', options.accel),
     ...given('--cpus', options.cpus),
     ...given('--memory', options.memory),

@@ -22,6 +22,7 @@ import type { Firmware } from '../firmware/find-firmware.ts';
 import { createArena, RAM, RAM_IN_LARGE_PAGES } from '../memory/arena.ts';
 import { MachineMemory } from '../memory/machine-memory.ts';
 import type { NetworkPort } from '../net/network-port.ts';
+import type { ConsolePortHost } from '../virtio/console/virtio-console.ts';
 import { ScsiCdrom } from '../virtio/scsi/scsi-cdrom.ts';
 import type { BootInput } from './boot/boot-input.ts';
 import { loadKernel } from './boot/load-kernel.ts';
@@ -63,6 +64,8 @@ export interface MachineParts {
   /** Gives pages of RAM back to the host; undefined where the host cannot. */
   readonly releasePages?: ((bytes: Uint8Array) => void) | undefined;
   readonly serialOutput: CharBackend;
+  /** What stands behind the ports of the virtio console, by their numbers; undefined: the machine has none. */
+  readonly consolePorts?: readonly (ConsolePortHost | undefined)[] | undefined;
   /** What the network card of the configuration is plugged into. */
   readonly network?: NetworkPort | undefined;
   /** Told of changes on the screens, one each, while `refresh` of `board.display.screens` is called. */
@@ -183,6 +186,7 @@ export class Machine implements Disposable {
         input: config.virtioInput,
         releaseMemory: this.#releaseMemory(parts),
         entropy: config.entropy ? randomSource(config.virtualTime) : undefined,
+        console: parts.consolePorts,
       },
       ...networkCardOf(config.network, parts.network),
       floppy: media.floppy,

@@ -65,6 +65,8 @@ export const PCI_SLOTS = {
   scsi: [4, 0],
   entropy: [5, 0],
   balloon: [6, 0],
+  console: [10, 0],
+  sound: [11, 0],
   virtioKeyboard: [13, 0],
   virtioTablet: [14, 0],
   virtioMouse: [15, 0],

@@ -8,6 +8,7 @@ import type { PciBus } from '../pci/pci-bus.ts';
 import type { PciBuses } from '../pci/pci-function.ts';
 import { VirtioBalloon } from '../virtio/balloon/virtio-balloon.ts';
 import { VirtioBlk } from '../virtio/blk/virtio-blk.ts';
+import { type ConsolePortHost, MAX_CONSOLE_PORTS, VirtioConsole } from '../virtio/console/virtio-console.ts';
 import { VirtioPci } from '../virtio/pci/virtio-pci.ts';
 import { VirtioRng } from '../virtio/rng/virtio-rng.ts';
 import { ScsiCdrom } from '../virtio/scsi/scsi-cdrom.ts';
@@ -45,6 +46,8 @@ export interface VirtioParts {
   readonly releaseMemory: ((base: number, length: number) => void) | undefined;
   /** Fills `bytes` with random numbers; undefined: no entropy device. */
   readonly entropy: ((bytes: Uint8Array) => void) | undefined;
+  /** What stands behind the ports of the console device, by their numbers; undefined: no such device. */
+  readonly console?: readonly (ConsolePortHost | undefined)[] | undefined;
 }
 
 /** What the board offers them. */
@@ -80,6 +83,7 @@ const MAX_DISK_QUEUES = 4;
 
 /** What the machine talks to afterwards. */
 export interface VirtioDevices {
+  readonly console: VirtioConsole | undefined;
   readonly scsi: VirtioScsi | undefined;
   readonly balloon: VirtioBalloon | undefined;
   readonly input: VirtioInputs | undefined;
@@ -103,6 +107,11 @@ export function addVirtioDevices(parts: VirtioParts, board: VirtioBoard): Virtio
     plug('tablet', PCI_SLOTS.virtioTablet[0], input.tablet.device);
     plug('mouse', PCI_SLOTS.virtioMouse[0], input.mouse.device);
   }
+  // Ports may come while the machine runs.
+  const console = parts.console && new VirtioConsole(parts.console, MAX_CONSOLE_PORTS);
+  if (console !== undefined) {
+    plug('console', PCI_SLOTS.console[0], console);
+  }
   const queues = Math.min(board.cpuCount, MAX_DISK_QUEUES);
   const scsi = parts.scsi.length === 0 ? undefined : new VirtioScsi(clock, { queues });
   if (scsi !== undefined) {
@@ -118,5 +127,5 @@ export function addVirtioDevices(parts: VirtioParts, board: VirtioBoard): Virtio
   for (const { backend, port, serial } of parts.disks) {
     plug(`virtio-disk${port}`, PCI_SLOTS.virtioDisks[0] + port, new VirtioBlk({ backend, clock }, { serial, queues }));
   }
-  return { scsi, balloon, input };
+  return { console, scsi, balloon, input };
 }

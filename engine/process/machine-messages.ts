@@ -6,6 +6,7 @@ import { MAX_MEMORY_MEGABYTES, type MachineConfig, MIN_MEMORY_MEGABYTES } from '
 import type { PortForwardConfig } from '../config/network-config.ts';
 import type { KvmFacts } from '../cpu/kvm/kvm-host.ts';
 import type { NetworkCable } from '../net/ring-port.ts';
+import type { ChannelState, PortCable } from './ports-host.ts';
 import type { RunOutcome } from './run-machine.ts';
 
 /**
@@ -103,6 +104,10 @@ export const machineCommandSchema = z.discriminatedUnion('kind', [
     forward: portForwardSchema.pick({ protocol: true, hostAddress: true, hostPort: true }),
   }),
   z.object({ kind: z.literal('forwards') }),
+  /** Makes a socket that leads to /dev/virtio-ports/NAME of the guest, or takes it away. */
+  z.object({ kind: z.literal('add-channel'), name: z.string().max(100), socket: z.string().max(4096) }),
+  z.object({ kind: z.literal('remove-channel'), name: z.string().max(100) }),
+  z.object({ kind: z.literal('channels') }),
 ]);
 export type MachineCommand = z.infer<typeof machineCommandSchema>;
 
@@ -122,6 +127,9 @@ export interface CommandResults {
   /** False: there was no such forward. */
   readonly 'remove-forward': { readonly removed: boolean };
   readonly forwards: { readonly forwards: readonly PortForwardConfig[] };
+  /** False: there was no such channel. */
+  readonly 'remove-channel': { readonly removed: boolean };
+  readonly channels: { readonly channels: readonly ChannelState[] };
 }
 export type CommandResult<K extends MachineCommand['kind']> = K extends keyof CommandResults ? CommandResults[K] : null;
 
@@ -180,8 +188,15 @@ export type CursorMessage = z.infer<typeof cursorMessageSchema>;
 export interface ToMachine {
   /** Present when an answer is wanted. */
   readonly request: number | undefined;
-  readonly command: MachineCommand;
+  readonly command: MachineCommand | PortCommand;
 }
+
+/** What the host thread says of the ports that lead to its sockets. */
+export type PortCommand =
+  | { readonly kind: 'plug-port'; readonly cable: PortCable }
+  | { readonly kind: 'unplug-port'; readonly index: number }
+  /** A client has come, or gone. */
+  | { readonly kind: 'port-connected'; readonly index: number; readonly open: boolean };
 
 export interface MachineFailure {
   readonly code: string;
@@ -207,6 +222,10 @@ export type FromMachine =
   | { readonly kind: 'cursor'; readonly cursor: CursorMessage }
   /** Frames are in the cable, or room for some; or the guest has started anew. */
   | { readonly kind: 'network'; readonly event: 'frames' | 'reset' }
+  /** Bytes of ports are in the rings, or room for some. */
+  | { readonly kind: 'ports' }
+  /** A program of the guest has opened or closed a port. */
+  | { readonly kind: 'port-opened'; readonly index: number; readonly open: boolean }
   | { readonly kind: 'finished'; readonly outcome: RunOutcome };
 
 /** What the machine thread is started with. */
@@ -220,4 +239,6 @@ export interface MachineThreadInput {
   readonly kvm: KvmFacts | undefined;
   /** The other end is the user-mode network on the host thread. */
   readonly network: NetworkCable | undefined;
+  /** The ports of the console device that lead to sockets of the host thread. */
+  readonly ports: readonly PortCable[];
 }

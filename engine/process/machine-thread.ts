@@ -28,7 +28,9 @@ import type {
   MachineThreadInput,
   ToMachine,
 } from './machine-messages.ts';
+import { MachinePorts } from './machine-ports.ts';
 import { MachineScreens, noScreen } from './machine-screens.ts';
+import type { PortCable } from './ports-host.ts';
 import type { RunOutcome } from './run-machine.ts';
 import { ThreadCompiler } from './thread-compiler.ts';
 
@@ -54,6 +56,7 @@ class MachineThread {
   readonly #bell: Int32Array;
   readonly #config: MachineConfig;
   readonly #serial: ByteBatch;
+  readonly #ports: MachinePorts;
   readonly #file: FileSink | undefined;
   readonly #machine: Machine;
   readonly #lights = new ActivityLights();
@@ -91,6 +94,12 @@ class MachineThread {
       cursor: (cursor) => this.#send({ kind: 'cursor', cursor }),
       pointsByItself: () => this.#machine.board.input.pointer === 'absolute',
     });
+    this.#ports = new MachinePorts(config, input.ports, {
+      wake: () => this.#send({ kind: 'ports' }),
+      opened: (index, open) => this.#send({ kind: 'port-opened', index, open }),
+      terminal: (bytes) => this.#send({ kind: 'serial', bytes }),
+      log,
+    });
     const direct = config.boot.kernel !== undefined;
     const firmware = findFirmware({ bios: config.firmware.bios, vga: config.vga });
     this.#network = this.#plugIn(input);
@@ -104,6 +113,7 @@ class MachineThread {
       displays: this.#screens.sinks,
       releasePages: this.#pageReleaser(log),
       serialOutput: serial.kind === 'none' ? { write() {} } : this.#serial,
+      consolePorts: this.#ports.hosts,
       log,
       compiler: (arenaPages) => new ThreadCompiler(arenaPages),
       kvm: this.#openKvm(input.kvm, log),
@@ -112,6 +122,7 @@ class MachineThread {
       this.#send({ kind: 'accelerator', name: 'software', why: 'kvm-failed' });
     }
     this.#screens.connect(this.#machine.board.display.screens);
+    this.#ports.connect(this.#machine.board.virtio.console);
     for (const { path, atSeconds } of config.screenshots) {
       this.#machine.at(atSeconds, () => this.#send({ kind: 'picture', path, png: this.#picture(0).png }));
     }
@@ -274,8 +285,10 @@ class MachineThread {
           continue;
         }
         this.#network?.poll();
+        this.#ports.poll();
         const turn = this.#machine.turn(this.#images.inFlight > 0 ? SLICE_WITH_REQUESTS_NANOS : undefined);
         this.#serial.flush();
+        this.#ports.flush();
         const outcome = this.#outcome(turn);
         if (outcome !== undefined) {
           return outcome;
@@ -287,6 +300,7 @@ class MachineThread {
     } finally {
       this.#reportHandOvers();
       this.#serial.flush();
+      this.#ports.dispose();
       this.#file?.dispose();
       this.#machine.dispose();
     }
@@ -422,11 +436,12 @@ class MachineThread {
         }
       }
     }
-    // What the serial port could not take yet.
-    const serial = this.#machine.board.serial[0];
+    // What the serial port, or the console that has the terminal, could not take yet.
+    const { serial, virtio } = this.#machine.board;
+    const console = this.#config.console?.kind === 'stdio' ? virtio.console : undefined;
     while (this.#waitingInput.length > 0) {
       const bytes = defined(this.#waitingInput[0], 'input');
-      const taken = serial.receive(bytes);
+      const taken = console === undefined ? serial[0].receive(bytes) : console.receive(0, bytes);
       if (taken < bytes.length) {
         this.#waitingInput[0] = bytes.subarray(taken);
         return;
@@ -452,7 +467,18 @@ class MachineThread {
     return { active: balloon?.active ?? false, presentMegabytes: this.#config.memoryMegabytes - given };
   }
 
-  #perform(command: MachineCommand): CommandResult<MachineCommand['kind']> | undefined {
+  #plugPort(cable: PortCable): void {
+    if (this.#machine.board.virtio.console === undefined) {
+      throw new HostError('no-console', 'the machine has no virtio console', {
+        remedy: 'start it with a console or a channel; others can then be added',
+      });
+    }
+    if (!this.#ports.plug(cable)) {
+      throw new InvariantError(`port ${cable.index} of the console is taken`);
+    }
+  }
+
+  #perform(command: ToMachine['command']): CommandResult<MachineCommand['kind']> | undefined {
     const { board } = this.#machine;
     const { input } = board;
     switch (command.kind) {
@@ -462,7 +488,19 @@ class MachineThread {
       case 'add-forward':
       case 'remove-forward':
       case 'forwards':
+      case 'add-channel':
+      case 'remove-channel':
+      case 'channels':
         throw new InvariantError(`${command.kind} is dealt with by the host thread`);
+      case 'plug-port':
+        this.#plugPort(command.cable);
+        return;
+      case 'unplug-port':
+        this.#ports.unplug(command.index);
+        return;
+      case 'port-connected':
+        this.#ports.setConnected(command.index, command.open);
+        return;
       case 'key':
         this.#screens.expectAnswer(performance.now());
         input.key(command.code, command.down);

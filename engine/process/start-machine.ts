@@ -2,10 +2,12 @@ import { Worker } from 'node:worker_threads';
 import { ImageServer } from '../backends/block/image-server.ts';
 import { HostError } from '../base/host-error.ts';
 import type { MachineConfig } from '../config/machine-config.ts';
+import { checkChannelName, checkSocketPath } from '../config/validate-console.ts';
 import { acceleratorNow, chooseAccelerator } from './accelerator.ts';
 import { FrameSender } from './frame-sender.ts';
 import type { CommandResult, FromMachine, MachineCommand, MachineThreadInput, ToMachine } from './machine-messages.ts';
 import { NetworkHost } from './network-host.ts';
+import { PortsHost } from './ports-host.ts';
 import type { ControlledMachine, MachineHost, RunOutcome } from './run-machine.ts';
 
 /** Starts a machine in a thread of its own. Rejects with HostError when it cannot be built. */
@@ -20,14 +22,25 @@ export async function startMachine(config: MachineConfig, host: MachineHost): Pr
   };
   // First of all: an occupied port stops the start before anything is touched.
   const network = config.network === undefined ? undefined : await NetworkHost.create(config.network, log, ring);
+  const ports = await PortsHost.create(config, ring).catch(async (error: unknown) => {
+    await network?.close();
+    throw error;
+  });
   let running: ThreadedMachine | undefined;
   const images = new ImageServer(bell, (error) => running?.fail(error));
-  const input: MachineThreadInput = { config, bell, images: images.cable, kvm, network: network?.cable };
+  const input: MachineThreadInput = {
+    config,
+    bell,
+    images: images.cable,
+    kvm,
+    network: network?.cable,
+    ports: ports.cables,
+  };
   const worker = new Worker(new URL('./machine-thread.ts', import.meta.url), {
     workerData: input,
     transferList: [images.cable.port],
   });
-  running = new ThreadedMachine(worker, new Int32Array(bell), host, images, network);
+  running = new ThreadedMachine(worker, new Int32Array(bell), host, images, network, ports);
   return running.started;
 }
 
@@ -38,6 +51,9 @@ function ringBell(bell: Int32Array): void {
 
 /** Commands that the machine thread never hears of. */
 type NetworkCommand = Extract<MachineCommand, { kind: 'add-forward' | 'remove-forward' | 'forwards' }>;
+
+/** As well. */
+type ChannelCommand = Extract<MachineCommand, { kind: 'add-channel' | 'remove-channel' | 'channels' }>;
 
 interface Settler<T> {
   resolve(value: T): void;
@@ -52,6 +68,7 @@ class ThreadedMachine implements ControlledMachine {
   readonly #host: MachineHost;
   readonly #images: ImageServer;
   readonly #network: NetworkHost | undefined;
+  readonly #ports: PortsHost;
   readonly #frames: FrameSender;
   readonly #answers = new Map<number, Settler<unknown>>();
   readonly #stored: Promise<void>[] = [];
@@ -66,7 +83,12 @@ class ThreadedMachine implements ControlledMachine {
     host: MachineHost,
     images: ImageServer,
     network: NetworkHost | undefined,
+    ports: PortsHost,
   ) {
+    this.#ports = ports;
+    ports.onConnected = (index, open) => {
+      this.#send({ request: undefined, command: { kind: 'port-connected', index, open } });
+    };
     this.#images = images;
     this.#worker = worker;
     this.#bell = bell;
@@ -89,6 +111,7 @@ class ThreadedMachine implements ControlledMachine {
   #end(settle: (settler: Settler<never>) => void): void {
     this.#ended = true;
     this.#network?.close().catch(() => {});
+    this.#ports.close().catch(() => {});
     this.#images.close().catch(() => {});
     const settlers = [this.#start, this.#finish, ...this.#answers.values()];
     for (const settler of settlers) {
@@ -155,6 +178,12 @@ class ThreadedMachine implements ControlledMachine {
           this.#network?.wake();
         }
         return;
+      case 'ports':
+        this.#ports.wake();
+        return;
+      case 'port-opened':
+        this.#ports.setGuestOpen(message.index, message.open);
+        return;
       case 'accelerator':
         this.#host.accelerator?.(acceleratorNow(message.name, message.why));
         return;
@@ -170,6 +199,7 @@ class ThreadedMachine implements ControlledMachine {
         if (this.#network !== undefined) {
           this.#stored.push(this.#network.close());
         }
+        this.#stored.push(this.#ports.close());
         this.#end((settler) => settler.reject(notRunning()));
         Promise.all([...this.#stored, this.#images.close()]).then(
           () => finish?.resolve(message.outcome),
@@ -188,6 +218,10 @@ class ThreadedMachine implements ControlledMachine {
   }
 
   tell(command: MachineCommand): void {
+    if (this.#isForPorts(command)) {
+      this.#performOnPorts(command).catch(() => {});
+      return;
+    }
     if (this.#isForNetwork(command)) {
       this.#performOnNetwork(command).catch(() => {});
       return;
@@ -204,13 +238,50 @@ class ThreadedMachine implements ControlledMachine {
       // Each kind of command has its kind of result.
       return this.#performOnNetwork(command) as Promise<CommandResult<C['kind']>>;
     }
+    if (this.#isForPorts(command)) {
+      return this.#performOnPorts(command) as Promise<CommandResult<C['kind']>>;
+    }
     this.#note(command);
+    // The machine thread answers each kind of command with its kind of result.
+    return this.#ask(command) as Promise<CommandResult<C['kind']>>;
+  }
+
+  #ask(command: ToMachine['command']): Promise<unknown> {
     const request = this.#requests++;
     return new Promise((resolve, reject) => {
-      // The machine thread answers each kind of command with its kind of result.
-      this.#answers.set(request, { resolve: (value) => resolve(value as CommandResult<C['kind']>), reject });
+      this.#answers.set(request, { resolve, reject });
       this.#send({ request, command });
     });
+  }
+
+  #isForPorts(command: MachineCommand): command is ChannelCommand {
+    return command.kind === 'add-channel' || command.kind === 'remove-channel' || command.kind === 'channels';
+  }
+
+  async #performOnPorts(command: ChannelCommand): Promise<CommandResult<ChannelCommand['kind']>> {
+    switch (command.kind) {
+      case 'add-channel': {
+        checkChannelName(command.name, 'channel');
+        checkSocketPath(command.socket, 'channel socket');
+        const cable = await this.#ports.add(command.name, command.socket);
+        try {
+          await this.#ask({ kind: 'plug-port', cable });
+        } catch (error) {
+          await this.#ports.remove(command.name);
+          throw error;
+        }
+        return null;
+      }
+      case 'remove-channel': {
+        const index = await this.#ports.remove(command.name);
+        if (index !== undefined) {
+          await this.#ask({ kind: 'unplug-port', index });
+        }
+        return { removed: index !== undefined };
+      }
+      case 'channels':
+        return { channels: this.#ports.channels };
+    }
   }
 
   #isForNetwork(command: MachineCommand): command is NetworkCommand {

@@ -120,5 +120,11 @@ export const answerSchemas = {
   'add-forward': z.object({ forward: portForwardSchema }),
   'remove-forward': z.object({ removed: z.boolean() }),
   forwards: z.object({ forwards: z.array(portForwardSchema) }),
+  'remove-channel': z.object({ removed: z.boolean() }),
+  channels: z.object({
+    channels: z.array(
+      z.object({ name: z.string(), socket: z.string(), connected: z.boolean(), guestOpen: z.boolean() }),
+    ),
+  }),
   'screen-text': z.object({ lines: z.array(z.string()).nullable() }),
 } as const;

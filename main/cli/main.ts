@@ -39,6 +39,8 @@ interface RunFlags {
   readonly vga?: string;
   readonly heads?: number;
   readonly serial?: ReturnType<typeof parse.serial>;
+  readonly console?: ReturnType<typeof parse.console>;
+  readonly channel?: ReturnType<typeof parse.channel>[];
   readonly net?: ReturnType<typeof parse.network>;
   readonly share?: ReturnType<typeof parse.share>[];
   readonly vsock?: ReturnType<typeof parse.vsock>;
@@ -69,7 +71,7 @@ function every<T>(convert: (text: string) => T): (text: string, previous: T[] | 
 
 const asText = (text: string) => text;
 
-/** What the flags of `lodge run` say. The serial port goes to the terminal unless told otherwise. */
+/** What the flags of `lodge run` say. The terminal belongs to the serial port unless told otherwise. */
 function configInput(flags: RunFlags): MachineConfigInput {
   return {
     name: flags.name,
@@ -83,7 +85,9 @@ function configInput(flags: RunFlags): MachineConfigInput {
     floppy: flags.floppy,
     vga: flags.vga,
     heads: flags.heads,
-    serial: flags.serial ?? { kind: 'stdio' },
+    serial: flags.serial ?? { kind: flags.console?.kind === 'stdio' ? 'none' : 'stdio' },
+    console: flags.console,
+    channels: flags.channel,
     network: flags.net === 'none' ? undefined : flags.net,
     shares: flags.share,
     vsock: flags.vsock,
@@ -145,6 +149,16 @@ function addRunOptions(command: Command): Command {
       '--serial <TARGET>',
       'first serial port: stdio (default), file:PATH or none',
       once('--serial', (text) => parse.serial('--serial', text)),
+    )
+    .option(
+      '--console <TARGET>',
+      'virtio console, hvc0: stdio, socket:PATH or file:PATH',
+      once('--console', (text) => parse.console('--console', text)),
+    )
+    .option(
+      '--channel <name=NAME,socket=PATH>',
+      'channel between a program of the guest, in /dev/virtio-ports, and one of the host (repeatable)',
+      every((text) => parse.channel('--channel', text)),
     )
     .option(
       '--net <nat[,model=…][,forward=tcp:HOSTPORT:GUESTPORT][,host-loopback][,isolated][,capture=FILE]|none>',

@@ -77,7 +77,7 @@ export async function runMachine(config: MachineConfig, start: StartMachine, io:
     stopTimer ??= setTimeout(() => giveUp({ kind: 'quit', detail: 'the machine did not stop' }), STOP_MILLIS);
   };
   const serialConsole =
-    config.serial.kind === 'stdio'
+    config.serial.kind === 'stdio' || config.console?.kind === 'stdio'
       ? new SerialConsole(io.stdin, {
           send: (bytes) => running.sendSerial(bytes),
           quit: () => stop(undefined),

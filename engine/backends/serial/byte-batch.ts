@@ -24,6 +24,12 @@ export class ByteBatch implements CharBackend {
     }
   }
 
+  writeAll(bytes: Uint8Array): void {
+    for (const byte of bytes) {
+      this.write(byte);
+    }
+  }
+
   flush(): void {
     if (this.#length > 0) {
       const bytes = this.#buffer.slice(0, this.#length);

@@ -100,6 +100,12 @@ export class VirtioConsole implements VirtioDevice {
 
   // ---- the host's side
 
+  /** How many bytes `receive` takes at present. */
+  room(index: number): number {
+    const port = this.#ports[index];
+    return port === undefined ? 0 : MAX_WAITING - port.waiting.length;
+  }
+
   /** Bytes for the guest; returns how many were taken. The others may be offered again when the guest has read. */
   receive(index: number, bytes: Uint8Array): number {
     const port = this.#ports[index];
