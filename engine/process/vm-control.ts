@@ -46,6 +46,16 @@ const configSchema = z.object({
     .optional(),
   vga: z.string().optional(),
   heads: z.number().optional(),
+  shares: z.array(z.object({ name: z.string(), path, readOnly: z.boolean() })).optional(),
+  sound: z
+    .object({
+      output: z.discriminatedUnion('kind', [
+        z.object({ kind: z.literal('null') }),
+        z.object({ kind: z.literal('wav'), path }),
+      ]),
+      input: path.optional(),
+    })
+    .optional(),
   entropy: z.boolean().optional(),
   balloon: z.boolean().optional(),
 });

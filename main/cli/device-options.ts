@@ -8,7 +8,8 @@ import {
 } from '../../engine/config/machine-config.ts';
 import { DEFAULT_HOST_ADDRESS, type PortForwardConfig } from '../../engine/config/network-config.ts';
 import { validateMachineConfig } from '../../engine/config/validate-machine-config.ts';
-import type { PortForward, PortForwardKey } from '../contract/devices.ts';
+import type { PortForward, PortForwardKey, Share } from '../contract/devices.ts';
+import type { MachineSettings } from '../contract/machines.ts';
 import type { NetworkWish } from '../contract/new-network.ts';
 import * as parse from './command-line.ts';
 
@@ -20,6 +21,15 @@ function check(input: MachineConfigInput, names: Partial<OptionNames>) {
 
 function contractForward({ guestAddress, ...forward }: PortForwardConfig): PortForward {
   return { ...forward, guestAddress: guestAddress ?? null };
+}
+
+/** The one of `choices` that `text` names. */
+export function oneOf<T extends string>(setting: string, text: string, choices: readonly T[]): T {
+  const found = choices.find((choice) => choice === text);
+  if (found === undefined) {
+    throw usageError(`${setting} ${text}: is not known`, `give ${choices.join(' or ')}`);
+  }
+  return found;
 }
 
 /** What `--net` says, checked, with whole paths. */
@@ -113,4 +123,25 @@ function diskTraits(
   const given = { path, bus: parts.get('bus'), serial: parts.get('serial') };
   const [disk] = check({ disks: [given] }, { disk: option }).disks;
   return { bus: given.bus === undefined ? undefined : disk?.bus, serial: disk?.serial };
+}
+
+/** `NAME=FOLDER[,readonly]`, checked, with a whole path. */
+export function shareWish(option: string, text: string): Share {
+  const { name, path, readOnly = false } = parse.share(option, text);
+  check({ shares: [{ name, path, readOnly }] }, { share: option });
+  return { name, path: resolve(path), readOnly };
+}
+
+/** `none`, `null[,input=FILE]` or `wav=FILE[,input=FILE]`, checked, with whole paths; null is none. */
+export function soundWish(option: string, text: string): MachineSettings['sound'] {
+  const given = parse.sound(option, text);
+  if (given === 'none') {
+    return null;
+  }
+  check({ sound: given }, { sound: option });
+  const { output, input } = given;
+  return {
+    output: output.kind === 'wav' ? resolve(output.path) : null,
+    input: input === undefined ? null : resolve(input),
+  };
 }

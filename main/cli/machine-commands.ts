@@ -3,9 +3,11 @@ import { resolve } from 'node:path';
 import type { Writable } from 'node:stream';
 import type { Command } from 'commander';
 import { HostError } from '../../engine/base/host-error.ts';
+import { VGA_KINDS } from '../../engine/config/display-config.ts';
 import { ACCELERATORS, usageError } from '../../engine/config/machine-config.ts';
 import { isKeyName } from '../../engine/process/key-names.ts';
 import type { ApiClient } from '../contract/client.ts';
+import type { Share } from '../contract/devices.ts';
 import { ApiError } from '../contract/errors.ts';
 import { failureData } from '../contract/failures.ts';
 import type { AppInfo } from '../contract/host.ts';
@@ -16,10 +18,10 @@ import { proxyHandlers } from '../services/proxy-handlers.ts';
 import { isLoopback } from '../web/access.ts';
 import { DEFAULT_PORT, startWebServer } from '../web/server.ts';
 import { oneLine, wholeNumber } from './command-line.ts';
-import { diskWish, networkWish, newDiskWish } from './device-options.ts';
+import { diskWish, networkWish, newDiskWish, oneOf, shareWish, soundWish } from './device-options.ts';
 import { EXIT_FAILURE, EXIT_TIMEOUT, EXIT_USAGE } from './exit-codes.ts';
 import { becomeOwner, joinOwner, openSession, runAgent } from './owner.ts';
-import { addSettingsCommands, forwardLine } from './settings-commands.ts';
+import { addSettingsCommands, forwardLine, shareLine } from './settings-commands.ts';
 
 /** What these commands use of their process. */
 export interface MachineCommandsIo {
@@ -278,6 +280,7 @@ const USAGE_CODES = new Set([
   'no-balloon',
   'no-such-disk',
   'no-such-forward',
+  'no-such-share',
   'bus-full',
   'port-forwarded',
   'port-in-use',
@@ -417,6 +420,9 @@ interface CreateFlags {
   /** Commander's name for both `--disk FILE` and `--no-disk`. */
   readonly disk?: string | boolean;
   readonly net?: ReturnType<typeof networkWish>;
+  readonly vga?: string;
+  readonly share?: Share[];
+  readonly sound?: ReturnType<typeof soundWish>;
   readonly accel?: string;
   readonly folder?: string;
 }
@@ -443,6 +449,13 @@ function addCreate(
     .option('--net <nat[,…]|none>', 'network, as of lodge run; what suits the guest system unless given', (text) =>
       networkWish('--net', text),
     )
+    .option('--vga <KIND>', 'display adapter: std or virtio; what suits the guest system unless given')
+    .option(
+      '--share <NAME=FOLDER[,readonly]>',
+      'a folder of the host that the guest can mount (repeatable)',
+      (text, shares: Share[] = []) => [...shares, shareWish('--share', text)],
+    )
+    .option('--sound <wav=FILE|null>', 'sound device', (text) => soundWish('--sound', text) ?? undefined)
     .option('--accel <KIND>', 'processor: auto, kvm or software')
     .option('--folder <FOLDER>', "folder in which the machine's own folder is made")
     .action((flags: CreateFlags) =>
@@ -491,10 +504,8 @@ async function newMachine(client: ApiClient, flags: CreateFlags): Promise<NewMac
   if (typeof flags.disk === 'string' && flags.diskSize !== undefined) {
     throw usageError(`--disk ${flags.disk}: there is also --disk-size`, 'give one of them');
   }
-  const accelerator = ACCELERATORS.find((kind) => kind === (flags.accel ?? 'auto'));
-  if (accelerator === undefined) {
-    throw usageError(`--accel ${flags.accel ?? ''}: is not known`, `give ${ACCELERATORS.join(' or ')}`);
-  }
+  const accelerator = oneOf('--accel', flags.accel ?? 'auto', ACCELERATORS);
+  const vga = flags.vga === undefined ? undefined : oneOf('--vga', flags.vga, VGA_KINDS);
   const { defaults } = system;
   return {
     name,
@@ -512,6 +523,9 @@ async function newMachine(client: ApiClient, flags: CreateFlags): Promise<NewMac
           ? { kind: 'none' }
           : { kind: 'new', sizeGigabytes: defaults.diskGigabytes, ...flags.diskSize },
     network: flags.net === 'none' ? null : flags.net,
+    vga,
+    shares: flags.share,
+    sound: flags.sound,
   };
 }
 
@@ -567,12 +581,22 @@ function details(machine: Machine): string {
       ['floppy', settings.floppy === null ? 'none' : (settings.floppy.path ?? 'empty')],
       ['network', networkText(settings.network)],
       ...(settings.network?.forwards ?? []).map((forward): [string, string] => ['forward', forwardLine(forward)]),
+      ['vga', settings.vga],
+      ...settings.shares.map((share): [string, string] => ['share', shareLine(share)]),
+      ['sound', soundText(settings.sound)],
       ['rng', settings.entropy ? 'on' : 'off'],
       ['balloon', settings.balloon ? 'on' : 'off'],
     );
   }
   const width = Math.max(...rows.map(([label]) => label.length)) + 2;
   return rows.map(([label, value]) => `${label.padEnd(width)}${value}`).join('\n');
+}
+
+function soundText(sound: MachineSettings['sound']): string {
+  if (sound === null) {
+    return 'none';
+  }
+  return [sound.output ?? 'nowhere', ...(sound.input === null ? [] : [`input ${sound.input}`])].join(', ');
 }
 
 function networkText(network: MachineSettings['network']): string {

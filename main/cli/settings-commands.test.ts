@@ -52,6 +52,7 @@ test('create takes buses, serial numbers, a network and an accelerator', async (
   const made = await run(
     ...['create', '--name', 'Full', '--guest', 'debian', '--disk', `${disk},bus=scsi,serial=S1,readonly`],
     ...['--net', 'nat,model=e1000,forward=tcp:2222:22,host-loopback', '--accel', 'software'],
+    ...['--vga', 'std', '--share', `docs=${folder}`, '--sound', 'null'],
   );
   assert.deepEqual([made.code, made.complaints], [0, []]);
   const { disks, network, accelerator, entropy } = await settings('Full');
@@ -60,6 +61,9 @@ test('create takes buses, serial numbers, a network and an accelerator', async (
   assert.deepEqual(network.forwards, [
     { protocol: 'tcp', hostAddress: '127.0.0.1', hostPort: 2222, guestAddress: null, guestPort: 22 },
   ]);
+  const { vga, shares, sound } = await settings('Full');
+  assert.deepEqual([vga, sound], ['std', { output: null, input: null }]);
+  assert.deepEqual(shares, [{ name: 'docs', path: folder, readOnly: false }]);
   const shown = (await run('show', 'Full')).out;
   assert.match(shown, /^scsi 0 +.*first\.img, serial S1, read-only$/m);
   assert.match(shown, /^network +nat, e1000, 52:54:00:\S+, host-loopback$/m);
@@ -86,6 +90,8 @@ test('set, forward and disk change a machine that is off', async () => {
     ['rng', 'off'],
     ['net', 'nat,isolated,forward=udp:5353:53'],
     ['link', 'down'],
+    ['vga', 'std'],
+    ['sound', `wav=${join(folder, 'out.wav')}`],
     ['cdrom', iso],
     ['floppy', 'none'],
     ['guest', 'fedora'],
@@ -114,6 +120,11 @@ test('set, forward and disk change a machine that is off', async () => {
     [8080],
   );
   assert.deepEqual(changed.disks[1], { path: second, bus: 'ide', port: 0, readOnly: false, serial: 'TWO' });
+  assert.deepEqual([changed.vga, changed.sound], ['std', { output: join(folder, 'out.wav'), input: null }]);
+  await quietly('share', 'Renamed', 'add', `docs=${folder},readonly`);
+  assert.equal((await run('share', 'Renamed')).out, `docs=${folder},readonly\n`);
+  await quietly('share', 'Renamed', 'remove', 'docs');
+  assert.deepEqual((await settings('Renamed')).shares, []);
   await quietly('disk', 'Renamed', 'remove', second);
   await quietly('set', 'Renamed', 'net', 'none');
   await quietly('set', 'Renamed', 'cdrom', 'none');
@@ -152,6 +163,13 @@ test('mistakes are told in one line with exit code 2, and nothing is changed', a
     [['set', 'Strict', 'net', 'nat,modle=e1000'], /^net nat,modle=e1000: there is no 'modle=e1000'; after a comma/],
     [['set', 'Strict', 'net', 'nat,model=ne2000'], /^net model=ne2000: there is no such card/],
     [['set', 'Strict', 'net', `nat,boot=${folder}/none`], /boot=.*: is no folder/],
+    [['set', 'Strict', 'vga', 'cga'], /^vga cga: is not known; give std or virtio/],
+    [['set', 'Strict', 'sound', 'loud'], /^sound loud: is not known/],
+    [['share', 'Strict', 'add', `docs=${folder}/none`], /none: there is no such folder; give a folder to share/],
+    [['share', 'Strict', 'add', `do cs=${folder}`], /is not a name for a share/],
+    [['share', 'Strict', 'add', folder], /is not a share; write NAME=FOLDER/],
+    [['share', 'Strict', 'add', `docs=${cut}`], /is no folder/],
+    [['share', 'Strict', 'remove', 'docs'], /^Strict: there is no share 'docs'/],
     [['set', 'Strict', 'link', 'sideways'], /^link sideways: is not known; give up or down/],
     [['set', 'Bare', 'link', 'down'], /^Bare: the machine has no network/],
     [['set', 'Strict', 'cdrom', join(folder, 'none.iso')], /none\.iso: there is no such file/],
@@ -181,6 +199,8 @@ test('mistakes are told in one line with exit code 2, and nothing is changed', a
     [['create', '--name', 'x', '--net', 'bridge'], /^--net bridge: is not known/],
     [['create', '--name', 'x', '--disk-size', 'big'], /^--disk-size big: is not a size/],
     [['create', '--name', 'x', '--disk-size', '1,bus=usb'], /^--disk-size 1: there is no bus 'usb'/],
+    [['create', '--name', 'x', '--vga', 'cga'], /^--vga cga: is not known/],
+    [['create', '--name', 'x', '--share', `docs=${folder}/none`], /docs=.*none: there is no such folder/],
     [['create', '--name', 'x', '--accel', 'fast'], /^--accel fast: is not known/],
     [['create', '--name', 'x', '--disk', empty], /empty\.img: the file is empty/],
   ];

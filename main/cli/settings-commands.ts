@@ -1,15 +1,16 @@
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
+import { VGA_KINDS } from '../../engine/config/display-config.ts';
 import { ACCELERATORS, BOOT_DEVICES, SETTING_NAMES, usageError } from '../../engine/config/machine-config.ts';
 import { forwardText } from '../../engine/config/network-config.ts';
 import { validateMachineConfig } from '../../engine/config/validate-machine-config.ts';
 import type { ApiClient } from '../contract/client.ts';
-import { freeDrivePort, type PortForward } from '../contract/devices.ts';
+import { freeDrivePort, type PortForward, type Share } from '../contract/devices.ts';
 import { failure } from '../contract/failures.ts';
 import type { Machine, MachineChanges, MachineSettings } from '../contract/machines.ts';
 import { newNetwork } from '../contract/new-network.ts';
 import * as parse from './command-line.ts';
-import { diskWish, forwardKey, forwardWish, networkWish } from './device-options.ts';
+import { diskWish, forwardKey, forwardWish, networkWish, oneOf, shareWish, soundWish } from './device-options.ts';
 
 /** What these commands need of the others. */
 export interface SettingsCommandsParts {
@@ -101,6 +102,16 @@ const SETTINGS: Readonly<Record<string, Setting>> = {
       return change({ network: newNetwork({ mac: settings.network?.mac, ...wish }, system) });
     },
   },
+  vga: {
+    value: 'std|virtio',
+    about: 'display adapter',
+    apply: (text, { change }) => change({ vga: oneOf('vga', text, VGA_KINDS) }),
+  },
+  sound: {
+    value: 'wav=FILE|null|none',
+    about: 'sound device, as lodge run --sound',
+    apply: (text, { change }) => change({ sound: soundWish('sound', text) }),
+  },
   link: {
     value: 'up|down',
     about: 'whether the network cable is plugged in, also while it runs',
@@ -127,14 +138,6 @@ const SETTINGS: Readonly<Record<string, Setting>> = {
 const ON_OFF = ['on', 'off'] as const;
 const UP_DOWN = ['up', 'down'] as const;
 
-function oneOf<T extends string>(setting: string, text: string, choices: readonly T[]): T {
-  const found = choices.find((choice) => choice === text);
-  if (found === undefined) {
-    throw usageError(`${setting} ${text}: is not known`, `give ${choices.join(' or ')}`);
-  }
-  return found;
-}
-
 /** `changes`, once the engine has found nothing wrong with the values. */
 function checked(
   config: Parameters<typeof validateMachineConfig>[0],
@@ -145,8 +148,10 @@ function checked(
   return changes;
 }
 
-/** Adds `lodge set`, `lodge forward` and `lodge disk`. */
-export function addSettingsCommands(program: Command, { onMachine, print, complain }: SettingsCommandsParts): void {
+/** Adds `lodge set`, `lodge forward`, `lodge disk` and `lodge share`. */
+export function addSettingsCommands(program: Command, parts: SettingsCommandsParts): void {
+  const { onMachine, print, complain } = parts;
+  addShareCommand(program, parts);
   const names = Object.entries(SETTINGS)
     .map(([name, { value, about }]) => `  ${`${name} ${value}`.padEnd(32)}${about}`)
     .join('\n');
@@ -229,6 +234,47 @@ export function addSettingsCommands(program: Command, { onMachine, print, compla
         return 0;
       });
     });
+}
+
+/** Adds `lodge share`. */
+function addShareCommand(program: Command, { onMachine, print }: SettingsCommandsParts): void {
+  program
+    .command('share <machine> [action] [share]')
+    .description(
+      'folders of the host for a machine that is switched off: list, add NAME=FOLDER[,readonly], remove NAME',
+    )
+    .action((wanted: string, action: string | undefined, text: string | undefined) => {
+      switch (actionOf('share', action, text, ['list', 'add', 'remove'])) {
+        case 'list':
+          return onMachine('share', wanted, async (_client, _machine, { shares }) => {
+            for (const line of shares.map(shareLine)) {
+              print(line);
+            }
+            return 0;
+          });
+        case 'add': {
+          const share = shareWish('share', text ?? '');
+          return onMachine('share', wanted, async (client, { id }, { shares }) => {
+            await client.call('machines.update', { id, changes: { shares: [...shares, share] } });
+            return 0;
+          });
+        }
+        case 'remove':
+          return onMachine('share', wanted, async (client, { id, name }, { shares }) => {
+            const kept = shares.filter((share) => share.name !== text);
+            if (kept.length === shares.length) {
+              throw failure('no-such-share', { name, share: text ?? '' });
+            }
+            await client.call('machines.update', { id, changes: { shares: kept } });
+            return 0;
+          });
+      }
+    });
+}
+
+/** A share as the command line writes it. */
+export function shareLine({ name, path, readOnly }: Share): string {
+  return `${name}=${path}${readOnly ? ',readonly' : ''}`;
 }
 
 /** What is to be done, out of `known`; 'list' is what is done without a word and without what it is about. */

@@ -9,6 +9,7 @@ import {
   SCSI_TARGETS,
 } from '../../engine/config/machine-config.ts';
 import { DEFAULT_HOST_ADDRESS, MAX_PORT_FORWARDS, NETWORK_MODELS } from '../../engine/config/network-config.ts';
+import { MAX_SHARE_NAME } from '../../engine/config/share-config.ts';
 import { pathSchema } from './paths.ts';
 
 /** The devices of a machine as its settings describe them. What a schema does not know is refused, not dropped. */
@@ -107,6 +108,25 @@ export const networkSchema = z.strictObject({
   bootFile: z.string().min(1).max(127).nullable(),
 });
 export type NetworkSettings = z.infer<typeof networkSchema>;
+
+/** A folder of the host that the guest mounts by its name, the mount tag (virtio-9p). */
+export const shareSchema = z.strictObject({
+  name: z
+    .string()
+    .max(MAX_SHARE_NAME)
+    .regex(/^[A-Za-z0-9_.-]+$/, 'is not a name for a share'),
+  path: pathSchema,
+  readOnly: z.boolean(),
+});
+export type Share = z.infer<typeof shareSchema>;
+
+/** A sound device. */
+export const soundSchema = z.strictObject({
+  /** A WAV file into which the guest's sound goes; null: nowhere. */
+  output: pathSchema.nullable(),
+  /** A WAV file that the guest hears as from a microphone; null: silence. */
+  input: pathSchema.nullable(),
+});
 
 export function sameForward(a: PortForwardKey, { protocol, hostAddress, hostPort }: PortForwardKey): boolean {
   return a.protocol === protocol && a.hostAddress === hostAddress && a.hostPort === hostPort;

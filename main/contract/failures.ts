@@ -323,6 +323,13 @@ export const failureTexts = {
     },
     remedy: { en: 'lodge show names them', ko: 'lodge show에서 확인할 수 있습니다' },
   },
+  'no-such-share': {
+    message: {
+      en: "{{name}}: there is no share '{{share}}'",
+      ko: '{{name}}: {{share}} 공유 폴더가 없습니다',
+    },
+    remedy: { en: 'lodge share names them', ko: 'lodge share에서 확인할 수 있습니다' },
+  },
   'no-such-forward': {
     message: {
       en: '{{name}}: {{protocol}} port {{port}} of {{address}} is not forwarded',

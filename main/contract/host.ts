@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { VGA_KINDS } from '../../engine/config/display-config.ts';
 import { NETWORK_MODELS } from '../../engine/config/network-config.ts';
 import { diskBusSchema } from './devices.ts';
 import { guestSystemIdSchema } from './machines.ts';
@@ -85,6 +86,7 @@ export const guestSystemSchema = z.object({
     diskBus: diskBusSchema,
     /** The network card; null: the system has a driver for none. */
     network: z.enum(NETWORK_MODELS).nullable(),
+    vga: z.enum(VGA_KINDS),
     /** Devices of virtio that take and give: random numbers and the memory balloon. */
     paravirtual: z.boolean(),
   }),

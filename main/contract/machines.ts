@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { VGA_KINDS } from '../../engine/config/display-config.ts';
 import {
   ACCELERATORS,
   BOOT_DEVICES,
@@ -7,6 +8,7 @@ import {
   MIN_CPUS,
   MIN_MEMORY_MEGABYTES,
 } from '../../engine/config/machine-config.ts';
+import { MAX_SHARES } from '../../engine/config/share-config.ts';
 import {
   cdromSchema,
   diskBusSchema,
@@ -15,6 +17,8 @@ import {
   floppySchema,
   MAX_DISKS,
   networkSchema,
+  shareSchema,
+  soundSchema,
 } from './devices.ts';
 import { errorDataSchema } from './errors.ts';
 import { pathSchema } from './paths.ts';
@@ -68,6 +72,9 @@ export const machineSettingsSchema = z.strictObject({
   cdrom: cdromSchema.nullable(),
   floppy: floppySchema.nullable(),
   network: networkSchema.nullable(),
+  vga: z.enum(VGA_KINDS),
+  shares: z.array(shareSchema).max(MAX_SHARES),
+  sound: soundSchema.nullable(),
   /** The guest can fetch the host's random numbers from a virtio device. */
   entropy: z.boolean(),
   /** The host can take memory back from the guest, by a virtio memory balloon. */
@@ -168,6 +175,10 @@ export const newMachineSchema = z.strictObject({
   ]),
   /** Null: no network. Undefined: a card that suits the guest system, and what is missing follows from it too. */
   network: networkSchema.partial().nullable().optional(),
+  /** Undefined: what suits the guest system. */
+  vga: z.enum(VGA_KINDS).optional(),
+  shares: z.array(shareSchema).max(MAX_SHARES).default([]),
+  sound: soundSchema.nullable().default(null),
 });
 /** What a caller gives: fields with a default may be left out. */
 export type NewMachine = z.input<typeof newMachineSchema>;

@@ -98,6 +98,7 @@ test('guest systems with virtio drivers get virtio, others what they know; an ad
     ['ide', 'e1000', false, false],
     ['ide', undefined, false, false],
   ]);
+  assert.deepEqual([debian.settings?.vga, windows.settings?.vga], ['virtio', 'std']);
   assert.match(debian.settings?.network?.mac ?? '', /^52:54:00(:[0-9a-f]{2}){3}$/);
   assert.notEqual(debian.settings?.network?.mac, again.settings?.network?.mac);
 });
@@ -175,6 +176,9 @@ test('a description of version 1 is read with the hardware it had, and written a
     cdrom: { path: null, bus: 'ide', port: 2 },
     floppy: null,
     network: null,
+    vga: 'std',
+    shares: [],
+    sound: null,
     entropy: false,
     balloon: false,
   });
@@ -207,6 +211,8 @@ test('new disks, folders and ports are checked, and the failure names the settin
     [{ network: { ...network, forwards: [ssh, ssh] } }, undefined, /forwarded twice/],
     [{ network: { ...network, forwards: [{ ...ssh, hostAddress: 'x' }] } }, undefined, /'x' is no address/],
     [{ disks: [disk, disk] }, undefined, /port 0 \(virtio\) is taken/],
+    [{ shares: [{ name: 'docs', path: join(folder, 'none'), readOnly: true }] }, 'shares.0.path', /no such folder/],
+    [{ sound: { output: join(folder, 'none', 'a.wav'), input: null } }, 'sound.output', /folder does not exist/],
     [{ memoryMegabytes: 7 }, 'changes.memoryMegabytes', /16/],
   ] as const) {
     const update = client.call('machines.update', { id, changes: changes as never });

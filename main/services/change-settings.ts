@@ -31,6 +31,8 @@ export function checkSettings(settings: MachineSettings, before?: MachineSetting
     cdrom: isNew('cdrom') ? settings.cdrom : null,
     floppy: isNew('floppy') ? settings.floppy : null,
     network: isNew('network') ? settings.network : null,
+    shares: settings.shares.filter((share) => !before?.shares.some((known) => isSame(known, share))),
+    sound: isNew('sound') ? settings.sound : null,
   };
   try {
     validateMachineConfig(vmConfig(fresh), { names: SETTING_NAMES, files: hostFiles });

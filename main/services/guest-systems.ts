@@ -1,11 +1,13 @@
 import type { GuestSystem } from '../contract/host.ts';
 
-type Hardware = Pick<GuestSystem['defaults'], 'diskBus' | 'network' | 'paravirtual'>;
+type Hardware = Pick<GuestSystem['defaults'], 'diskBus' | 'network' | 'vga' | 'paravirtual'>;
 
 /** For systems that bring drivers of virtio along, in what they are installed from too. */
-const VIRTIO: Hardware = { diskBus: 'virtio', network: 'virtio', paravirtual: true };
+const VIRTIO: Hardware = { diskBus: 'virtio', network: 'virtio', vga: 'virtio', paravirtual: true };
 /** For systems that know the hardware of PCs only. */
-const LEGACY: Hardware = { diskBus: 'ide', network: 'e1000', paravirtual: false };
+const LEGACY: Hardware = { diskBus: 'ide', network: 'e1000', vga: 'std', paravirtual: false };
+/** FreeBSD has virtio drivers but for its display. */
+const VIRTIO_STD_VGA: Hardware = { ...VIRTIO, vga: 'std' };
 const NO_NETWORK: Hardware = { ...LEGACY, network: null };
 
 const system = (
@@ -44,7 +46,7 @@ export const guestSystems: readonly GuestSystem[] = [
   system('windows-10', 'Windows 10', 'windows', 64, [3072, 2048], [50, 32], LEGACY),
   system('windows-7', 'Windows 7', 'windows', 64, [2048, 1024], [32, 16], LEGACY),
   system('windows-xp', 'Windows XP', 'windows', 32, [512, 64], [10, 2], LEGACY),
-  system('freebsd', 'FreeBSD', 'bsd', 64, [1024, 256], [16, 2], VIRTIO),
+  system('freebsd', 'FreeBSD', 'bsd', 64, [1024, 256], [16, 2], VIRTIO_STD_VGA),
   system('dos', 'DOS', 'dos', 16, [32, 16], [0.5, 0.01], NO_NETWORK),
   system(DEMO_GUEST_SYSTEM, 'Lodge tour', 'other', 64, [64, 32], [0.01, 0.001], NO_NETWORK),
   system('other', 'Other', 'other', 64, [512, 16], [10, 0.001], LEGACY),

@@ -46,6 +46,9 @@ function fromVersion1(contents: Contents): Contents {
     disks: Array.isArray(disks) ? disks.map((disk) => (isObject(disk) ? { ...disk, serial: null } : disk)) : disks,
     cdrom: isObject(cdrom) ? { ...cdrom, bus: 'ide' } : cdrom,
     network: null,
+    vga: 'std',
+    shares: [],
+    sound: null,
     entropy: false,
     balloon: false,
   };

@@ -89,7 +89,7 @@ export class Machines implements Disposable {
 
   create(input: CallInput<'machines.create'>): Machine {
     const system = guestSystem(input.guestSystem);
-    const { diskBus, network: card, paravirtual } = system.defaults;
+    const { diskBus, network: card, paravirtual, vga } = system.defaults;
     const hasNetwork = input.network === undefined ? card !== null : input.network !== null;
     this.#checkName(input.name);
     const parent = input.folder === undefined ? this.#registry.machinesFolder : hostPath('folder', input.folder);
@@ -134,6 +134,9 @@ export class Machines implements Disposable {
         cdrom,
         floppy: { path: media?.kind === 'floppy' ? media.path : null, readOnly: media?.kind === 'floppy' },
         network: hasNetwork ? newNetwork(input.network ?? {}, system) : null,
+        vga: input.vga ?? vga,
+        shares: input.shares,
+        sound: input.sound,
         entropy: paravirtual,
         balloon: paravirtual,
       };
@@ -165,6 +168,9 @@ export class Machines implements Disposable {
         cdrom: EMPTY_CDROM,
         floppy: { path: null, readOnly: false },
         network: null,
+        vga: 'std',
+        shares: [],
+        sound: null,
         entropy: false,
         balloon: false,
       };

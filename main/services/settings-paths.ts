@@ -2,7 +2,7 @@ import type { MachineSettings } from '../contract/machines.ts';
 
 /** Settings with every path of the host changed; `field` names the setting that a path stands in. */
 export function mapPaths(settings: MachineSettings, change: (path: string, field: string) => string): MachineSettings {
-  const { disks, cdrom, floppy, network } = settings;
+  const { disks, cdrom, floppy, network, shares, sound } = settings;
   const optional = (path: string | null, field: string) => (path === null ? null : change(path, field));
   return {
     ...settings,
@@ -17,6 +17,11 @@ export function mapPaths(settings: MachineSettings, change: (path: string, field
             capture: optional(network.capture, 'network.capture'),
             bootFolder: optional(network.bootFolder, 'network.bootFolder'),
           },
+    shares: shares.map((share, index) => ({ ...share, path: change(share.path, `shares.${index}.path`) })),
+    sound:
+      sound === null
+        ? null
+        : { output: optional(sound.output, 'sound.output'), input: optional(sound.input, 'sound.input') },
   };
 }
 

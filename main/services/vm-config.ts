@@ -4,7 +4,7 @@ import type { MachineSettings } from '../contract/machines.ts';
 
 /** The settings as the machine's process takes them. */
 export function vmConfig(settings: MachineSettings): VmConfig {
-  const { cdrom, floppy, network } = settings;
+  const { cdrom, floppy, network, sound } = settings;
   return {
     name: settings.name,
     accel: settings.accelerator,
@@ -26,6 +26,9 @@ export function vmConfig(settings: MachineSettings): VmConfig {
       ? {}
       : { floppy: { ...(floppy.path === null ? {} : { path: floppy.path }), readOnly: floppy.readOnly } }),
     ...(network === null ? {} : { network: networkConfig(network) }),
+    vga: settings.vga,
+    shares: settings.shares,
+    ...(sound === null ? {} : { sound: soundConfig(sound) }),
     entropy: settings.entropy,
     balloon: settings.balloon,
   };
@@ -43,6 +46,13 @@ function networkConfig(network: NetworkSettings): NonNullable<VmConfig['network'
     ...(capture === null ? {} : { capture }),
     ...(bootFolder === null ? {} : { bootFolder }),
     ...(bootFile === null ? {} : { bootFile }),
+  };
+}
+
+function soundConfig({ output, input }: NonNullable<MachineSettings['sound']>): NonNullable<VmConfig['sound']> {
+  return {
+    output: output === null ? { kind: 'null' } : { kind: 'wav', path: output },
+    ...(input === null ? {} : { input }),
   };
 }
 

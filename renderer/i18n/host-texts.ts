@@ -1,4 +1,4 @@
-import type { GuestSystem, MediaInspection } from '../../main/contract/host.ts';
+import type { AcceleratorReport, GuestSystem, MediaInspection } from '../../main/contract/host.ts';
 import type { AcceleratorInUse } from '../../main/contract/machines.ts';
 import type { Text } from './i18n.ts';
 import { type MessageKey, messages } from './messages.ts';
@@ -29,9 +29,28 @@ export function describeMedium(found: MediaInspection, text: Text): string {
 }
 
 /** Why this accelerator runs the machine. What the catalogue does not know is shown as the machine said it. */
-export function acceleratorReason({ name, reason, why }: AcceleratorInUse, text: Text): string {
-  const key = why === undefined ? undefined : known(`accelerator.${name}.${why}`);
-  return key === undefined ? reason : text(key);
+export function acceleratorReason({ name, reason, why, details }: AcceleratorInUse, text: Text): string {
+  return said(`accelerator.${name}.${why ?? ''}`, details, text) ?? reason;
+}
+
+/** What is known of an accelerator of this host. */
+export function acceleratorFinding({ name, detail, why, details }: AcceleratorReport, text: Text): string {
+  return said(`host.${name}.${why ?? ''}`, details, text) ?? detail;
+}
+
+/** A text of the catalogue with its values; undefined when there is none, or when one of its values is missing. */
+function said(
+  name: string,
+  details: Readonly<Record<string, string | number>> | undefined,
+  text: Text,
+): string | undefined {
+  const values = details ?? {};
+  const key = known(name);
+  if (key === undefined) {
+    return undefined;
+  }
+  const needed = [...messages[key].en.matchAll(/\{\{(\w+)\}\}/g)].map(([, value]) => value ?? '');
+  return needed.every((value) => value in values) ? text(key, values) : undefined;
 }
 
 /** The accelerator's name, short. */

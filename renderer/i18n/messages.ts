@@ -1,8 +1,11 @@
+import { machineMessages } from './machine-messages.ts';
+
 /**
  * Every text of the user interface, in every language. `{{name}}` is replaced by a value. A text that is missing in a
  * language is a type error.
  */
 export const messages = {
+  ...machineMessages,
   'common.add': { en: 'Add', ko: '추가' },
   'common.cancel': { en: 'Cancel', ko: '취소' },
   'common.close': { en: 'Close', ko: '닫기' },
@@ -442,16 +445,20 @@ export const messages = {
     ko: 'Lodge 자체 프로세서입니다. 이 호스트의 KVM은 게스트를 에뮬레이션하므로 더 느립니다.',
   },
   'accelerator.software.kvm-missing': {
-    en: 'Lodge’s own processor. This host has no KVM: see lodge doctor for what to switch on.',
-    ko: 'Lodge 자체 프로세서입니다. 이 호스트에는 KVM이 없습니다. 켜는 방법은 lodge doctor를 보세요.',
+    en: 'Lodge’s own processor. This host has no KVM: switch on VT-x (Intel) or SVM (AMD) in its firmware settings, or nested virtualization where it is a guest itself.',
+    ko: 'Lodge 자체 프로세서입니다. 이 호스트에는 KVM이 없습니다. 펌웨어 설정에서 VT-x(Intel) 또는 SVM(AMD)을 켜십시오. 호스트가 가상 머신이라면 중첩 가상화를 켜십시오.',
+  },
+  'accelerator.software.kvm-off': {
+    en: 'Lodge’s own processor. KVM is not loaded: run sudo modprobe {{module}}; if that fails, switch on {{setting}} in the firmware settings.',
+    ko: 'Lodge 자체 프로세서입니다. KVM이 로드되지 않았습니다. sudo modprobe {{module}} 명령을 실행하고, 실패하면 펌웨어 설정에서 {{setting}}을(를) 켜십시오.',
   },
   'accelerator.software.kvm-forbidden': {
-    en: 'Lodge’s own processor. You may not use KVM: add your user to the group of /dev/kvm and log in again.',
-    ko: 'Lodge 자체 프로세서입니다. KVM을 사용할 권한이 없습니다. /dev/kvm의 그룹에 사용자를 추가하고 다시 로그인하세요.',
+    en: 'Lodge’s own processor. You may not use KVM: run sudo usermod -aG {{group}} $USER, and log in again.',
+    ko: 'Lodge 자체 프로세서입니다. KVM을 사용할 권한이 없습니다. sudo usermod -aG {{group}} $USER 명령을 실행하고 다시 로그인하십시오.',
   },
   'accelerator.software.kvm-addon': {
     en: 'Lodge’s own processor. Lodge was installed without its KVM part: install a C++ compiler and install Lodge again.',
-    ko: 'Lodge 자체 프로세서입니다. Lodge가 KVM 없이 설치되었습니다. C++ 컴파일러를 설치한 뒤 Lodge를 다시 설치하세요.',
+    ko: 'Lodge 자체 프로세서입니다. Lodge가 KVM 없이 설치되었습니다. C++ 컴파일러를 설치한 뒤 Lodge를 다시 설치하십시오.',
   },
   'accelerator.software.kvm-elsewhere': {
     en: 'Lodge’s own processor. KVM exists only on Linux.',
@@ -463,7 +470,42 @@ export const messages = {
   },
   'accelerator.software.kvm-failed': {
     en: 'Lodge’s own processor, because KVM failed: see the log of the machine.',
-    ko: 'KVM이 실패하여 Lodge 자체 프로세서를 사용합니다. 가상 머신의 로그를 보세요.',
+    ko: 'KVM이 실패하여 Lodge 자체 프로세서를 사용합니다. 가상 머신의 로그를 확인하십시오.',
+  },
+
+  // What is known of the accelerators of this host, by their names and `why`.
+  'host.software.own': {
+    en: 'Lodge’s own processor, which runs everywhere.',
+    ko: '어디서나 쓸 수 있는 Lodge 자체 프로세서입니다.',
+  },
+  'host.kvm.fast': {
+    en: 'Runs guests at full speed on this host.',
+    ko: '이 호스트에서 게스트를 최고 속도로 실행합니다.',
+  },
+  'host.kvm.kvm-slow': {
+    en: 'Works here but only emulates guests, at {{speed}} million instructions a second.',
+    ko: '쓸 수는 있지만 게스트를 에뮬레이션하여 초당 {{speed}}백만 개의 명령어를 실행합니다.',
+  },
+  'host.kvm.kvm-missing': {
+    en: 'Missing on this host: switch on VT-x (Intel) or SVM (AMD) in the firmware settings, or nested virtualization where this is a guest.',
+    ko: '이 호스트에 없습니다. 펌웨어 설정에서 VT-x(Intel) 또는 SVM(AMD)을 켜십시오. 호스트가 가상 머신이라면 중첩 가상화를 켜십시오.',
+  },
+  'host.kvm.kvm-off': {
+    en: 'Not loaded: run sudo modprobe {{module}}; if that fails, switch on {{setting}} in the firmware settings.',
+    ko: '로드되지 않았습니다. sudo modprobe {{module}} 명령을 실행하고, 실패하면 펌웨어 설정에서 {{setting}}을(를) 켜십시오.',
+  },
+  'host.kvm.kvm-forbidden': {
+    en: 'You may not use it: run sudo usermod -aG {{group}} $USER, and log in again.',
+    ko: '사용할 권한이 없습니다. sudo usermod -aG {{group}} $USER 명령을 실행하고 다시 로그인하십시오.',
+  },
+  'host.kvm.kvm-addon': {
+    en: 'Lodge was installed without its KVM part: install a C++ compiler and install Lodge again.',
+    ko: 'Lodge가 KVM 없이 설치되었습니다. C++ 컴파일러를 설치한 뒤 Lodge를 다시 설치하십시오.',
+  },
+  'host.kvm.kvm-elsewhere': { en: 'Exists only on Linux.', ko: 'Linux에만 있습니다.' },
+  'host.kvm.kvm-unfit': {
+    en: 'This kernel’s KVM lacks what Lodge needs: run a newer Linux kernel.',
+    ko: '이 커널의 KVM에는 Lodge에 필요한 기능이 없습니다. 더 새로운 Linux 커널을 사용하십시오.',
   },
 
   'desktop.quit': { en: 'Quit Lodge', ko: 'Lodge 종료' },

@@ -47,6 +47,7 @@ function system(
       firmware: 'bios',
       diskBus: family === 'linux' ? 'virtio' : 'ide',
       network: family === 'linux' ? 'virtio' : 'e1000',
+      vga: family === 'linux' ? 'virtio' : 'std',
       paravirtual: family === 'linux',
     },
     minima: { memoryMegabytes: minimum, diskGigabytes: 1 },
@@ -103,6 +104,9 @@ export function fakeMachine(name: string, state: MachineState, more: Partial<Mac
         bootFolder: null,
         bootFile: null,
       },
+      vga: 'virtio',
+      shares: [],
+      sound: null,
       entropy: true,
       balloon: true,
     },
@@ -199,6 +203,28 @@ export class FakeLodge {
         const machine = fakeMachine('Lodge tour', 'powered-off');
         this.change(machine);
         return machine;
+      },
+      'machines.update': ({ id, changes }) => {
+        const machine = this.#machine(id);
+        const settings = machine.settings === null ? null : { ...machine.settings, ...withoutUndefined(changes) };
+        const changed = { ...machine, name: settings?.name ?? machine.name, settings };
+        this.change(changed);
+        return changed;
+      },
+      'machines.setBalloon': ({ megabytes }) => ({
+        targetMegabytes: megabytes,
+        presentMegabytes: 1024,
+        active: true,
+      }),
+      'machines.setLink': ({ id, up }) => {
+        const machine = this.#machine(id);
+        const network = machine.settings?.network ?? null;
+        const settings =
+          machine.settings === null
+            ? null
+            : { ...machine.settings, network: network === null ? null : { ...network, connected: up } };
+        this.change({ ...machine, settings });
+        return { ...machine, settings };
       },
       'machines.files': ({ id }) => {
         const { folder } = this.#machine(id);
@@ -314,7 +340,7 @@ export class FakeLodge {
   status(state: MachineState = 'running'): ConsoleStatus {
     return {
       state,
-      activity: { disk: 'read', cdrom: 'idle', floppy: 'none', network: 'none' },
+      activity: { disk: 'read', cdrom: 'idle', floppy: 'none', network: 'idle' },
       media: { cdrom: '/images/debian-12.5.0-amd64-netinst.iso', floppy: null },
       balloon: { targetMegabytes: 1024, presentMegabytes: 1024, active: true },
       accelerator: software,

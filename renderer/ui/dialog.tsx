@@ -7,7 +7,7 @@ export interface DialogProps {
   readonly children?: ReactNode;
   readonly actions: ReactNode;
   readonly onClose: () => void;
-  readonly wide?: boolean;
+  readonly size?: 'wide' | 'large';
   /** Questions with consequences: announced as an alert, and a click beside it does not answer. */
   readonly alert?: boolean;
   readonly initialFocus?: RefObject<HTMLElement | null>;
@@ -17,7 +17,7 @@ export interface DialogProps {
 
 /** A modal dialog that is open as long as it is rendered. */
 export function Dialog(props: DialogProps) {
-  const { title, description, children, actions, onClose, wide, alert, initialFocus, onSubmit } = props;
+  const { title, description, children, actions, onClose, size, alert, initialFocus, onSubmit } = props;
   const descriptionId = useId();
   const content = (
     <>
@@ -46,7 +46,7 @@ export function Dialog(props: DialogProps) {
       <Base.Portal>
         <Base.Backdrop className="dialog-backdrop" />
         <Base.Popup
-          className={wide === true ? 'dialog dialog--wide' : 'dialog'}
+          className={size === undefined ? 'dialog' : `dialog dialog--${size}`}
           role={alert === true ? 'alertdialog' : 'dialog'}
           {...(description === undefined ? {} : { 'aria-describedby': descriptionId })}
           {...(initialFocus === undefined ? {} : { initialFocus })}

@@ -10,6 +10,8 @@ export interface ConsoleCommands {
   sendKeys(...codes: readonly string[]): void;
   screenshot(): void;
   eject(drive: Drive): void;
+  /** Plugs the network cable in or out. */
+  setLink(up: boolean): void;
   toggleFullScreen(): void;
 }
 
@@ -64,6 +66,9 @@ export function useConsoleCommands({ id, name }: Pick<Machine, 'id' | 'name'>): 
         } catch (error) {
           showError(error);
         }
+      },
+      setLink(up) {
+        api.call('machines.setLink', { id, up }).catch(showError);
       },
       async toggleFullScreen() {
         try {

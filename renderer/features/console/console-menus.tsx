@@ -1,5 +1,6 @@
 import { Menubar } from '@base-ui/react/menubar';
 import {
+  Cable,
   Camera,
   CircleHelp,
   CirclePlay,
@@ -7,14 +8,19 @@ import {
   DoorOpen,
   Eject,
   Expand,
+  FolderOpen,
   Info,
   Keyboard,
+  MemoryStick,
   Mouse,
+  Network,
   Pause,
   Power,
   RotateCcw,
   Save,
+  SlidersHorizontal,
   TextCursorInput,
+  Unplug,
   Zap,
 } from 'lucide-react';
 import type { ReactElement } from 'react';
@@ -24,6 +30,7 @@ import { useChangeSettings, useLodge } from '../../api/lodge-context.ts';
 import { SCALE_MODES } from '../../display/scaling.ts';
 import { useText } from '../../i18n/i18n.ts';
 import { Menu, MenuItem, MenuRadio, MenuSeparator } from '../../ui/menu.tsx';
+import type { Tab } from '../machine-settings/settings-form.ts';
 import type { ConsoleCommands } from './console-commands.ts';
 import { type HostCommand, shortcutLabel } from './shortcuts.ts';
 
@@ -34,6 +41,7 @@ interface ConsoleMenusProps {
   readonly mouseCaptured: boolean;
   readonly commands: ConsoleCommands;
   readonly onCommand: (command: HostCommand) => void;
+  readonly onSettings: (tab: Tab) => void;
   readonly onSendText: () => void;
   readonly onCaptureMouse: () => void;
   readonly onPowerOff: () => void;
@@ -58,7 +66,7 @@ const SPECIAL_KEYS: readonly (readonly [label: string, codes: readonly string[]]
 
 /** The menus of a machine's window. */
 export function ConsoleMenus(props: ConsoleMenusProps) {
-  const { machine, status, commands, onCommand, fullScreen } = props;
+  const { machine, status, commands, onCommand, onSettings, fullScreen } = props;
   const { settings } = useLodge();
   const change = useChangeSettings();
   const text = useText();
@@ -68,6 +76,7 @@ export function ConsoleMenus(props: ConsoleMenusProps) {
   const on = running || paused;
   const off = state === 'powered-off' || state === 'aborted';
   const medium = status?.media;
+  const network = machine.settings?.network ?? null;
   return (
     <Menubar className="menubar" aria-label={text('console.menus')} modal={false}>
       <Menu focusAfter={props.focusAfterMenu} trigger={trigger(text('console.menu.machine'))}>
@@ -105,6 +114,14 @@ export function ConsoleMenus(props: ConsoleMenusProps) {
           {text('manager.powerOff')}
         </MenuItem>
         <MenuSeparator />
+        <MenuItem
+          icon={<SlidersHorizontal size={16} />}
+          shortcut={shortcutLabel('settings')}
+          disabled={machine.settings === null}
+          onSelect={() => onCommand('settings')}
+        >
+          {text('machine.settingsMenu')}
+        </MenuItem>
         <MenuItem
           icon={<Camera size={16} />}
           shortcut={shortcutLabel('screenshot')}
@@ -203,6 +220,31 @@ export function ConsoleMenus(props: ConsoleMenusProps) {
           onSelect={() => commands.eject('floppy')}
         >
           {text('console.ejectFloppy')}
+        </MenuItem>
+        <MenuSeparator />
+        <MenuItem
+          icon={network?.connected === false ? <Cable size={16} /> : <Unplug size={16} />}
+          disabled={network === null}
+          onSelect={() => commands.setLink(network?.connected === false)}
+        >
+          {text(network?.connected === false ? 'network.plug' : 'network.unplug')}
+        </MenuItem>
+        <MenuItem icon={<Network size={16} />} disabled={network === null} onSelect={() => onSettings('network')}>
+          {text('network.forwardsMenu')}
+        </MenuItem>
+        <MenuItem
+          icon={<MemoryStick size={16} />}
+          disabled={status?.balloon == null}
+          onSelect={() => onSettings('system')}
+        >
+          {text('memory.menu')}
+        </MenuItem>
+        <MenuItem
+          icon={<FolderOpen size={16} />}
+          disabled={off && machine.settings === null}
+          onSelect={() => onSettings('shares')}
+        >
+          {text('shares.menu')}
         </MenuItem>
       </Menu>
       <Menu focusAfter={props.focusAfterMenu} trigger={trigger(text('console.menu.help'))}>

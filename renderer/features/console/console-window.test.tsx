@@ -186,3 +186,24 @@ test('a machine that dies meanwhile shows its log', async () => {
   expect(await screen.findByText('This machine ended unexpectedly')).toBeTruthy();
   expect(await screen.findByRole('log', { name: 'Log of One' })).toBeTruthy();
 });
+
+test('the Devices menu pulls the network cable and leads to the forwarded ports', async () => {
+  const lodge = running();
+  await openConsole(lodge);
+  expect(screen.getByRole('button', { name: 'Network: NAT, TCP 2222 → 22' })).toBeTruthy();
+  await choose('Devices', 'Pull the network cable out');
+  await waitFor(() => expect(lodge.callsOf('machines.setLink')).toEqual([{ id: 'one', up: false }]));
+  expect(await screen.findByRole('button', { name: 'Network: cable not plugged in' })).toBeTruthy();
+  await choose('Devices', 'Forwarded ports…');
+  const dialog = within(await screen.findByRole('dialog', { name: 'Settings of “One”' }));
+  expect(dialog.getByRole('tab', { name: 'Network' }).getAttribute('aria-selected')).toBe('true');
+});
+
+test('a machine that waits for its disk says why, and can be resumed', async () => {
+  const trouble = { code: 'disk-trouble', message: '/a.img: no space left', remedy: 'free some space' };
+  const lodge = new FakeLodge([fakeMachine('One', 'paused', { trouble })]);
+  render(<App shell={lodge.shell()} />);
+  expect(await screen.findByText('/a.img: no space left; free some space')).toBeTruthy();
+  await userEvent.click(screen.getByRole('button', { name: 'Resume' }));
+  await waitFor(() => expect(lodge.callsOf('machines.resume')).toHaveLength(1));
+});

@@ -1,7 +1,7 @@
 import { Tabs } from '@base-ui/react/tabs';
 import { CirclePause, LoaderCircle, Monitor, Play, Power, SquareTerminal } from 'lucide-react';
 import { lazy, type ReactNode, Suspense, useCallback, useEffect, useRef, useState } from 'react';
-import type { ConsoleStatus, Drive } from '../../../main/contract/console.ts';
+import type { Drive } from '../../../main/contract/console.ts';
 import type { Machine } from '../../../main/contract/machines.ts';
 import { errorText, showError, useChangeSettings, useFeed, useLodge, useShell } from '../../api/lodge-context.ts';
 import { GuestPicture } from '../../display/guest-picture.tsx';
@@ -10,7 +10,10 @@ import { useText } from '../../i18n/i18n.ts';
 import { useKeyName } from '../../input/key-name.ts';
 import { Button } from '../../ui/button.tsx';
 import { Notice } from '../../ui/notice.tsx';
+import { MachineSettingsDialog } from '../machine-settings/machine-settings-dialog.tsx';
+import type { Tab } from '../machine-settings/settings-form.ts';
 import { useConfirmation } from '../manager/confirm-dialog.tsx';
+import { DiskTrouble } from '../manager/disk-trouble.tsx';
 import { MachineLog } from '../manager/machine-log.tsx';
 import { canStart, isActive } from '../manager/machine-state.tsx';
 import './console.css';
@@ -49,7 +52,15 @@ export function ConsoleWindow({ id }: { id: string }) {
   return <Console machine={machine} />;
 }
 
-type Open = 'capture' | 'send-text' | 'information' | 'shortcuts' | 'about' | 'close' | { readonly insert: Drive };
+type Open =
+  | 'capture'
+  | 'send-text'
+  | 'information'
+  | 'shortcuts'
+  | 'about'
+  | 'close'
+  | { readonly insert: Drive }
+  | { readonly settings: Tab };
 
 function Console({ machine }: { machine: Machine }) {
   const { api, settings } = useLodge();
@@ -102,6 +113,8 @@ function Console({ machine }: { machine: Machine }) {
         return changeSettings({ scaling: 'fit' });
       case 'screenshot':
         return commands.screenshot();
+      case 'settings':
+        return setOpen({ settings: 'system' });
       case 'information':
         return setOpen('information');
       case 'pause':
@@ -212,6 +225,7 @@ function Console({ machine }: { machine: Machine }) {
             mouseCaptured={input.mouseCaptured}
             commands={commands}
             onCommand={onCommand}
+            onSettings={(settings) => setOpen({ settings })}
             onSendText={() => setOpen('send-text')}
             onCaptureMouse={wishCapture}
             onPowerOff={() =>
@@ -260,7 +274,7 @@ function Console({ machine }: { machine: Machine }) {
                 />
               )}
             </div>
-            <Overlay machine={machine} status={status} onStart={start} />
+            <Overlay machine={machine} onStart={start} onResume={() => call('machines.resume')} />
           </Tabs.Panel>
           <Tabs.Panel value="serial" className="console__panel">
             <Suspense fallback={null}>
@@ -270,14 +284,22 @@ function Console({ machine }: { machine: Machine }) {
         </main>
       </Tabs.Root>
       <StatusBar
+        machine={machine}
         status={status}
         keyboardCaptured={input.keyboardCaptured && running}
         mouseCaptured={input.mouseCaptured}
         onInsert={(drive) => setOpen({ insert: drive })}
         onEject={commands.eject}
+        onLink={commands.setLink}
+        onSettings={(settings) => setOpen({ settings })}
       />
       {confirmation}
-      {typeof open === 'object' && <InsertDialog machine={machine} drive={open.insert} onClose={closeDialog} />}
+      {typeof open === 'object' && 'insert' in open && (
+        <InsertDialog machine={machine} drive={open.insert} onClose={closeDialog} />
+      )}
+      {typeof open === 'object' && 'settings' in open && (
+        <MachineSettingsDialog machine={machine} tab={open.settings} onClose={closeDialog} />
+      )}
       {typeof open === 'string' && dialogs[open]()}
       <p className="visually-hidden" role="status">
         {text(`state.${state}`)}
@@ -297,14 +319,23 @@ function Waiting({ text }: { text: string }) {
 
 interface OverlayProps {
   readonly machine: Machine;
-  readonly status: ConsoleStatus | undefined;
   readonly onStart: () => void;
+  readonly onResume: () => void;
 }
 
 /** What is said in front of the screen when there is nothing to see on it. */
-function Overlay({ machine, onStart }: OverlayProps) {
+function Overlay({ machine, onStart, onResume }: OverlayProps) {
   const text = useText();
-  const { state, reason } = machine;
+  const { state, reason, trouble } = machine;
+  if (trouble !== null) {
+    return (
+      <div className="console__off">
+        <div className="console__trouble">
+          <DiskTrouble trouble={trouble} onResume={onResume} />
+        </div>
+      </div>
+    );
+  }
   if (state === 'paused') {
     return (
       <p className="console__paused">

@@ -7,6 +7,7 @@ export type HostCommand =
   | 'scale-integer'
   | 'scale-fit'
   | 'screenshot'
+  | 'settings'
   | 'information'
   | 'pause'
   | 'reset'
@@ -32,6 +33,7 @@ export const HOST_SHORTCUTS: readonly HostShortcut[] = [
   { command: 'scale-integer', code: 'KeyC', label: 'C', message: 'console.scale.integer' },
   { command: 'scale-fit', code: 'KeyA', label: 'A', message: 'console.scale.fit' },
   { command: 'screenshot', code: 'KeyE', label: 'E', message: 'console.screenshot' },
+  { command: 'settings', code: 'KeyS', label: 'S', message: 'console.settings' },
   { command: 'information', code: 'KeyN', label: 'N', message: 'console.information' },
   { command: 'pause', code: 'KeyP', label: 'P', message: 'console.pauseOrResume' },
   { command: 'reset', code: 'KeyR', label: 'R', message: 'manager.reset' },

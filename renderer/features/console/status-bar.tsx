@@ -1,26 +1,33 @@
 import { ContextMenu } from '@base-ui/react/context-menu';
-import { Cpu, Disc3, HardDrive, Keyboard, Mouse, Network, Save } from 'lucide-react';
+import { Cpu, Disc3, FolderOpen, HardDrive, Keyboard, Mouse, Network, Save, Unplug } from 'lucide-react';
 import type { ReactNode } from 'react';
 import type { Activity, ConsoleStatus, Drive } from '../../../main/contract/console.ts';
+import type { Machine } from '../../../main/contract/machines.ts';
 import { useLodge } from '../../api/lodge-context.ts';
 import { acceleratorName, acceleratorReason } from '../../i18n/host-texts.ts';
 import { useText } from '../../i18n/i18n.ts';
 import { useKeyName } from '../../input/key-name.ts';
+import { forwardLine } from '../../ui/format.ts';
 import { useLandmark } from '../../ui/landmark.ts';
 import { MenuItem } from '../../ui/menu.tsx';
 import { Tooltip } from '../../ui/tooltip.tsx';
+import type { Tab } from '../machine-settings/settings-form.ts';
 import { mediumName } from './console-dialogs.tsx';
 
 interface StatusBarProps {
+  readonly machine: Machine;
   readonly status: ConsoleStatus | undefined;
   readonly keyboardCaptured: boolean;
   readonly mouseCaptured: boolean;
   readonly onInsert: (drive: Drive) => void;
   readonly onEject: (drive: Drive) => void;
+  readonly onLink: (up: boolean) => void;
+  readonly onSettings: (tab: Tab) => void;
 }
 
 /** What the devices are doing, who has keyboard and mouse, and what runs the guest. */
-export function StatusBar({ status, keyboardCaptured, mouseCaptured, onInsert, onEject }: StatusBarProps) {
+export function StatusBar(props: StatusBarProps) {
+  const { machine, status, keyboardCaptured, mouseCaptured, onInsert, onEject, onLink, onSettings } = props;
   const { settings } = useLodge();
   const text = useText();
   const keyName = useKeyName();
@@ -37,11 +44,8 @@ export function StatusBar({ status, keyboardCaptured, mouseCaptured, onInsert, o
       />
       <DriveIndicator name="cdrom" icon={<Disc3 size={16} aria-hidden="true" />} {...drives} />
       <DriveIndicator name="floppy" icon={<Save size={16} aria-hidden="true" />} {...drives} />
-      <Indicator
-        name={text('status.network')}
-        activity={status?.activity.network ?? 'none'}
-        icon={<Network size={16} aria-hidden="true" />}
-      />
+      <NetworkIndicator machine={machine} status={status} onLink={onLink} onSettings={onSettings} />
+      <SharesIndicator machine={machine} status={status} onSettings={onSettings} />
       <span className="status__space" />
       {accelerator !== undefined && (
         <Tooltip text={acceleratorReason(accelerator, text)}>
@@ -73,6 +77,77 @@ export function StatusBar({ status, keyboardCaptured, mouseCaptured, onInsert, o
   );
 }
 
+type MachineIndicatorProps = Pick<StatusBarProps, 'machine' | 'status' | 'onLink' | 'onSettings'>;
+
+/** The network's icon, whose context menu pulls the cable and leads to the forwarded ports. */
+function NetworkIndicator({ machine, status, onLink, onSettings }: MachineIndicatorProps) {
+  const text = useText();
+  const network = machine.settings?.network ?? null;
+  const activity = status?.activity.network ?? 'none';
+  if (activity === 'none' || network === null) {
+    return null;
+  }
+  const { connected, forwards } = network;
+  const facts = ['NAT', ...forwards.map(forwardLine)].join(', ');
+  return (
+    <IndicatorWithMenu
+      indicator={
+        connected ? (
+          <Indicator
+            name={text('status.network')}
+            activity={activity}
+            fact={facts}
+            icon={<Network size={16} aria-hidden="true" />}
+          />
+        ) : (
+          <Indicator
+            name={text('status.networkUnplugged')}
+            activity="idle"
+            icon={<Unplug size={16} aria-hidden="true" />}
+          />
+        )
+      }
+    >
+      <MenuItem onSelect={() => onLink(!connected)}>{text(connected ? 'network.unplug' : 'network.plug')}</MenuItem>
+      <MenuItem onSelect={() => onSettings('network')}>{text('network.forwardsMenu')}</MenuItem>
+    </IndicatorWithMenu>
+  );
+}
+
+/** Shared folders, where there are some. */
+function SharesIndicator({ machine, status, onSettings }: Omit<MachineIndicatorProps, 'onLink'>) {
+  const text = useText();
+  const shares = machine.settings?.shares ?? [];
+  if (shares.length === 0 || status === undefined || status.accelerator === null) {
+    return null;
+  }
+  const label = `${text('status.shares')}: ${shares.map(({ name }) => name).join(', ')}`;
+  return (
+    <Tooltip text={label}>
+      <button type="button" className="status__item" aria-label={label} onClick={() => onSettings('shares')}>
+        <FolderOpen size={16} aria-hidden="true" />
+      </button>
+    </Tooltip>
+  );
+}
+
+/** An indicator with a context menu. */
+function IndicatorWithMenu({ indicator, children }: { indicator: ReactNode; children: ReactNode }) {
+  const [place, landmark] = useLandmark();
+  return (
+    <ContextMenu.Root>
+      <ContextMenu.Trigger ref={place} render={<span className="status__drive" />}>
+        {indicator}
+      </ContextMenu.Trigger>
+      <ContextMenu.Portal container={landmark}>
+        <ContextMenu.Positioner className="popup-layer">
+          <ContextMenu.Popup className="popup">{children}</ContextMenu.Popup>
+        </ContextMenu.Positioner>
+      </ContextMenu.Portal>
+    </ContextMenu.Root>
+  );
+}
+
 interface DriveIndicatorProps extends Pick<StatusBarProps, 'status' | 'onInsert' | 'onEject'> {
   readonly name: Drive;
   readonly icon: ReactNode;
@@ -81,35 +156,29 @@ interface DriveIndicatorProps extends Pick<StatusBarProps, 'status' | 'onInsert'
 /** A drive's icon, whose context menu changes the medium. */
 function DriveIndicator({ name, icon, status, onInsert, onEject }: DriveIndicatorProps) {
   const text = useText();
-  const [place, landmark] = useLandmark();
   const activity = status?.activity[name] ?? 'none';
   const medium = mediumName(status?.media[name]);
   if (activity === 'none') {
     return null;
   }
   return (
-    <ContextMenu.Root>
-      <ContextMenu.Trigger ref={place} render={<span className="status__drive" />}>
+    <IndicatorWithMenu
+      indicator={
         <Indicator
           name={text(`status.${name}`)}
           activity={activity}
           fact={medium ?? text('manager.detail.empty')}
           icon={icon}
         />
-      </ContextMenu.Trigger>
-      <ContextMenu.Portal container={landmark}>
-        <ContextMenu.Positioner className="popup-layer">
-          <ContextMenu.Popup className="popup">
-            <MenuItem onSelect={() => onInsert(name)}>
-              {text(name === 'cdrom' ? 'console.insertCd' : 'console.insertFloppy')}
-            </MenuItem>
-            <MenuItem disabled={medium === undefined} onSelect={() => onEject(name)}>
-              {text(name === 'cdrom' ? 'console.ejectCd' : 'console.ejectFloppy')}
-            </MenuItem>
-          </ContextMenu.Popup>
-        </ContextMenu.Positioner>
-      </ContextMenu.Portal>
-    </ContextMenu.Root>
+      }
+    >
+      <MenuItem onSelect={() => onInsert(name)}>
+        {text(name === 'cdrom' ? 'console.insertCd' : 'console.insertFloppy')}
+      </MenuItem>
+      <MenuItem disabled={medium === undefined} onSelect={() => onEject(name)}>
+        {text(name === 'cdrom' ? 'console.ejectCd' : 'console.ejectFloppy')}
+      </MenuItem>
+    </IndicatorWithMenu>
   );
 }
 

@@ -46,7 +46,7 @@ export function DeleteDialog({ machine, onClose }: { machine: Machine; onClose: 
   return (
     <Dialog
       alert
-      wide
+      size="wide"
       title={text('delete.title', { name: machine.name })}
       onClose={onClose}
       actions={

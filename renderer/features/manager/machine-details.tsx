@@ -1,17 +1,31 @@
-import { ChevronDown, MonitorUp, Pause, Play, Power, RotateCcw, Square, Trash2, Zap } from 'lucide-react';
+import {
+  ChevronDown,
+  MonitorUp,
+  Pause,
+  Play,
+  Power,
+  RotateCcw,
+  SlidersHorizontal,
+  Square,
+  Trash2,
+  Zap,
+} from 'lucide-react';
 import { type ReactNode, useState } from 'react';
+import type { Disk } from '../../../main/contract/devices.ts';
 import type { Machine, MachineSettings } from '../../../main/contract/machines.ts';
 import { errorText } from '../../api/lodge-context.ts';
 import { GuestPicture } from '../../display/guest-picture.tsx';
 import { acceleratorName, acceleratorReason } from '../../i18n/host-texts.ts';
-import { useText } from '../../i18n/i18n.ts';
+import { type Text, useText } from '../../i18n/i18n.ts';
 import { Button } from '../../ui/button.tsx';
-import { fileName } from '../../ui/format.ts';
+import { fileName, forwardLine } from '../../ui/format.ts';
 import { Menu, MenuItem } from '../../ui/menu.tsx';
 import { Notice } from '../../ui/notice.tsx';
 import { PathText } from '../../ui/path-text.tsx';
+import { MachineSettingsDialog } from '../machine-settings/machine-settings-dialog.tsx';
 import { useConfirmation } from './confirm-dialog.tsx';
 import { DeleteDialog } from './delete-dialog.tsx';
+import { DiskTrouble } from './disk-trouble.tsx';
 import { GuestIcon, useGuestName } from './guest-icon.tsx';
 import { MachineLog } from './machine-log.tsx';
 import { canStart, isActive, MachineStateLabel } from './machine-state.tsx';
@@ -23,7 +37,8 @@ const PREVIEW_RATE = 2;
 /** The machine that is selected: its tools, what it consists of, and what is on its screen. */
 export function MachineDetails({ machine, actions }: { machine: Machine; actions: MachineActions }) {
   const text = useText();
-  const [deleting, setDeleting] = useState(false);
+  const [open, setOpen] = useState<'settings' | 'delete'>();
+  const close = () => setOpen(undefined);
   const guestName = useGuestName(machine);
   return (
     <section className="details" aria-labelledby="details-name">
@@ -37,10 +52,18 @@ export function MachineDetails({ machine, actions }: { machine: Machine; actions
           </p>
         </div>
       </header>
-      <MachineTools machine={machine} actions={actions} onDelete={() => setDeleting(true)} />
+      <MachineTools
+        machine={machine}
+        actions={actions}
+        onSettings={() => setOpen('settings')}
+        onDelete={() => setOpen('delete')}
+      />
       {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable by keyboard */}
       <section className="details__body" aria-label={text('common.details')} tabIndex={0}>
         {machine.reason !== null && <Trouble machine={machine} />}
+        {machine.trouble !== null && (
+          <DiskTrouble trouble={machine.trouble} onResume={() => actions.resume(machine.id)} />
+        )}
         {machine.settings !== null && (
           <div className="details__columns">
             <MachineFacts machine={machine} settings={machine.settings} guestName={guestName} />
@@ -48,7 +71,8 @@ export function MachineDetails({ machine, actions }: { machine: Machine; actions
           </div>
         )}
       </section>
-      {deleting && <DeleteDialog machine={machine} onClose={() => setDeleting(false)} />}
+      {open === 'delete' && <DeleteDialog machine={machine} onClose={close} />}
+      {open === 'settings' && <MachineSettingsDialog machine={machine} onClose={close} />}
       <p className="visually-hidden" role="status">
         {machine.name}: {text(`state.${machine.state}`)}
       </p>
@@ -59,10 +83,11 @@ export function MachineDetails({ machine, actions }: { machine: Machine; actions
 interface MachineToolsProps {
   readonly machine: Machine;
   readonly actions: MachineActions;
+  readonly onSettings: () => void;
   readonly onDelete: () => void;
 }
 
-function MachineTools({ machine, actions, onDelete }: MachineToolsProps) {
+function MachineTools({ machine, actions, onSettings, onDelete }: MachineToolsProps) {
   const text = useText();
   const [confirmation, confirm] = useConfirmation();
   const { id, name, state } = machine;
@@ -138,6 +163,13 @@ function MachineTools({ machine, actions, onDelete }: MachineToolsProps) {
         </MenuItem>
       </Menu>
       <Button
+        icon={<SlidersHorizontal size={16} aria-hidden="true" />}
+        disabled={machine.settings === null || state === 'starting' || state === 'stopping'}
+        onClick={onSettings}
+      >
+        {text('machine.settings')}
+      </Button>
+      <Button
         className="tools__end"
         look="quiet"
         icon={<Trash2 size={16} aria-hidden="true" />}
@@ -185,17 +217,23 @@ function MachineFacts({ machine, settings, guestName }: MachineFactsProps) {
         </Fact>
         <Fact label={text('manager.detail.processors')}>{settings.processors}</Fact>
         <Fact label={text('manager.detail.firmware')}>{settings.firmware.toUpperCase()}</Fact>
-        {accelerator !== null && (
-          <Fact label={text('manager.detail.accelerator')}>
-            {acceleratorName(accelerator, text)}
-            <span className="field__hint">{acceleratorReason(accelerator, text)}</span>
-          </Fact>
-        )}
+        <Fact label={text('machine.vga')}>{text(`machine.vga.${settings.vga}`)}</Fact>
+        <Fact label={text('manager.detail.accelerator')}>
+          {accelerator === null ? (
+            text(`machine.accelerator.${settings.accelerator}`)
+          ) : (
+            <>
+              {acceleratorName(accelerator, text)}
+              <span className="field__hint">{acceleratorReason(accelerator, text)}</span>
+            </>
+          )}
+        </Fact>
       </Card>
       <Card title={text('manager.detail.storage')}>
         {disks.map((disk) => (
-          <Fact key={disk.port} label={text('manager.detail.disk')}>
+          <Fact key={`${disk.bus} ${disk.port}`} label={text('manager.detail.disk')}>
             <FileFact path={disk.path} />
+            <span className="field__hint">{diskTraits(disk, text)}</span>
           </Fact>
         ))}
         {cdrom !== null && (
@@ -212,7 +250,59 @@ function MachineFacts({ machine, settings, guestName }: MachineFactsProps) {
           <PathText path={machine.folder} />
         </Fact>
       </Card>
+      <NetworkFacts network={settings.network} />
+      {settings.shares.length > 0 && (
+        <Card title={text('machine.tab.shares')}>
+          {settings.shares.map(({ name, path, readOnly }) => (
+            <Fact key={name} label={name}>
+              <FileFact path={path} />
+              {readOnly && <span className="field__hint">{text('machine.readOnly')}</span>}
+            </Fact>
+          ))}
+        </Card>
+      )}
     </div>
+  );
+}
+
+function diskTraits({ bus, serial, readOnly }: Disk, text: Text): string {
+  const traits = [
+    text(`machine.bus.${bus}`),
+    ...(serial === null ? [] : [`${text('machine.serial')} ${serial}`]),
+    ...(readOnly ? [text('machine.readOnly')] : []),
+  ];
+  return traits.join(', ');
+}
+
+function NetworkFacts({ network }: { network: MachineSettings['network'] }) {
+  const text = useText();
+  if (network === null) {
+    return (
+      <Card title={text('machine.tab.network')}>
+        <Fact label={text('network.card')}>{text('common.none')}</Fact>
+      </Card>
+    );
+  }
+  const { model, mac, connected, isolated, hostLoopback, forwards } = network;
+  const access = [
+    ...(isolated ? [text('network.isolated')] : []),
+    ...(hostLoopback ? [text('network.hostLoopback')] : []),
+  ];
+  return (
+    <Card title={text('machine.tab.network')}>
+      <Fact label={text('network.card')}>
+        {text('network.nat', { model: text(`machine.model.${model}`) })}
+        <span className="field__hint">{connected ? mac : `${mac}, ${text('network.unplugged')}`}</span>
+      </Fact>
+      {access.length > 0 && <Fact label={text('network.access')}>{access.join(', ')}</Fact>}
+      {forwards.length > 0 && (
+        <Fact label={text('network.forwards')}>
+          {forwards.map((forward) => (
+            <span key={`${forward.protocol} ${forward.hostAddress} ${forward.hostPort}`}>{forwardLine(forward)}</span>
+          ))}
+        </Fact>
+      )}
+    </Card>
   );
 }
 

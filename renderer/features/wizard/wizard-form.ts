@@ -2,6 +2,7 @@ import { z } from 'zod';
 import type { AppInfo, MediaKind } from '../../../main/contract/host.ts';
 import { MAX_NAME_LENGTH, type Machine, type NewMachine } from '../../../main/contract/machines.ts';
 import type { Text } from '../../i18n/i18n.ts';
+import { isAbsolutePath, isPlainName, numberProblem } from '../../ui/field-rules.ts';
 
 /** What the wizard asks. Numbers are text until they are checked: fields hold whatever was typed. */
 export interface WizardValues {
@@ -12,6 +13,7 @@ export interface WizardValues {
   memory: string;
   processors: string;
   firmware: 'bios';
+  network: 'nat' | 'none';
   hardDisk: 'new' | 'existing' | 'none';
   size: string;
   image: string;
@@ -23,7 +25,7 @@ export type Step = (typeof STEPS)[number];
 /** The fields that must be right before a step is left. */
 export const STEP_FIELDS: Readonly<Record<Step, readonly (keyof WizardValues)[]>> = {
   system: ['name', 'folder', 'installMedia', 'guestSystem'],
-  hardware: ['memory', 'processors', 'firmware'],
+  hardware: ['memory', 'processors', 'firmware', 'network'],
   disk: ['hardDisk', 'size', 'image'],
   summary: [],
 };
@@ -37,6 +39,7 @@ export function fieldOfArgument(argument: string): keyof WizardValues | undefine
     memoryMegabytes: 'memory',
     processors: 'processors',
     firmware: 'firmware',
+    network: 'network',
     installMedia: 'installMedia',
     'installMedia.path': 'installMedia',
     hardDisk: 'hardDisk',
@@ -50,27 +53,8 @@ export function stepOfField(field: keyof WizardValues): Step {
   return STEPS.find((step) => STEP_FIELDS[step].includes(field)) ?? 'system';
 }
 
-function isAbsolute(path: string): boolean {
-  return /^([/\\]|[A-Za-z]:[/\\])/.test(path);
-}
-
-/** Whether `name` can be the name of a folder on every host. */
-function isPlainName(name: string): boolean {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is refused here
-  return !/[/\\\u0000-\u001f\u007f]/.test(name) && !name.trim().startsWith('.');
-}
-
 /** The rules of the form, with their messages in the user's language. */
 export function wizardSchema(text: Text, info: AppInfo, machines: readonly Machine[]) {
-  const number = (value: string, { minimum, maximum }: { minimum: number; maximum: number }, whole: boolean) => {
-    const parsed = Number(value);
-    if (value.trim() === '' || !Number.isFinite(parsed) || (whole && !Number.isInteger(parsed))) {
-      return text('wizard.error.whole');
-    }
-    return parsed < minimum || parsed > maximum
-      ? text('wizard.error.range', { min: minimum, max: maximum })
-      : undefined;
-  };
   const { limits } = info;
   return z
     .object({
@@ -81,6 +65,7 @@ export function wizardSchema(text: Text, info: AppInfo, machines: readonly Machi
       memory: z.string(),
       processors: z.string(),
       firmware: z.literal('bios'),
+      network: z.enum(['nat', 'none']),
       hardDisk: z.enum(['new', 'existing', 'none']),
       size: z.string(),
       image: z.string(),
@@ -107,20 +92,24 @@ export function wizardSchema(text: Text, info: AppInfo, machines: readonly Machi
       const folder = values.folder.trim();
       problem(
         'folder',
-        folder === '' ? text('wizard.error.folder') : isAbsolute(folder) ? undefined : text('wizard.error.absolute'),
+        folder === ''
+          ? text('wizard.error.folder')
+          : isAbsolutePath(folder)
+            ? undefined
+            : text('wizard.error.absolute'),
       );
       const media = values.installMedia.trim();
-      problem('installMedia', media === '' || isAbsolute(media) ? undefined : text('wizard.error.absolute'));
-      problem('memory', number(values.memory, limits.memoryMegabytes, true));
-      problem('processors', number(values.processors, limits.processors, true));
+      problem('installMedia', media === '' || isAbsolutePath(media) ? undefined : text('wizard.error.absolute'));
+      problem('memory', numberProblem(text, values.memory, limits.memoryMegabytes));
+      problem('processors', numberProblem(text, values.processors, limits.processors));
       if (values.hardDisk === 'new') {
-        problem('size', number(values.size, limits.diskGigabytes, false));
+        problem('size', numberProblem(text, values.size, limits.diskGigabytes, false));
       }
       if (values.hardDisk === 'existing') {
         const image = values.image.trim();
         problem(
           'image',
-          image === '' ? text('wizard.error.image') : isAbsolute(image) ? undefined : text('wizard.error.absolute'),
+          image === '' ? text('wizard.error.image') : isAbsolutePath(image) ? undefined : text('wizard.error.absolute'),
         );
       }
     });
@@ -136,6 +125,8 @@ export function newMachine(values: WizardValues, kind: MediaKind): NewMachine {
     memoryMegabytes: Number(values.memory),
     processors: Number(values.processors),
     firmware: values.firmware,
+    // A network without wishes is one that suits the guest system.
+    network: values.network === 'nat' ? {} : null,
     ...(media === '' ? {} : { installMedia: { path: media, kind } }),
     hardDisk:
       values.hardDisk === 'new'

@@ -2,16 +2,15 @@ import { Controller, type UseFormReturn } from 'react-hook-form';
 import type { AppInfo, DiskSpace, GuestSystem, MediaInspection } from '../../../main/contract/host.ts';
 import { useLodge } from '../../api/lodge-context.ts';
 import { describeMedium, guestSystemName } from '../../i18n/host-texts.ts';
-import { useText } from '../../i18n/i18n.ts';
+import { type Text, useText } from '../../i18n/i18n.ts';
 import { Choices, SelectField, TextField } from '../../ui/field.tsx';
 import { formatBytes } from '../../ui/format.ts';
+import { GuestSystemField } from '../../ui/guest-system-field.tsx';
 import { PathField } from '../../ui/path-field.tsx';
 import type { Inspection } from './use-media-inspection.ts';
 import type { WizardValues } from './wizard-form.ts';
 
 type Form = UseFormReturn<WizardValues>;
-
-const FAMILIES = ['linux', 'windows', 'bsd', 'dos', 'other'] as const;
 
 interface SystemStepProps {
   readonly form: Form;
@@ -71,8 +70,7 @@ export function SystemStep({ form, media, onGuestChosen }: SystemStepProps) {
           />
         )}
       />
-      <SelectField
-        label={text('wizard.guest')}
+      <GuestSystemField
         error={errors.guestSystem?.message}
         {...guest}
         onChange={(event) => {
@@ -82,22 +80,7 @@ export function SystemStep({ form, media, onGuestChosen }: SystemStepProps) {
             onGuestChosen(system);
           }
         }}
-      >
-        {FAMILIES.map((family) => {
-          const systems = guestSystems.filter((system) => system.family === family);
-          return (
-            systems.length > 0 && (
-              <optgroup key={family} label={text(`guest.family.${family}`)}>
-                {systems.map((system) => (
-                  <option key={system.id} value={system.id}>
-                    {guestSystemName(system, text)}
-                  </option>
-                ))}
-              </optgroup>
-            )
-          );
-        })}
-      </SelectField>
+      />
     </>
   );
 }
@@ -144,6 +127,14 @@ export function HardwareStep({ form, info, guest }: { form: Form; info: AppInfo;
       />
       <SelectField label={text('wizard.firmware')} error={errors.firmware?.message} {...form.register('firmware')}>
         <option value="bios">BIOS</option>
+      </SelectField>
+      <SelectField
+        label={text('machine.network')}
+        hint={text(`machine.network.${form.watch('network')}Hint`)}
+        {...form.register('network')}
+      >
+        <option value="nat">{text('machine.network.nat')}</option>
+        <option value="none">{text('machine.network.none')}</option>
       </SelectField>
     </>
   );
@@ -216,6 +207,12 @@ export function DiskStep({ form, guest, space }: DiskStepProps) {
   );
 }
 
+function networkSummary({ network }: WizardValues, guest: GuestSystem | undefined, text: Text): string {
+  return network === 'none'
+    ? text('machine.network.none')
+    : text('network.nat', { model: text(`machine.model.${guest?.defaults.network ?? 'e1000'}`) });
+}
+
 interface SummaryStepProps {
   readonly values: WizardValues;
   readonly guest: GuestSystem | undefined;
@@ -243,6 +240,7 @@ export function SummaryStep({ values, guest, media }: SummaryStepProps) {
     [text('wizard.processors'), values.processors],
     [text('wizard.firmware'), values.firmware.toUpperCase()],
     [text('wizard.disk'), disk, values.hardDisk === 'existing'],
+    [text('machine.network'), networkSummary(values, guest, text)],
   ];
   return (
     <>

@@ -47,6 +47,9 @@ test('an image is recognised, and Next, Next, Next, Create makes a machine that 
       accelerator: 'auto',
       installMedia: { path: '/images/debian.iso', kind: 'cdrom' },
       hardDisk: { kind: 'new', sizeGigabytes: 10 },
+      network: {},
+      shares: [],
+      sound: null,
     },
   ]);
   expect(screen.getByRole('option', { name: /Debian 12/ }).getAttribute('aria-selected')).toBe('true');

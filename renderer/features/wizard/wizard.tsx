@@ -54,7 +54,9 @@ export function Wizard({ onClose, onCreated }: WizardProps) {
       firmware: 'bios',
       hardDisk: 'new',
       image: '',
-      ...(first === undefined ? { memory: '1024', processors: '1', size: '8' } : suggestions(first, info)),
+      ...(first === undefined
+        ? { memory: '1024', processors: '1', size: '8', network: 'nat' }
+        : suggestions(first, info)),
     },
   });
   const { getFieldState, getValues, setError, setValue, trigger, watch } = form;
@@ -65,7 +67,7 @@ export function Wizard({ onClose, onCreated }: WizardProps) {
   const suggest = useCallback(
     (system: GuestSystem) => {
       for (const [field, value] of Object.entries(suggestions(system, info))) {
-        const name = field as 'memory' | 'processors' | 'size';
+        const name = field as 'memory' | 'processors' | 'size' | 'network';
         if (!getFieldState(name).isDirty) {
           setValue(name, value);
         }
@@ -134,7 +136,7 @@ export function Wizard({ onClose, onCreated }: WizardProps) {
 
   return (
     <Dialog
-      wide
+      size="wide"
       title={text('wizard.title')}
       description={<StepIndicator current={stepIndex} />}
       onClose={onClose}
@@ -238,12 +240,16 @@ function useFreshInfo(known: AppInfo): AppInfo {
 }
 
 /** What suits a guest system on this host. */
-function suggestions({ defaults }: GuestSystem, info: AppInfo): { memory: string; processors: string; size: string } {
+function suggestions(
+  { defaults }: GuestSystem,
+  info: AppInfo,
+): Pick<WizardValues, 'memory' | 'processors' | 'size' | 'network'> {
   const processors = Math.max(1, Math.min(defaults.processors, info.processors.count));
   return {
     memory: String(defaults.memoryMegabytes),
     processors: String(processors),
     size: String(defaults.diskGigabytes),
+    network: defaults.network === null ? 'none' : 'nat',
   };
 }
 
