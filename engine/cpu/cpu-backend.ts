@@ -31,6 +31,11 @@ export interface CpuBus {
   writeApicMsr(cpu: number, msr: number, value: bigint): boolean;
   /** A guest wrote its time-stamp counter: deadlines counted in it move. */
   tscChanged(cpu: number): void;
+  /**
+   * Device memory whose writes may come a little later, though in their order and before any other access to devices:
+   * that of the display adapter.
+   */
+  readonly lateWrites?: readonly { readonly base: number; readonly length: number }[];
   /** The local APICs, for a backend that can have them itself. */
   readonly localApics?: LendableApics;
 }

@@ -347,6 +347,7 @@ export class PcBoard {
       readApicMsr: (cpu, msr) => apics.readApicMsr(cpu, msr),
       writeApicMsr: (cpu, msr, value) => apics.writeApicMsr(cpu, msr, value),
       tscChanged: (cpu) => apics.tscChanged(cpu),
+      lateWrites: [layout.VGA_WINDOW],
       localApics: apics,
     };
   }

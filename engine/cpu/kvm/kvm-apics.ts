@@ -84,10 +84,8 @@ export class KvmApics implements ApicBorrower {
       const state = this.#apics.state(cpu);
       this.#setApicBase(vcpu, BigInt(state.base) | (BigInt(state.baseHigh) << 32n));
       vcpu.set('lapic', lapicPage(state, cpu, now));
-      const { tscDeadline } = state.timer;
-      if (tscDeadline !== 0n) {
-        vcpu.setMsrs(deadlineEntry(tscDeadline));
-      }
+      // Also where there is none: KVM may still know that of the last time.
+      vcpu.setMsrs(deadlineEntry(state.timer.tscDeadline));
     }
     this.#apics.lend(this);
     this.levelEntriesChanged();

@@ -3,9 +3,9 @@ import {
   EXIT_B,
   EXIT_BYTES,
   EXIT_C,
+  EXIT_COALESCED,
   EXIT_CR8,
   EXIT_CR8_IN,
-  EXIT_D,
   EXIT_DATA,
   EXIT_INTERRUPT_FLAG,
   EXIT_INTERRUPTED,
@@ -19,7 +19,6 @@ import {
 } from '../../../native/index.ts';
 import { defined } from '../../base/assert.ts';
 import type { Log } from '../../base/log.ts';
-import type { AccessSize } from '../../bus/bus.ts';
 import type { Nanos } from '../../clock/clock.ts';
 import type { MachineMemory } from '../../memory/machine-memory.ts';
 import type { CpuBus } from '../cpu-backend.ts';
@@ -29,6 +28,7 @@ import { GuestFault } from '../x86/linear-memory.ts';
 import { IA32_APIC_BASE, IA32_TSC_DEADLINE } from '../x86/system/msr.ts';
 import * as K from './kvm-abi.ts';
 import { KvmApics } from './kvm-apics.ts';
+import { DeviceExits } from './kvm-exits.ts';
 import { KvmMemory } from './kvm-memory.ts';
 import { msrsOfKvm } from './kvm-msrs.ts';
 import { type TscClock, type UndeliveredEvent, VcpuRegisters } from './vcpu-registers.ts';
@@ -91,6 +91,8 @@ class Vcpu {
   ready = false;
   /** RFLAGS.IF after the last exit. */
   interruptible = false;
+  /** KVM, which has its local APIC, was given a vector of the 8259s and may not have begun to deliver it. */
+  hasVector = false;
   tpr = 0;
 
   constructor(index: number, vm: KvmVm, parts: KvmProcessorParts, clock: TscClock, system: KvmSystem) {
@@ -128,6 +130,7 @@ export class KvmCpus {
   readonly #vcpus: readonly Vcpu[];
   readonly #memory: KvmMemory;
   readonly #bus: CpuBus;
+  readonly #devices: DeviceExits;
   readonly #now: () => Nanos;
   readonly #threads: boolean;
   /** Undefined: the local APICs are the machine's own. */
@@ -140,6 +143,7 @@ export class KvmCpus {
   constructor(options: KvmCpusOptions) {
     const { system, memory, bus, clock, processors } = options;
     this.#bus = bus;
+    this.#devices = new DeviceExits(bus);
     this.#now = options.now;
     const vm = system.createVm();
     this.#vm = vm;
@@ -172,6 +176,11 @@ export class KvmCpus {
           })
         : undefined;
       this.tscKilohertz = defined(vcpus[0], 'processor').vcpu.tscKilohertz();
+      for (const { base, length } of bus.lateWrites ?? []) {
+        if (system.checkExtension(K.KVM_CAP_COALESCED_MMIO) > 0) {
+          vm.setCoalescing(base, length, false, true);
+        }
+      }
       this.#threads = vcpus.length > 1;
       if (this.#threads) {
         for (const { vcpu } of vcpus) {
@@ -222,9 +231,11 @@ export class KvmCpus {
       return undefined;
     }
     this.#finish(processor);
-    if (this.#apics !== undefined) {
-      // An interrupt of the 8259s that KVM was given and has not begun to deliver would be lost, too.
+    this.#devices.coalesced(processor.vcpu);
+    if (processor.hasVector) {
+      // KVM does not tell of it before it has begun to deliver it.
       this.#settle(processor);
+      processor.hasVector = false;
     }
     processor.inKvm = false;
     if (this.#apics !== undefined && processor.state.i32(L.ACTIVITY) !== L.ACTIVITY_SHUTDOWN) {
@@ -335,7 +346,10 @@ export class KvmCpus {
 
   run(until: Nanos): KvmRunExit {
     this.#stop = false;
-    return this.#threads ? this.#runThreads(until) : this.#runInline(until);
+    const exit = this.#threads ? this.#runThreads(until) : this.#runInline(until);
+    // Who looks at the devices now is to see everything.
+    this.#devices.coalesced(defined(this.#vcpus[0], 'processor').vcpu);
+    return exit;
   }
 
   #runInline(until: Nanos): KvmRunExit {
@@ -457,6 +471,9 @@ export class KvmCpus {
   #note(processor: Vcpu): void {
     processor.ready = processor.word(EXIT_READY_FOR_INTERRUPT) !== 0;
     processor.interruptible = processor.word(EXIT_INTERRUPT_FLAG) !== 0;
+    if (processor.word(EXIT_COALESCED) !== 0) {
+      this.#devices.coalesced(processor.vcpu);
+    }
     if (this.#apics !== undefined) {
       return;
     }
@@ -501,6 +518,7 @@ export class KvmCpus {
       }
       if (processor.ready) {
         vcpu.interrupt(apics.acknowledgePic());
+        processor.hasVector = true;
         processor.ready = false;
         window = apics.picRequest;
       } else {
@@ -582,14 +600,15 @@ export class KvmCpus {
 
   #handle(processor: Vcpu, reason: number): KvmRunExit | undefined {
     this.#current = processor.index;
+    processor.hasVector = false;
     switch (reason) {
       case K.KVM_EXIT_IO:
         processor.unfinished = true;
-        this.#port(processor);
+        this.#devices.port(processor.words, processor.data);
         return undefined;
       case K.KVM_EXIT_MMIO:
         processor.unfinished = true;
-        this.#deviceMemory(processor);
+        this.#devices.memory(processor.words, processor.data);
         return undefined;
       case K.KVM_EXIT_IRQ_WINDOW_OPEN:
       case K.KVM_EXIT_INTR:
@@ -626,63 +645,6 @@ export class KvmCpus {
         };
       default:
         return { reason: 'gave-up', cpu: processor.index, detail: `an exit of an unknown kind, ${reason}` };
-    }
-  }
-
-  #port({ words, data }: Vcpu): void {
-    const bus = this.#bus;
-    const write = words[EXIT_A] !== 0;
-    const size = words[EXIT_B] as AccessSize;
-    const port = words[EXIT_C] as number;
-    const count = words[EXIT_D] as number;
-    for (let i = 0, at = 0; i < count; i++, at += size) {
-      if (write) {
-        bus.writePort(
-          port,
-          size,
-          size === 1 ? data.getUint8(at) : size === 2 ? data.getUint16(at, true) : data.getUint32(at, true),
-        );
-        continue;
-      }
-      const value = bus.readPort(port, size);
-      if (size === 1) {
-        data.setUint8(at, value);
-      } else if (size === 2) {
-        data.setUint16(at, value, true);
-      } else {
-        data.setUint32(at, value, true);
-      }
-    }
-  }
-
-  #deviceMemory({ words, data }: Vcpu): void {
-    const bus = this.#bus;
-    const write = words[EXIT_A] !== 0;
-    const length = Math.min(8, words[EXIT_B] as number);
-    const address = (words[EXIT_C] as number) + (words[EXIT_D] as number) * 2 ** 32;
-    let done = 0;
-    while (done < length) {
-      const left = length - done;
-      // KVM gives up to 8 bytes at a time; devices take at most 4.
-      const size = left >= 4 ? 4 : left >= 2 ? 2 : 1;
-      const at = address + done;
-      if (write) {
-        const value =
-          size === 1 ? data.getUint8(done) : size === 2 ? data.getUint16(done, true) : data.getUint32(done, true);
-        if (at < 2 ** 32) {
-          bus.writeMmio(at, size, value);
-        }
-      } else {
-        const value = at < 2 ** 32 ? bus.readMmio(at, size) : 0xffffffff;
-        if (size === 1) {
-          data.setUint8(done, value);
-        } else if (size === 2) {
-          data.setUint16(done, value, true);
-        } else {
-          data.setUint32(done, value, true);
-        }
-      }
-      done += size;
     }
   }
 

@@ -111,6 +111,8 @@ export class VcpuRegisters {
   shield(): void {
     this.#regs.setBigUint64(K.REGS_RFLAGS, 2n, true);
     this.#vcpu.set('regs', bytes(this.#regs));
+    // What KVM makes of the others meanwhile is not known.
+    this.#held.clear();
   }
 
   /** Whether KVM lets the processor run, wait or halt, into the record: where KVM has the local APIC. First of all. */
