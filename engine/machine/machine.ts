@@ -31,7 +31,7 @@ import { prepareWithoutFirmware } from './boot/without-firmware.ts';
 import { networkCardOf } from './network-card.ts';
 import { PcBoard } from './pc-board.ts';
 import { PCI_SLOTS, TSC_FREQUENCY_HZ, VIRTUAL_NANOS_PER_INSTRUCTION } from './pc-layout.ts';
-import type { ScsiDrive } from './virtio-devices.ts';
+import type { ScsiDrive, VirtioShare } from './virtio-devices.ts';
 
 /** A disk of a machine, opened. */
 export interface MachineDisk {
@@ -60,6 +60,7 @@ export interface MachineParts {
       readonly port: number;
     };
     readonly floppy: BlockBackend | undefined;
+    readonly shares?: readonly VirtioShare[];
   };
   /** Gives pages of RAM back to the host; undefined where the host cannot. */
   readonly releasePages?: ((bytes: Uint8Array) => void) | undefined;
@@ -138,6 +139,9 @@ export class Machine implements Disposable {
       deferral.set(clock.now());
     };
     const media = parts.openMedia(this.#defer);
+    for (const { backend } of media.shares ?? []) {
+      this.#store.add(backend);
+    }
     const drives: (IdeDriveConfig | undefined)[] = [undefined, undefined, undefined, undefined];
     for (const disk of media.disks) {
       this.#store.add(disk.backend);
@@ -183,6 +187,7 @@ export class Machine implements Disposable {
           .filter(({ bus }) => bus === 'virtio')
           .map(({ backend, port, serial }) => ({ backend, port, serial: serial ?? `lodge-disk-${port}` })),
         scsi: scsiDrives(media),
+        shares: media.shares,
         input: config.virtioInput,
         releaseMemory: this.#releaseMemory(parts),
         entropy: config.entropy ? randomSource(config.virtualTime) : undefined,

@@ -65,11 +65,14 @@ export const PCI_SLOTS = {
   scsi: [4, 0],
   entropy: [5, 0],
   balloon: [6, 0],
-  console: [10, 0],
-  sound: [11, 0],
   virtioKeyboard: [13, 0],
   virtioTablet: [14, 0],
   virtioMouse: [15, 0],
+  console: [10, 0],
+  sound: [11, 0],
+  /** A function for each. */
+  shares: [7, 0],
+  vsock: [8, 0],
   /** The first of the virtio disks; the others follow. */
   virtioDisks: [16, 0],
 } as const;

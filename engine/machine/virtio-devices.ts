@@ -1,11 +1,13 @@
 import type { BlockBackend } from '../backends/block/block-backend.ts';
+import type { ShareBackend } from '../backends/share/share-backend.ts';
 import type { Log } from '../base/log.ts';
 import type { Clock } from '../clock/clock.ts';
 import type { Device } from '../devices/device.ts';
 import type { InterruptLine, MsiSink } from '../irq/line.ts';
 import type { GuestMemory } from '../memory/guest-memory.ts';
 import type { PciBus } from '../pci/pci-bus.ts';
-import type { PciBuses } from '../pci/pci-function.ts';
+import { PCI_HEADER_TYPE, PCI_MULTIFUNCTION, type PciBuses } from '../pci/pci-function.ts';
+import { Virtio9p } from '../virtio/9p/virtio-9p.ts';
 import { VirtioBalloon } from '../virtio/balloon/virtio-balloon.ts';
 import { VirtioBlk } from '../virtio/blk/virtio-blk.ts';
 import { type ConsolePortHost, MAX_CONSOLE_PORTS, VirtioConsole } from '../virtio/console/virtio-console.ts';
@@ -35,11 +37,19 @@ export interface ScsiDrive {
   readonly serial: string;
 }
 
+/** A shared folder. */
+export interface VirtioShare {
+  /** What the guest mounts. */
+  readonly tag: string;
+  readonly backend: ShareBackend;
+}
+
 /** Which virtio devices a machine has. */
 export interface VirtioParts {
   readonly disks: readonly VirtioDisk[];
   /** Without any there is no SCSI controller. */
   readonly scsi: readonly ScsiDrive[];
+  readonly shares?: readonly VirtioShare[] | undefined;
   /** A keyboard, a tablet and a mouse. */
   readonly input: boolean;
   /** Gives RAM back to the host (VirtioBalloonWiring); undefined: no balloon. */
@@ -55,8 +65,11 @@ export interface VirtioBoard {
   readonly memory: GuestMemory;
   readonly clock: Clock;
   readonly cpuCount: number;
-  /** Gives a device its transport and makes the board its owner. `slot` is its place where there is PCI. */
-  plug(id: string, slot: number, device: VirtioDevice): void;
+  /**
+   * Gives a device its transport and makes the board its owner. `slot` is its place where there is PCI, and `fn` its
+   * function in a slot that several devices have.
+   */
+  plug(id: string, slot: number, device: VirtioDevice, fn?: number): void;
 }
 
 /** What a board with PCI needs to put virtio devices into slots. */
@@ -72,9 +85,12 @@ export interface VirtioSlots {
 
 /** The `plug` of boards with PCI. */
 export function pciPlug({ buses, memory, msi, log, pci, interruptLine, add }: VirtioSlots): VirtioBoard['plug'] {
-  return (id, slot, device) => {
+  return (id, slot, device, fn) => {
     const transport = add(new VirtioPci(id, device, { buses, memory, msi, line: interruptLine(slot, 1), log }));
-    pci.add(slot, 0, transport.pci);
+    pci.add(slot, fn ?? 0, transport.pci);
+    if (fn !== undefined) {
+      transport.pci.setU8(PCI_HEADER_TYPE, PCI_MULTIFUNCTION);
+    }
   };
 }
 
@@ -92,7 +108,7 @@ export interface VirtioDevices {
 /** Makes the virtio devices of a machine and plugs them in. */
 export function addVirtioDevices(parts: VirtioParts, board: VirtioBoard): VirtioDevices {
   const { memory, clock } = board;
-  const plug: VirtioBoard['plug'] = (id, slot, device) => board.plug(id, slot, device);
+  const plug: VirtioBoard['plug'] = (id, slot, device, fn) => board.plug(id, slot, device, fn);
   if (parts.entropy !== undefined) {
     plug('entropy', PCI_SLOTS.entropy[0], new VirtioRng({ fill: parts.entropy }));
   }
@@ -123,6 +139,9 @@ export function addVirtioDevices(parts: VirtioParts, board: VirtioBoard): Virtio
       }
     }
     plug('scsi', PCI_SLOTS.scsi[0], scsi);
+  }
+  for (const [index, { tag, backend }] of (parts.shares ?? []).entries()) {
+    plug(`share${index}`, PCI_SLOTS.shares[0], new Virtio9p({ share: backend, clock }, tag), index);
   }
   for (const { backend, port, serial } of parts.disks) {
     plug(`virtio-disk${port}`, PCI_SLOTS.virtioDisks[0] + port, new VirtioBlk({ backend, clock }, { serial, queues }));

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import type { ImageCable } from '../backends/block/image-messages.ts';
+import type { ShareEnd } from '../backends/share/share-channel.ts';
 import type { ErrorDetails } from '../base/host-error.ts';
 import { MAX_HEADS } from '../config/display-config.ts';
 import { MAX_MEMORY_MEGABYTES, type MachineConfig, MIN_MEMORY_MEGABYTES } from '../config/machine-config.ts';
@@ -239,6 +240,8 @@ export interface MachineThreadInput {
   readonly kvm: KvmFacts | undefined;
   /** The other end is the user-mode network on the host thread. */
   readonly network: NetworkCable | undefined;
+  /** To the threads of the shared folders, in their order; none in virtual time. */
+  readonly shares: readonly ShareEnd[];
   /** The ports of the console device that lead to sockets of the host thread. */
   readonly ports: readonly PortCable[];
 }

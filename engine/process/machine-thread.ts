@@ -30,6 +30,7 @@ import type {
 } from './machine-messages.ts';
 import { MachinePorts } from './machine-ports.ts';
 import { MachineScreens, noScreen } from './machine-screens.ts';
+import { MachineShares } from './machine-shares.ts';
 import type { PortCable } from './ports-host.ts';
 import type { RunOutcome } from './run-machine.ts';
 import { ThreadCompiler } from './thread-compiler.ts';
@@ -62,6 +63,7 @@ class MachineThread {
   readonly #lights = new ActivityLights();
   readonly #screens: MachineScreens;
   readonly #images: ImageClient;
+  readonly #shares: MachineShares;
   readonly #troubles = new DiskTroubles((message) => this.#onDiskTrouble(message));
   #pausedByUser = false;
   #pausedByTrouble = false;
@@ -78,6 +80,9 @@ class MachineThread {
     const { config } = input;
     this.#config = config;
     this.#images = new ImageClient(input.images, this.#bell);
+    this.#shares = new MachineShares(config, input.shares, this.#bell, (message) =>
+      this.#send({ kind: 'log', level: 'error', message }),
+    );
     const log = {
       info: (message: string) => this.#send({ kind: 'log', level: 'info', message }),
       warn: (message: string) => this.#send({ kind: 'log', level: 'warn', message }),
@@ -121,8 +126,8 @@ class MachineThread {
     if (input.kvm !== undefined && this.#machine.cpus.kind === 'software') {
       this.#send({ kind: 'accelerator', name: 'software', why: 'kvm-failed' });
     }
-    this.#screens.connect(this.#machine.board.display.screens);
     this.#ports.connect(this.#machine.board.virtio.console);
+    this.#screens.connect(this.#machine.board.display.screens);
     for (const { path, atSeconds } of config.screenshots) {
       this.#machine.at(atSeconds, () => this.#send({ kind: 'picture', path, png: this.#picture(0).png }));
     }
@@ -194,6 +199,7 @@ class MachineThread {
       lights.equip('floppy');
     }
     return {
+      shares: this.#shares.open(defer),
       disks: disks.map(({ path, bus, readOnly, port: place, serial }) => ({
         backend: lights.watch('disk', this.#troubles.watch(path, this.#openImage(path, readOnly, false, defer))),
         bus,
@@ -276,6 +282,7 @@ class MachineThread {
         }
         const now = performance.now();
         this.#images.poll(now);
+        this.#shares.poll();
         this.#troubles.tick(now);
         this.#afterTrouble();
         this.#screens.tick(now);
@@ -286,7 +293,7 @@ class MachineThread {
         }
         this.#network?.poll();
         this.#ports.poll();
-        const turn = this.#machine.turn(this.#images.inFlight > 0 ? SLICE_WITH_REQUESTS_NANOS : undefined);
+        const turn = this.#machine.turn(this.#awaitsHost ? SLICE_WITH_REQUESTS_NANOS : undefined);
         this.#serial.flush();
         this.#ports.flush();
         const outcome = this.#outcome(turn);
@@ -377,16 +384,21 @@ class MachineThread {
     }
   }
 
+  /** The host works on what the guest wants of disks or shared folders. */
+  get #awaitsHost(): boolean {
+    return this.#images.inFlight > 0 || this.#shares.busy;
+  }
+
   /** Looks for a disk's answer for as long as one from the page cache takes: being woken would take longer. */
   #awaitDisk(until: number | undefined): boolean {
-    if (this.#images.inFlight === 0) {
+    if (!this.#awaitsHost) {
       return false;
     }
     const { clock } = this.#machine;
     const end = Math.min(until ?? Number.POSITIVE_INFINITY, clock.now() + DISK_SPIN_NANOS);
     do {
       for (let i = 0; i < LOOKS_BETWEEN_CLOCKS; i++) {
-        if (this.#images.ready) {
+        if (this.#images.ready || this.#shares.ready) {
           return true;
         }
       }

@@ -1,5 +1,6 @@
 import { Worker } from 'node:worker_threads';
 import { ImageServer } from '../backends/block/image-server.ts';
+import { ShareHost } from '../backends/share/share-host.ts';
 import { HostError } from '../base/host-error.ts';
 import type { MachineConfig } from '../config/machine-config.ts';
 import { checkChannelName, checkSocketPath } from '../config/validate-console.ts';
@@ -27,6 +28,15 @@ export async function startMachine(config: MachineConfig, host: MachineHost): Pr
     throw error;
   });
   let running: ThreadedMachine | undefined;
+  const shares = await ShareHost.start(
+    config.virtualTime ? [] : config.shares,
+    bell,
+    (line) => host.log('error', line),
+    (error) => running?.fail(error),
+  ).catch(async (error: unknown) => {
+    await Promise.all([network?.close(), ports.close()]);
+    throw error;
+  });
   const images = new ImageServer(bell, (error) => running?.fail(error));
   const input: MachineThreadInput = {
     config,
@@ -34,13 +44,14 @@ export async function startMachine(config: MachineConfig, host: MachineHost): Pr
     images: images.cable,
     kvm,
     network: network?.cable,
+    shares: shares.ends,
     ports: ports.cables,
   };
   const worker = new Worker(new URL('./machine-thread.ts', import.meta.url), {
     workerData: input,
-    transferList: [images.cable.port],
+    transferList: [images.cable.port, ...shares.ends.map(({ port }) => port)],
   });
-  running = new ThreadedMachine(worker, new Int32Array(bell), host, images, network, ports);
+  running = new ThreadedMachine(worker, new Int32Array(bell), host, images, network, ports, shares);
   return running.started;
 }
 
@@ -69,6 +80,7 @@ class ThreadedMachine implements ControlledMachine {
   readonly #images: ImageServer;
   readonly #network: NetworkHost | undefined;
   readonly #ports: PortsHost;
+  readonly #shares: ShareHost;
   readonly #frames: FrameSender;
   readonly #answers = new Map<number, Settler<unknown>>();
   readonly #stored: Promise<void>[] = [];
@@ -84,7 +96,9 @@ class ThreadedMachine implements ControlledMachine {
     images: ImageServer,
     network: NetworkHost | undefined,
     ports: PortsHost,
+    shares: ShareHost,
   ) {
+    this.#shares = shares;
     this.#ports = ports;
     ports.onConnected = (index, open) => {
       this.#send({ request: undefined, command: { kind: 'port-connected', index, open } });
@@ -113,6 +127,7 @@ class ThreadedMachine implements ControlledMachine {
     this.#network?.close().catch(() => {});
     this.#ports.close().catch(() => {});
     this.#images.close().catch(() => {});
+    this.#shares.close().catch(() => {});
     const settlers = [this.#start, this.#finish, ...this.#answers.values()];
     for (const settler of settlers) {
       if (settler !== undefined) {
@@ -201,7 +216,7 @@ class ThreadedMachine implements ControlledMachine {
         }
         this.#stored.push(this.#ports.close());
         this.#end((settler) => settler.reject(notRunning()));
-        Promise.all([...this.#stored, this.#images.close()]).then(
+        Promise.all([...this.#stored, this.#images.close(), this.#shares.close()]).then(
           () => finish?.resolve(message.outcome),
           (error: unknown) => finish?.reject(error),
         );
