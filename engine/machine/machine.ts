@@ -2,6 +2,7 @@ import { createHash, randomFillSync } from 'node:crypto';
 import type { BlockBackend } from '../backends/block/block-backend.ts';
 import type { CharBackend } from '../backends/char.ts';
 import type { DisplaySink } from '../backends/display.ts';
+import type { VsockBackend } from '../backends/vsock/vsock-backend.ts';
 import type { Disposable } from '../base/disposable.ts';
 import { DisposableStore } from '../base/disposable.ts';
 import { HostError } from '../base/host-error.ts';
@@ -69,6 +70,8 @@ export interface MachineParts {
   readonly consolePorts?: readonly (ConsolePortHost | undefined)[] | undefined;
   /** What the network card of the configuration is plugged into. */
   readonly network?: NetworkPort | undefined;
+  /** Where the socket device of the configuration leads. */
+  readonly vsock?: VsockBackend | undefined;
   /** Told of changes on the screens, one each, while `refresh` of `board.display.screens` is called. */
   readonly displays?: readonly DisplaySink[];
   readonly log: Log;
@@ -142,6 +145,9 @@ export class Machine implements Disposable {
     for (const { backend } of media.shares ?? []) {
       this.#store.add(backend);
     }
+    if (parts.vsock !== undefined) {
+      this.#store.add(parts.vsock);
+    }
     const drives: (IdeDriveConfig | undefined)[] = [undefined, undefined, undefined, undefined];
     for (const disk of media.disks) {
       this.#store.add(disk.backend);
@@ -188,6 +194,7 @@ export class Machine implements Disposable {
           .map(({ backend, port, serial }) => ({ backend, port, serial: serial ?? `lodge-disk-${port}` })),
         scsi: scsiDrives(media),
         shares: media.shares,
+        vsock: config.vsock && parts.vsock && { cid: config.vsock.cid, backend: parts.vsock },
         input: config.virtioInput,
         releaseMemory: this.#releaseMemory(parts),
         entropy: config.entropy ? randomSource(config.virtualTime) : undefined,

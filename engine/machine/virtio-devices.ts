@@ -1,5 +1,6 @@
 import type { BlockBackend } from '../backends/block/block-backend.ts';
 import type { ShareBackend } from '../backends/share/share-backend.ts';
+import type { VsockBackend } from '../backends/vsock/vsock-backend.ts';
 import type { Log } from '../base/log.ts';
 import type { Clock } from '../clock/clock.ts';
 import type { Device } from '../devices/device.ts';
@@ -17,6 +18,7 @@ import { ScsiCdrom } from '../virtio/scsi/scsi-cdrom.ts';
 import { ScsiDisk } from '../virtio/scsi/scsi-disk.ts';
 import { VirtioScsi } from '../virtio/scsi/virtio-scsi.ts';
 import type { VirtioDevice } from '../virtio/virtio-device.ts';
+import { VirtioVsock } from '../virtio/vsock/virtio-vsock.ts';
 import { VirtioInputs } from './guest-input.ts';
 import { PCI_SLOTS } from './pc-layout.ts';
 
@@ -50,6 +52,8 @@ export interface VirtioParts {
   /** Without any there is no SCSI controller. */
   readonly scsi: readonly ScsiDrive[];
   readonly shares?: readonly VirtioShare[] | undefined;
+  /** Undefined: no socket device. */
+  readonly vsock?: { readonly cid: number; readonly backend: VsockBackend } | undefined;
   /** A keyboard, a tablet and a mouse. */
   readonly input: boolean;
   /** Gives RAM back to the host (VirtioBalloonWiring); undefined: no balloon. */
@@ -142,6 +146,10 @@ export function addVirtioDevices(parts: VirtioParts, board: VirtioBoard): Virtio
   }
   for (const [index, { tag, backend }] of (parts.shares ?? []).entries()) {
     plug(`share${index}`, PCI_SLOTS.shares[0], new Virtio9p({ share: backend, clock }, tag), index);
+  }
+  if (parts.vsock !== undefined) {
+    const { cid, backend } = parts.vsock;
+    plug('vsock', PCI_SLOTS.vsock[0], new VirtioVsock({ backend, clock }, cid));
   }
   for (const { backend, port, serial } of parts.disks) {
     plug(`virtio-disk${port}`, PCI_SLOTS.virtioDisks[0] + port, new VirtioBlk({ backend, clock }, { serial, queues }));

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import type { ImageCable } from '../backends/block/image-messages.ts';
 import type { ShareEnd } from '../backends/share/share-channel.ts';
+import type { VsockCable } from '../backends/vsock/vsock-client.ts';
 import type { ErrorDetails } from '../base/host-error.ts';
 import { MAX_HEADS } from '../config/display-config.ts';
 import { MAX_MEMORY_MEGABYTES, type MachineConfig, MIN_MEMORY_MEGABYTES } from '../config/machine-config.ts';
@@ -242,6 +243,8 @@ export interface MachineThreadInput {
   readonly network: NetworkCable | undefined;
   /** To the threads of the shared folders, in their order; none in virtual time. */
   readonly shares: readonly ShareEnd[];
+  /** To the sockets of the guest's socket device. */
+  readonly vsock: VsockCable | undefined;
   /** The ports of the console device that lead to sockets of the host thread. */
   readonly ports: readonly PortCable[];
 }

@@ -8,6 +8,7 @@ import { encodePng } from '../backends/display/png.ts';
 import { pageReleaser } from '../backends/memory/release-pages.ts';
 import { ByteBatch } from '../backends/serial/byte-batch.ts';
 import { FileSink } from '../backends/serial/file-sink.ts';
+import { VsockClient } from '../backends/vsock/vsock-client.ts';
 import { defined, InvariantError } from '../base/assert.ts';
 import { HostError } from '../base/host-error.ts';
 import type { Log } from '../base/log.ts';
@@ -64,6 +65,7 @@ class MachineThread {
   readonly #screens: MachineScreens;
   readonly #images: ImageClient;
   readonly #shares: MachineShares;
+  readonly #vsock: VsockClient | undefined;
   readonly #troubles = new DiskTroubles((message) => this.#onDiskTrouble(message));
   #pausedByUser = false;
   #pausedByTrouble = false;
@@ -80,6 +82,7 @@ class MachineThread {
     const { config } = input;
     this.#config = config;
     this.#images = new ImageClient(input.images, this.#bell);
+    this.#vsock = input.vsock && new VsockClient(input.vsock);
     this.#shares = new MachineShares(config, input.shares, this.#bell, (message) =>
       this.#send({ kind: 'log', level: 'error', message }),
     );
@@ -111,6 +114,7 @@ class MachineThread {
     this.#machine = new Machine({
       config,
       network: this.#network,
+      vsock: this.#vsock,
       firmware: direct ? undefined : firmware,
       vgaBios: firmware.vgaBios,
       kernel: readKernel(config),
@@ -292,6 +296,7 @@ class MachineThread {
           continue;
         }
         this.#network?.poll();
+        this.#vsock?.poll();
         this.#ports.poll();
         const turn = this.#machine.turn(this.#awaitsHost ? SLICE_WITH_REQUESTS_NANOS : undefined);
         this.#serial.flush();

@@ -1,6 +1,7 @@
 import { Worker } from 'node:worker_threads';
 import { ImageServer } from '../backends/block/image-server.ts';
 import { ShareHost } from '../backends/share/share-host.ts';
+import { VsockHost } from '../backends/vsock/vsock-host.ts';
 import { HostError } from '../base/host-error.ts';
 import type { MachineConfig } from '../config/machine-config.ts';
 import { checkChannelName, checkSocketPath } from '../config/validate-console.ts';
@@ -37,6 +38,11 @@ export async function startMachine(config: MachineConfig, host: MachineHost): Pr
     await Promise.all([network?.close(), ports.close()]);
     throw error;
   });
+  const sockets = config.vsock && VsockHost.listen(config.vsock.socket, ring);
+  const vsock = await sockets?.catch(async (error: unknown) => {
+    await Promise.all([network?.close(), ports.close(), shares.terminate()]);
+    throw error;
+  });
   const images = new ImageServer(bell, (error) => running?.fail(error));
   const input: MachineThreadInput = {
     config,
@@ -45,13 +51,18 @@ export async function startMachine(config: MachineConfig, host: MachineHost): Pr
     kvm,
     network: network?.cable,
     shares: shares.ends,
+    vsock: vsock?.cable,
     ports: ports.cables,
   };
   const worker = new Worker(new URL('./machine-thread.ts', import.meta.url), {
     workerData: input,
-    transferList: [images.cable.port, ...shares.ends.map(({ port }) => port)],
+    transferList: [
+      images.cable.port,
+      ...shares.ends.map(({ port }) => port),
+      ...(vsock === undefined ? [] : [vsock.cable.port]),
+    ],
   });
-  running = new ThreadedMachine(worker, new Int32Array(bell), host, images, network, ports, shares);
+  running = new ThreadedMachine(worker, new Int32Array(bell), host, images, network, ports, shares, vsock);
   return running.started;
 }
 
@@ -81,6 +92,7 @@ class ThreadedMachine implements ControlledMachine {
   readonly #network: NetworkHost | undefined;
   readonly #ports: PortsHost;
   readonly #shares: ShareHost;
+  readonly #vsock: VsockHost | undefined;
   readonly #frames: FrameSender;
   readonly #answers = new Map<number, Settler<unknown>>();
   readonly #stored: Promise<void>[] = [];
@@ -97,8 +109,10 @@ class ThreadedMachine implements ControlledMachine {
     network: NetworkHost | undefined,
     ports: PortsHost,
     shares: ShareHost,
+    vsock: VsockHost | undefined,
   ) {
     this.#shares = shares;
+    this.#vsock = vsock;
     this.#ports = ports;
     ports.onConnected = (index, open) => {
       this.#send({ request: undefined, command: { kind: 'port-connected', index, open } });
@@ -128,6 +142,7 @@ class ThreadedMachine implements ControlledMachine {
     this.#ports.close().catch(() => {});
     this.#images.close().catch(() => {});
     this.#shares.close().catch(() => {});
+    this.#vsock?.close().catch(() => {});
     const settlers = [this.#start, this.#finish, ...this.#answers.values()];
     for (const settler of settlers) {
       if (settler !== undefined) {
@@ -216,7 +231,7 @@ class ThreadedMachine implements ControlledMachine {
         }
         this.#stored.push(this.#ports.close());
         this.#end((settler) => settler.reject(notRunning()));
-        Promise.all([...this.#stored, this.#images.close(), this.#shares.close()]).then(
+        Promise.all([...this.#stored, this.#images.close(), this.#shares.close(), this.#vsock?.close()]).then(
           () => finish?.resolve(message.outcome),
           (error: unknown) => finish?.reject(error),
         );

@@ -74,7 +74,7 @@ export class ShareHost {
     try {
       await Promise.all(opened);
     } catch (error) {
-      await host.#terminate();
+      await host.terminate();
       throw error;
     }
     for (const thread of threads) {
@@ -83,7 +83,8 @@ export class ShareHost {
     return host;
   }
 
-  async #terminate(): Promise<void> {
+  /** Ends the threads at once: no machine has used them. */
+  async terminate(): Promise<void> {
     await Promise.all(this.#threads.map((thread) => thread.terminate()));
   }
 
@@ -97,7 +98,7 @@ export class ShareHost {
     for (const thread of this.#threads) {
       thread.ref();
     }
-    const timer = setTimeout(() => void this.#terminate(), END_MILLIS);
+    const timer = setTimeout(() => void this.terminate(), END_MILLIS);
     await Promise.all(this.#ended);
     clearTimeout(timer);
   }
