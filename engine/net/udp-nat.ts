@@ -1,7 +1,7 @@
 import type { Alarm, Clock, Nanos } from '../clock/clock.ts';
 import { GATEWAY4, GATEWAY6, type IpAddress, isDns, isGateway, parseAddress } from './address.ts';
 import type { AddressPolicy } from './address-policy.ts';
-import { dnsId, dnsRefusal, isDnsQuery } from './dns.ts';
+import { DNS_REFUSED, DNS_SERVER_FAILURE, dnsId, dnsRefusal, isDnsQuery } from './dns.ts';
 import type { GuestLink } from './guest-link.ts';
 import type { HostEndpoint, HostSockets, HostUdpSocket } from './host-sockets.ts';
 import type { Icmp } from './icmp.ts';
@@ -148,7 +148,7 @@ export class UdpNat {
     const { source, destination } = packet;
     const servers = this.#isolated ? [] : this.#sockets.nameServers();
     if (servers.length === 0) {
-      this.#link.udp(destination.slice(), 53, source.slice(), sourcePort, dnsRefusal(query));
+      this.#link.udp(destination.slice(), 53, source.slice(), sourcePort, dnsRefusal(query, DNS_REFUSED));
       return;
     }
     const flow = this.#flow(source, sourcePort);
@@ -158,14 +158,32 @@ export class UdpNat {
       flow.nameServer++;
     }
     flow.lastQuery = id;
+    this.#ask(flow, servers, destination.slice(), query, servers.length);
+  }
+
+  /** Asks the flow's name server, and the next ones when the host cannot send to it; at last the guest hears of it. */
+  #ask(
+    flow: Flow,
+    servers: readonly HostEndpoint[],
+    dns: IpAddress,
+    query: Uint8Array<ArrayBuffer>,
+    tries: number,
+  ): void {
     const server = servers[flow.nameServer % servers.length];
-    if (server !== undefined) {
-      this.#toHost(flow, server, destination, 53, query);
+    if (server === undefined || tries === 0) {
+      this.#link.udp(dns, 53, flow.guest, flow.guestPort, dnsRefusal(query, DNS_SERVER_FAILURE));
+      return;
     }
+    this.#toHost(flow, server, dns, 53, query.slice(), () => {
+      if (this.#flows.get(flowKey(flow.guest, flow.guestPort)) === flow) {
+        flow.nameServer++;
+        this.#ask(flow, servers, dns, query, tries - 1);
+      }
+    });
   }
 
   #flow(guest: IpAddress, guestPort: number): Flow {
-    const key = `${guest.join()} ${guestPort}`;
+    const key = flowKey(guest, guestPort);
     let flow = this.#flows.get(key);
     if (flow === undefined) {
       if (this.#flows.size >= MAX_FLOWS) {
@@ -254,6 +272,10 @@ export class UdpNat {
       }
     }
   }
+}
+
+function flowKey(guest: IpAddress, guestPort: number): string {
+  return `${guest.join()} ${guestPort}`;
 }
 
 function close(flow: Flow): void {

@@ -130,6 +130,11 @@ export class UserNetwork implements Disposable {
     return this.#tcp.connectionCount;
   }
 
+  /** Memory of all TCP connections, for tests and the status: what waits for the guest, and for the host. */
+  get waitingBytes(): { readonly toGuest: number; readonly toHost: number } {
+    return this.#tcp.waitingBytes;
+  }
+
   /** A frame of the guest, valid during the call. */
   receive(frame: Uint8Array, work: FrameWork): void {
     if (frame.length < ETHERNET_HEADER) {

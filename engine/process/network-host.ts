@@ -117,7 +117,7 @@ export class NetworkHost {
       {
         sink: this.#sink,
         clock: this.#clock,
-        sockets: new NodeSockets(),
+        sockets: new NodeSockets((message) => log.warn(message)),
         random: () => randomBytes(4).readUInt32LE(),
         wantFlush: () => this.#wantFlush(),
       },

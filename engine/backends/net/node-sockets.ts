@@ -12,6 +12,7 @@ import type {
   HostUdpEvents,
   HostUdpSocket,
 } from '../../net/host-sockets.ts';
+import { HostTroubles } from './host-troubles.ts';
 
 const READ_BYTES = 128 << 10;
 /** Datagrams that wait because the host is slow; what comes beyond them is dropped, as on any network. */
@@ -27,6 +28,12 @@ export class NodeSockets implements HostSockets {
   #factsUntil = 0;
   #loopback = new Set<string>();
   #servers: readonly HostEndpoint[] = [];
+  readonly #troubles: HostTroubles;
+
+  /** `tell` gets lines for the user about what the host does not carry out. */
+  constructor(tell: (message: string) => void = () => {}) {
+    this.#troubles = new HostTroubles(tell);
+  }
 
   connectTcp(address: string, port: number, events: HostTcpEvents): HostTcpSocket {
     let handle: NodeTcpSocket | undefined;
@@ -46,6 +53,7 @@ export class NodeSockets implements HostSockets {
     });
     handle = new NodeTcpSocket(socket, events);
     socket.once('connect', () => events.connected());
+    socket.once('error', (error: NodeJS.ErrnoException) => this.#troubles.failed(error.code, address, port));
     return handle;
   }
 
@@ -88,7 +96,7 @@ export class NodeSockets implements HostSockets {
 
   openUdp(family: 4 | 6, events: HostUdpEvents): HostUdpSocket {
     const socket = createSocket({ type: family === 4 ? 'udp4' : 'udp6' });
-    return new NodeUdpSocket(socket, events);
+    return new NodeUdpSocket(socket, events, this.#troubles);
   }
 
   bindUdp(
@@ -104,7 +112,7 @@ export class NodeSockets implements HostSockets {
       });
       socket.bind({ address, port, exclusive: true }, () => {
         socket.removeAllListeners('error');
-        resolve({ socket: new NodeUdpSocket(socket, events), port: socket.address().port });
+        resolve({ socket: new NodeUdpSocket(socket, events, this.#troubles), port: socket.address().port });
       });
     });
   }
@@ -244,8 +252,11 @@ class NodeUdpSocket implements HostUdpSocket {
   #waiting = 0;
   #closed = false;
 
-  constructor(socket: DatagramSocket, events: HostUdpEvents) {
+  readonly #troubles: HostTroubles;
+
+  constructor(socket: DatagramSocket, events: HostUdpEvents, troubles: HostTroubles) {
     this.#socket = socket;
+    this.#troubles = troubles;
     socket.on('message', (bytes, { address, port }) => {
       if (!this.#closed) {
         events.datagram(bytes, { address, port });
@@ -263,6 +274,7 @@ class NodeUdpSocket implements HostUdpSocket {
     this.#socket.send(bytes, port, address, (error: NodeJS.ErrnoException | null) => {
       this.#waiting--;
       if (error !== null && error !== undefined && !this.#closed) {
+        this.#troubles.failed(error.code, address, port);
         failed?.(error.code ?? 'EFAIL');
       }
     });

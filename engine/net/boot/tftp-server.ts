@@ -86,12 +86,22 @@ export class TftpServer {
     return true;
   }
 
+  /** There are many more ports than transfers. */
+  #freePort(): number {
+    for (;;) {
+      const port = FIRST_PORT + (this.#nextPort++ % PORTS);
+      if (!this.#sessions.has(port)) {
+        return port;
+      }
+    }
+  }
+
   #request(guest: IpAddress, guestPort: number, data: Uint8Array): void {
     const operation = data[1] ?? 0;
     if (operation !== RRQ && operation !== WRQ) {
       return;
     }
-    const port = FIRST_PORT + (this.#nextPort++ % PORTS);
+    const port = this.#freePort();
     const refuse = (code: number, text: string) => this.#send(port, guest, guestPort, errorPacket(code, text));
     if (operation === WRQ) {
       refuse(ERROR_ACCESS, 'files cannot be written');

@@ -76,6 +76,11 @@ export class TcpNat {
     return this.#connections.size;
   }
 
+  /** Memory that waits for the guest or for the host. */
+  get waitingBytes(): { readonly toGuest: number; readonly toHost: number } {
+    return { toGuest: this.#shared.sendBudget.used, toHost: this.#shared.receiveBudget.used };
+  }
+
   dispose(): void {
     for (const connection of [...this.#connections.values()]) {
       connection.dispose();

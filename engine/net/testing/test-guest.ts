@@ -76,7 +76,12 @@ export class TestGuest implements FrameSink {
   }
 
   ethernet(ethertype: number, payload: Uint8Array, destination: Uint8Array = GATEWAY_MAC): Uint8Array {
-    return Uint8Array.of(...destination, ...GUEST_MAC, ethertype >> 8, ethertype & 0xff, ...payload);
+    const frame = new Uint8Array(14 + payload.length);
+    frame.set(destination);
+    frame.set(GUEST_MAC, 6);
+    frame.set([ethertype >> 8, ethertype & 0xff], 12);
+    frame.set(payload, 14);
+    return frame;
   }
 
   /** An IP frame of the guest around a payload. */
