@@ -36,8 +36,6 @@ import type { PortCable } from './ports-host.ts';
 import type { RunOutcome } from './run-machine.ts';
 import { ThreadCompiler } from './thread-compiler.ts';
 
-/** A machine without anything to do looks for messages at least this often, in milliseconds. */
-const IDLE_MILLIS = 250;
 /** With a deadline nearer than this, waiting costs more than it saves. */
 const SPIN_NANOS = 50_000;
 /** Serial input that a guest does not read is offered to it again after so many milliseconds. */
@@ -74,6 +72,8 @@ class MachineThread {
   #stopped = false;
   #timedOut = false;
   #statusDue = 0;
+  /** The status has been told and has not changed since: nothing is to be looked at while the guest waits. */
+  #statusSettled = false;
   #lastStatus = '';
 
   constructor(port: MessagePort, input: MachineThreadInput) {
@@ -307,6 +307,8 @@ class MachineThread {
         }
         if (turn.kind === 'idle') {
           this.#wait(bell, turn.until);
+        } else {
+          this.#statusSettled = false;
         }
       }
     } finally {
@@ -365,7 +367,8 @@ class MachineThread {
   }
 
   #wait(bell: number, until: number | undefined): void {
-    let millis = IDLE_MILLIS;
+    // Whoever has something for this thread rings the bell.
+    let millis = this.#statusSettled ? Number.POSITIVE_INFINITY : Math.max(1, this.#statusDue - performance.now());
     if (until !== undefined) {
       const nanos = until - this.#machine.clock.now();
       if (nanos <= SPIN_NANOS) {
@@ -429,7 +432,8 @@ class MachineThread {
       ...(this.#troubles.present === undefined ? {} : { trouble: this.#troubles.present }),
     };
     const text = JSON.stringify(status);
-    if (text !== this.#lastStatus) {
+    this.#statusSettled = text === this.#lastStatus;
+    if (!this.#statusSettled) {
       this.#lastStatus = text;
       this.#send({ kind: 'status', status });
     }
