@@ -5,6 +5,7 @@ import { interpreterFor } from '../cpu/software/interpreter-for.ts';
 import { type CompileAnswer, type CompileRequest, fromRequest } from '../cpu/software/jit/compile-request.ts';
 import { RegionReader } from '../cpu/software/jit/region.ts';
 import { MicroOpReader, RegionModules } from '../cpu/software/jit/region-module.ts';
+import { lowerOwnPriority } from './thread-priority.ts';
 
 /** What a compiler thread is started with. */
 export interface CompilerThreadInput {
@@ -17,9 +18,10 @@ export interface CompilerThreadInput {
 
 /** The compiler thread: builds and compiles the regions that the machine thread asks for, one after the other. */
 function main({ port, pages, answers }: CompilerThreadInput): void {
+  lowerOwnPriority();
   const { interpreter } = interpreterFor(pages);
   // Micro-operations stand where they stand in the arena; untouched parts of it cost nothing.
-  const mirror = new Uint8Array(UOP_CACHE_END);
+  const mirror = new Int32Array(UOP_CACHE_END / 4);
   const reader = new MicroOpReader(new DataView(mirror.buffer), interpreter);
   const regions = new RegionReader(reader, interpreter);
   const modules = new RegionModules(reader, interpreter, pages);
@@ -31,7 +33,7 @@ function main({ port, pages, answers }: CompilerThreadInput): void {
     const { id } = request;
     let answer: CompileAnswer;
     try {
-      const bytes = modules.build(fromRequest(request, mirror, regions));
+      const bytes = modules.build(regions.read(fromRequest(request, mirror)));
       answer = { id, module: new WebAssembly.Module(bytes), bytes: bytes.length };
     } catch (error) {
       answer = { id, failure: error instanceof Error ? (error.stack ?? error.message) : String(error) };

@@ -35,6 +35,7 @@ import { MachineShares } from './machine-shares.ts';
 import type { PortCable } from './ports-host.ts';
 import type { RunOutcome } from './run-machine.ts';
 import { ThreadCompiler } from './thread-compiler.ts';
+import { lowerWorkersPriority } from './thread-priority.ts';
 
 /** With a deadline nearer than this, waiting costs more than it saves. */
 const SPIN_NANOS = 50_000;
@@ -124,7 +125,10 @@ class MachineThread {
       serialOutput: serial.kind === 'none' ? { write() {} } : this.#serial,
       consolePorts: this.#ports.hosts,
       log,
-      compiler: (arenaPages) => new ThreadCompiler(arenaPages),
+      compiler: (arenaPages) => {
+        lowerWorkersPriority();
+        return new ThreadCompiler(arenaPages);
+      },
       kvm: this.#openKvm(input.kvm, log),
     });
     if (input.kvm !== undefined && this.#machine.cpus.kind === 'software') {

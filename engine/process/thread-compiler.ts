@@ -23,7 +23,7 @@ export class ThreadCompiler implements CompilerThread {
   }
 
   request(request: CompileRequest): void {
-    this.#port.postMessage(request, [request.uops.buffer as ArrayBuffer]);
+    this.#port.postMessage(request, [request.blocks.buffer, request.uops.buffer]);
   }
 
   poll(): CompileAnswer | undefined {

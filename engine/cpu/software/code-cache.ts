@@ -4,9 +4,11 @@ import { BLOCK_TABLE, UOP_CACHE, UOP_CACHE_END } from './arena-layout.ts';
 import { type CodeSource, type DecodedBlock, Decoder, FetchFault } from './decoder.ts';
 import { blockSlot, type Interpreter } from './interpreter.ts';
 import {
+  BLOCK_FUNCTION,
   BLOCK_HEADER_SIZE,
   BLOCK_LOOKUPS,
-  BLOCK_ORIGINAL_HANDLER,
+  BLOCK_NUMBER,
+  BLOCK_SAMPLES,
   BLOCK_TABLE_BITS,
   UOP_HANDLER,
   UOP_IMMEDIATE,
@@ -38,6 +40,14 @@ class PageSource implements CodeSource {
   #page = 0;
   #host = 0;
   #nextHost = 0;
+  get memory(): Uint8Array | undefined {
+    return this.#host === 0 ? undefined : this.#bytes;
+  }
+
+  get base(): number {
+    return this.#host;
+  }
+
   /** Physical page behind, once fetched. */
   nextPage: number | undefined;
   /** Translates the page behind; −1 when it cannot be fetched. */
@@ -92,8 +102,8 @@ export class CodeCache {
   readonly #source: PageSource;
   readonly #stale: number;
   readonly #pages = new Map<number, PageCode>();
-  /** By the arena address of the first micro-operation. */
-  readonly #blocks = new Map<number, CachedBlock>();
+  /** By the number in their header; dropped ones are gone. */
+  #blocks: (CachedBlock | undefined)[] = [];
   #next = UOP_CACHE;
   /** Called with its physical address when a page gets its first code: cached write permissions for it must go. */
   onNewCodePage: (page: number) => void = () => {};
@@ -123,7 +133,7 @@ export class CodeCache {
       this.#codeMap[page * 2 + 1] = 0;
     }
     this.#pages.clear();
-    this.#blocks.clear();
+    this.#blocks = [];
     this.#next = UOP_CACHE;
     this.onFlush();
   }
@@ -133,24 +143,24 @@ export class CodeCache {
     const slot = blockSlot(physical, mode);
     const view = this.#view;
     return view.getUint32(slot, true) === physical && view.getInt32(slot + 4, true) === mode
-      ? this.#blocks.get(view.getUint32(slot + 8, true))
+      ? this.blockAt(view.getUint32(slot + 8, true))
       : undefined;
   }
 
   /** The block whose first micro-operation lies at an arena address. */
   blockAt(start: number): CachedBlock | undefined {
-    return this.#blocks.get(start);
+    const block = this.#blocks[this.#view.getInt32(start - BLOCK_HEADER_SIZE + BLOCK_NUMBER, true)];
+    return block?.block.start === start ? block : undefined;
   }
 
   #writeHeader(start: number): void {
     const view = this.#view;
     const header = start - BLOCK_HEADER_SIZE;
-    for (let i = 0; i < BLOCK_HEADER_SIZE; i += 4) {
-      view.setInt32(header + i, 0, true);
-    }
-    view.setUint16(header + UOP_HANDLER, 0xffff, true);
-    view.setUint16(header + BLOCK_ORIGINAL_HANDLER, view.getUint16(start + UOP_HANDLER, true), true);
+    view.setInt32(header, 0xffff | (view.getUint16(start + UOP_HANDLER, true) << 16), true);
+    view.setInt32(header + BLOCK_FUNCTION, 0, true);
     view.setInt32(header + BLOCK_LOOKUPS, this.lookupsUntilHot, true);
+    view.setInt32(header + BLOCK_SAMPLES, 0, true);
+    view.setInt32(header + BLOCK_NUMBER, this.#blocks.length, true);
   }
 
   /**
@@ -160,6 +170,13 @@ export class CodeCache {
   add(physical: number, mode: number, codeLimit: number, fetchNext: () => number): boolean {
     if (this.#next + BLOCK_RESERVE > UOP_CACHE_END) {
       this.flush();
+    }
+    const known = this.#pages.get(physical >>> 12)?.find(physical, mode);
+    // One that reaches into the next page is decoded again if another page stands there now.
+    if (known !== undefined && !known.block.straddles) {
+      // Another block took its place in the table.
+      this.#enter(known);
+      return true;
     }
     const offset = physical & 0xfff;
     this.#source.open(physical - offset, fetchNext);
@@ -174,14 +191,11 @@ export class CodeCache {
     }
     this.#next = block.end;
     this.blocksDecoded++;
-    const slot = blockSlot(physical, mode);
-    this.#view.setUint32(slot, physical, true);
-    this.#view.setInt32(slot + 4, mode, true);
-    this.#view.setUint32(slot + 8, block.start, true);
     const inPage = Math.min(block.bytes, 4096 - offset);
-    const entry = { slot, block, physical, mode, inPage };
-    this.#blocks.set(block.start, entry);
+    const entry = { slot: blockSlot(physical, mode), block, physical, mode, inPage };
+    this.#enter(entry);
     this.#writeHeader(block.start);
+    this.#blocks.push(entry);
     this.#mark(physical, inPage, entry);
     if (block.straddles) {
       const next = this.#source.nextPage as number;
@@ -190,6 +204,14 @@ export class CodeCache {
       this.#mark(next, block.bytes - inPage, entry);
     }
     return true;
+  }
+
+  /** Puts a block into the block table. */
+  #enter({ slot, block, physical, mode }: CachedBlock): void {
+    const view = this.#view;
+    view.setUint32(slot, physical, true);
+    view.setInt32(slot + 4, mode, true);
+    view.setUint32(slot + 8, block.start, true);
   }
 
   #mark(physical: number, length: number, entry: CachedBlock): void {
@@ -242,9 +264,10 @@ export class CodeCache {
   #discard(entry: CachedBlock): void {
     const { slot, block } = entry;
     const view = this.#view;
-    if (!this.#blocks.delete(block.start)) {
+    if (this.blockAt(block.start) !== entry) {
       return; // it straddles two pages, both of which were dropped
     }
+    this.#blocks[view.getInt32(block.start - BLOCK_HEADER_SIZE + BLOCK_NUMBER, true)] = undefined;
     this.onDropped(entry);
     for (let uop = block.start; uop < block.end; uop += UOP_SIZE) {
       view.setUint16(uop + UOP_HANDLER, this.#stale, true);

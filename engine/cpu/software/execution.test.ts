@@ -25,8 +25,8 @@ function recordFaults(machine: TestMachine): GuestFault[] {
   return faults;
 }
 
-function long(): TestMachine {
-  const machine = new TestMachine();
+function long(ramBytes = 4 << 20): TestMachine {
+  const machine = new TestMachine({ ramBytes });
   machine.enterLong();
   machine.state.setGpr(RSP, BigInt(STACK));
   return machine;
@@ -309,6 +309,53 @@ test('overlapping repeated moves copy element by element', () => {
     [...machine.read(DATA, 104)],
     Array.from({ length: 104 }, (_, i) => (i % 4) + 1),
   );
+});
+
+test('repeated moves and stores of any size, distance and direction do what single ones do', () => {
+  let seed = 1;
+  const random = (below: number) => {
+    seed = (Math.imul(seed, 1103515245) + 12345) >>> 0;
+    return (seed >>> 8) % below;
+  };
+  for (let round = 0; round < 200; round++) {
+    const machine = long(8 << 20);
+    const size = 1 << random(4);
+    const count = random(0x1800 / size);
+    const down = random(2) === 1;
+    const isMove = random(4) !== 0;
+    const source = 0x4000 + random(0x2000);
+    // Near, overlapping, and where the TLB has the same place for both pages.
+    const target =
+      random(3) === 0 ? source + random(64) - 32 : random(2) === 0 ? source + 0x400000 : 0x8000 + random(99);
+    const bytes = Uint8Array.from({ length: 0x10000 }, () => random(256));
+    machine.write(DATA, bytes);
+    const value = random(2) === 0 ? 0x5a5a5a5a5a5a5a5an : 0x0102030405060708n;
+    const expected = new Map<number, number>();
+    const read = (at: number) => expected.get(at) ?? (at < 0x10000 ? (bytes[at] as number) : 0);
+    for (let i = 0; i < count; i++) {
+      const by = (down ? -i : i) * size;
+      const element = Array.from({ length: size }, (_, k) =>
+        isMove ? read(source + by + k) : Number((value >> BigInt(k * 8)) & 0xffn),
+      );
+      for (const [k, byte] of element.entries()) {
+        expected.set(target + by + k, byte);
+      }
+    }
+    machine.state.setGpr(RAX, value);
+    machine.state.setGpr(RSI, BigInt(DATA + source));
+    machine.state.setGpr(RDI, BigInt(DATA + target));
+    machine.state.setGpr(RCX, BigInt(count));
+    const name = `${isMove ? 'movs' : 'stos'}${'bwdq'[Math.log2(size)]}`;
+    machine.runCode(CODE, code64(`${down ? 'std' : 'cld'}\nrep ${name}\nhlt`), 100000);
+    const context = `round ${round}: ${name} ${count} ${source.toString(16)} ${target.toString(16)} ${down}`;
+    assert.equal(machine.state.gpr(RCX), 0n, context);
+    const end = BigInt((down ? -count : count) * size);
+    assert.equal(machine.state.gpr(RDI), BigInt(DATA + target) + end, context);
+    assert.equal(machine.state.gpr(RSI), BigInt(DATA + source) + (isMove ? end : 0n), context);
+    for (const [at, byte] of expected) {
+      assert.equal(machine.read(DATA + at, 1)[0], byte, `${context} at ${at.toString(16)}`);
+    }
+  }
 });
 
 test('translations change only when they are invalidated', () => {

@@ -9,7 +9,7 @@ import {
   LINK_TAKEN,
   NEXT,
   OPERAND_SLOTS,
-  STOPPED,
+  REPEATED,
   UOP_DISPLACEMENT,
   UOP_EXTRA,
   UOP_IMMEDIATE,
@@ -314,7 +314,7 @@ export class InlineHandler extends HandlerBuilder {
   }
 }
 
-/** Builds a handler as a function of its own: (cpu, uop, ea) → NEXT, FAULTED, JUMPED, STOPPED or a link. */
+/** Builds a handler as a function of its own: (cpu, uop, ea) → NEXT, FAULTED, JUMPED, STOPPED, REPEATED or a link. */
 export class FunctionHandler extends HandlerBuilder {
   override build(): void {
     super.build();
@@ -348,7 +348,7 @@ export class FunctionHandler extends HandlerBuilder {
 
   override again(): void {
     this.setField64(L.RIP, this.keep(this.ownRip()));
-    this.f.return(i32(STOPPED));
+    this.f.return(i32(REPEATED));
   }
 
   override system(operation: string): void {

@@ -30,6 +30,7 @@ import {
   LINK_TAKEN,
   LOOKUPS_A_LOOK,
   NEXT,
+  REPEATED,
   STOPPED,
   UOP_BASE,
   UOP_CHECK,
@@ -109,6 +110,8 @@ export interface Interpreter {
   operationOf(handler: number): { readonly variant: Variant; readonly slot: number | undefined } | undefined;
   /** Functions that compiled code calls too: `index` is their slot in the table. */
   readonly helpers: ReadonlyMap<string, FunctionReference>;
+  /** Names of the module's functions by their index, for profiles. */
+  readonly names: ReadonlyMap<number, string>;
 }
 
 /** Place in the block table for a physical address, as an arena address. The decoder computes the same. */
@@ -174,8 +177,8 @@ export function buildInterpreter(table: InstructionTable, maximumPages: number):
     buildMainLoop(f, hot, inlineCount, types, runtime, operations);
   });
   const helpers = new Map<string, FunctionReference>();
-  const { segmentAddress, fillTlb } = runtime;
-  for (const [name, reference] of [...runtime.helpers, ...Object.entries({ segmentAddress, fillTlb })]) {
+  const { segmentAddress } = runtime;
+  for (const [name, reference] of [...runtime.helpers, ...Object.entries({ segmentAddress })]) {
     helpers.set(name, { index: module.addToTable(reference), type: reference.type });
   }
   const operationOf = (handler: number) => {
@@ -201,7 +204,16 @@ export function buildInterpreter(table: InstructionTable, maximumPages: number):
     module.export(name, reference);
   }
   const lazy = new LazyHandlers(table, module, runtime, inlineCount, maximumPages);
-  return { module: module.build(), handlers, special, operations: operations.list, lazy, operationOf, helpers };
+  return {
+    module: module.build(),
+    handlers,
+    special,
+    operations: operations.list,
+    lazy,
+    operationOf,
+    helpers,
+    names: module.names(),
+  };
 }
 
 function buildMainLoop(
@@ -326,10 +338,12 @@ function buildMainLoop(
                 f.br(dispatch);
               });
               f.brIf(fault, op('i32.eq', get(handler), i32(FAULTED)));
-              f.if(op('i32.eq', get(handler), i32(STOPPED)), () => {
-                // A string instruction may stop in front of instructions that the block has paid for.
+              const stopped = f.keep(op('i32.eq', get(handler), i32(STOPPED)));
+              f.if(op('i32.or', stopped, op('i32.eq', get(handler), i32(REPEATED))), () => {
+                // The block has paid for the instructions behind this one.
                 f.set(fuel, op('i32.add', get(fuel), op('i32.sub', remaining(), i32(1))));
-                leaveAtRip(EXIT_BREAK);
+                f.if(op('i32.or', stopped, get(bias)), () => leaveAtRip(EXIT_BREAK));
+                f.br(lookup);
               });
               f.if(get(bias), () => leaveAtRip(EXIT_BREAK));
               for (const [code, link] of [
@@ -405,9 +419,10 @@ function buildCompiled(
   });
   f.if(is(COMPILED_FUEL), () => leaveAtRip(EXIT_FUEL));
   f.brIf(fault, op('i32.or', is(COMPILED_FAULT), is(FROM_HANDLER | FAULTED)));
-  f.if(is(FROM_HANDLER | STOPPED), () => {
+  const stopped = f.keep(is(FROM_HANDLER | STOPPED));
+  f.if(op('i32.or', stopped, is(FROM_HANDLER | REPEATED)), () => {
     f.set(fuel, op('i32.add', get(fuel), op('i32.sub', load('i32.load8_u', get(uop), UOP_REMAINING), i32(1))));
-    leaveAtRip(EXIT_BREAK);
+    f.if(stopped, () => leaveAtRip(EXIT_BREAK));
   });
   f.if(get(bias), () => leaveAtRip(EXIT_BREAK));
   f.br(lookup);

@@ -6,11 +6,13 @@ import { UOP_HANDLER, UOP_IMMEDIATE, UOP_IP, UOP_LENGTH, UOP_SIZE } from './micr
 export class MicroOpWriter {
   readonly view: DataView;
   readonly special: Readonly<Record<SpecialHandler, number>>;
+  readonly #words: Int32Array;
   /** Arena address of the next micro-operation. */
   out = 0;
 
   constructor(arena: ArrayBufferLike, interpreter: Interpreter) {
     this.view = new DataView(arena);
+    this.#words = new Int32Array(arena);
     this.special = interpreter.special;
   }
 
@@ -18,11 +20,24 @@ export class MicroOpWriter {
   add(handler: number, ip: number): number {
     const { view } = this;
     const address = this.out;
-    for (let i = 0; i < UOP_SIZE; i += 4) {
-      view.setInt32(address + i, 0, true);
+    const words = this.#words;
+    for (let i = address >> 2; i < (address + UOP_SIZE) >> 2; i++) {
+      words[i] = 0;
     }
     view.setUint16(address + UOP_HANDLER, handler, true);
     view.setUint16(address + UOP_IP, ip, true);
+    this.out = address + UOP_SIZE;
+    return address;
+  }
+
+  /** Copies the next micro-operation from `template`, sets its page offset, and returns its address. */
+  copy(template: Int32Array, ip: number): number {
+    const address = this.out;
+    const words = this.#words;
+    for (let i = 0; i < UOP_SIZE / 4; i++) {
+      words[(address >> 2) + i] = template[i] as number;
+    }
+    this.view.setUint16(address + UOP_IP, ip, true);
     this.out = address + UOP_SIZE;
     return address;
   }

@@ -48,6 +48,8 @@ export const STOPPED = 3;
 /** RIP is set to the target of the branch whose link slot is UOP_LINK_TAKEN, or UOP_LINK_NEXT. */
 export const LINK_TAKEN = 4;
 export const LINK_NEXT = 5;
+/** RIP is set to the instruction itself, which has done a part of its work. */
+export const REPEATED = 6;
 
 /** Why generated code came back. */
 export const EXIT_FUEL = 0;
@@ -80,13 +82,14 @@ export const BLOCK_ENTRY_SIZE = 16;
 /**
  * In front of each block stands a header as large as a micro-operation: u16 0xffff (no address computation), u16 the
  * handler of its first micro-operation, i32 slot of its compiled code in the function table, i32 look-ups until it is
- * worth compiling, i32 times it was found running.
+ * worth compiling, i32 times it was found running, i32 number in the code cache.
  */
 export const BLOCK_HEADER_SIZE = UOP_SIZE;
 export const BLOCK_ORIGINAL_HANDLER = 2;
 export const BLOCK_FUNCTION = 4;
 export const BLOCK_LOOKUPS = 8;
 export const BLOCK_SAMPLES = 20;
+export const BLOCK_NUMBER = 24;
 /** CURRENT_UOP: a block that has been looked up another LOOKUPS_A_LOOK times; JUMP_SOURCE: by which computed branch. */
 export const EXIT_HOT = 5;
 export const LOOKUPS_A_LOOK = 1024;

@@ -46,6 +46,12 @@ export class PageCode {
     }
   }
 
+  /** The block that starts at a physical address in this page. */
+  find(physical: number, mode: number): CachedBlock | undefined {
+    const list = this.#granules[(physical & 0xfff) >> GRANULE_SHIFT];
+    return list?.find(({ entry }) => entry.physical === physical && entry.mode === mode)?.entry;
+  }
+
   /** Removes what has bytes at offsets `from` … `to` − 1, and calls `removed` for each. */
   remove(from: number, to: number, removed: (entry: CachedBlock) => void): void {
     for (let granule = from >> GRANULE_SHIFT; granule <= (to - 1) >> GRANULE_SHIFT; granule++) {

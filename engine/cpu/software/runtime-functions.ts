@@ -1,4 +1,5 @@
 import { CODE_MAP } from '../../memory/arena.ts';
+import { highProduct } from '../x86/instructions/products.ts';
 import * as L from '../x86/layout.ts';
 import { buildInterrupts, type InterruptFunctions } from './interrupt-functions.ts';
 import { CHECK_WRITE, DTLB_ADDEND, DTLB_PHYSICAL, DTLB_READ_TAG, DTLB_WRITE_TAG } from './micro-op.ts';
@@ -289,6 +290,7 @@ export function buildRuntime(module: ModuleBuilder): RuntimeFunctions {
     segmentAddress: buildSegmentAddress(module),
     helpers: new Map([
       ...buildArithmetic(module),
+      ['fillTlb', fillTlb],
       ['select-tlbs', tlb.selectTlbs],
       ['flush-tlb', tlb.flushTlb],
       ['invalidate-page', tlb.invalidatePage],
@@ -372,25 +374,7 @@ function buildArithmetic(module: ModuleBuilder): Map<string, FunctionReference> 
   const multiplyHigh = module.function('multiplyHigh', wide, (f) => {
     const a = f.parameter(0, 'i64');
     const b = f.parameter(1, 'i64');
-    const low = (value: I64) => op('i64.and', value, i64(0xffffffff));
-    const high = (value: I64) => op('i64.shr_u', value, i64(32));
-    const ll = op('i64.mul', low(get(a)), low(get(b)));
-    const middle = f.keep(op('i64.add', op('i64.mul', high(get(a)), low(get(b))), high(ll)));
-    const other = f.keep(op('i64.add', op('i64.mul', low(get(a)), high(get(b))), low(middle)));
-    f.return(op('i64.add', op('i64.mul', high(get(a)), high(get(b))), op('i64.add', high(middle), high(other))));
-    f.unreachable();
-  });
-  const multiplyHighSigned = module.function('multiplyHighSigned', wide, (f) => {
-    const a = f.parameter(0, 'i64');
-    const b = f.parameter(1, 'i64');
-    const correction = (x: I64, y: I64) => op('i64.and', op('i64.shr_s', x, i64(63)), y);
-    f.return(
-      op(
-        'i64.sub',
-        op('i64.sub', f.call(multiplyHigh, get(a), get(b)) as I64, correction(get(a), get(b))),
-        correction(get(b), get(a)),
-      ),
-    );
+    f.return(highProduct(get(a), get(b), (value) => f.keep(value)));
     f.unreachable();
   });
 
@@ -460,8 +444,6 @@ function buildArithmetic(module: ModuleBuilder): Map<string, FunctionReference> 
     f.unreachable();
   });
   return new Map([
-    ['multiplyHigh', multiplyHigh],
-    ['multiplyHighSigned', multiplyHighSigned],
     ['divide128', divide128],
     ['divideSigned128', divideSigned128],
     ...buildX87(module, multiplyHigh),

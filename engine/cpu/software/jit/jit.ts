@@ -14,7 +14,7 @@ import {
   UOP_HANDLER,
 } from '../micro-op.ts';
 import { type CompilerThread, toRequest } from './compile-request.ts';
-import { isCompilable, type Region, RegionFinder, type RegionLimits, RegionReader } from './region.ts';
+import { type FoundRegion, isCompilable, RegionFinder, type RegionLimits, RegionReader } from './region.ts';
 import { MicroOpReader, RegionModules } from './region-module.ts';
 
 /** When code is compiled, and how much of it is kept. */
@@ -31,10 +31,10 @@ export interface JitOptions {
 }
 
 export const DEFAULT_JIT: JitOptions = {
-  samples: 30,
+  samples: 50,
   sampleFuel: 10000,
-  lookups: 10 * LOOKUPS_A_LOOK,
-  region: { blocks: 64, instructions: 500 },
+  lookups: 16 * LOOKUPS_A_LOOK,
+  region: { blocks: 20, instructions: 120 },
   maximumRegions: 8000,
 };
 
@@ -68,10 +68,12 @@ export class Jit {
   readonly options: JitOptions;
   readonly #host: JitHost;
   readonly #view: DataView;
+  readonly #words: Int32Array;
   readonly #finder: RegionFinder;
+  readonly #reader: RegionReader;
   readonly #modules: RegionModules;
   /** Regions that are being compiled in the other thread. */
-  readonly #requested = new Map<number, Region<CachedBlock>>();
+  readonly #requested = new Map<number, FoundRegion<CachedBlock>>();
   #requests = 0;
   readonly #regions = new Set<CompiledRegion>();
   readonly #byBlock = new Map<CachedBlock, Set<CompiledRegion>>();
@@ -87,13 +89,10 @@ export class Jit {
     this.#host = host;
     this.options = options;
     this.#view = new DataView(host.arena.buffer);
+    this.#words = new Int32Array(host.arena.buffer);
     const reader = new MicroOpReader(this.#view, host.interpreter);
-    this.#finder = new RegionFinder(
-      this.#view,
-      host.code,
-      new RegionReader(reader, host.interpreter),
-      (uop) => this.#targets.get(uop) ?? [],
-    );
+    this.#reader = new RegionReader(reader, host.interpreter);
+    this.#finder = new RegionFinder(this.#view, host.code, this.#reader, (uop) => this.#targets.get(uop) ?? []);
     this.#modules = new RegionModules(reader, host.interpreter, host.arena.buffer.byteLength / 0x10000);
     host.code.lookupsUntilHot = options.lookups;
     host.code.onDropped = (block) => this.#dropBlock(block);
@@ -151,15 +150,15 @@ export class Jit {
     if (region === undefined) {
       return;
     }
-    const { compiler, arena } = this.#host;
+    const { compiler } = this.#host;
     if (compiler === undefined) {
-      const bytes = this.#modules.build(region);
+      const bytes = this.#modules.build(this.#reader.read(region));
       this.#install(region, new WebAssembly.Module(bytes), bytes.length);
       return;
     }
     const id = this.#requests++;
     this.#requested.set(id, region);
-    compiler.request(toRequest(id, region, new Uint8Array(arena.buffer)));
+    compiler.request(toRequest(id, region, this.#words));
   }
 
   /** Takes over what the other thread has compiled, as far as the code is still the same. */
@@ -195,7 +194,7 @@ export class Jit {
   }
 
   /** What would be compiled together with a block. */
-  find(record: number, entry: CachedBlock): Region<CachedBlock> | undefined {
+  find(record: number, entry: CachedBlock): FoundRegion<CachedBlock> | undefined {
     const view = this.#view;
     const rip = view.getBigInt64(record + L.RIP, true);
     const page = rip - BigInt(entry.physical & 0xfff);
@@ -212,7 +211,7 @@ export class Jit {
     return this.#finder.find(entry, physicalPage, this.options.region);
   }
 
-  #install(region: Region<CachedBlock>, module: WebAssembly.Module, bytes: number): void {
+  #install(region: FoundRegion<CachedBlock>, module: WebAssembly.Module, bytes: number): void {
     if (this.#regions.size >= this.options.maximumRegions) {
       this.forgetAll();
     }

@@ -40,23 +40,33 @@ export interface RegionSource {
   readonly physical: number;
 }
 
-export interface RegionBlock {
-  readonly cached: RegionSource;
+/** A block of a region as it is found: which it is, and how control leaves it. */
+export interface FoundBlock<Source extends RegionSource = RegionSource> {
+  readonly cached: Source;
   /** Offset of its page from the entry's page, in linear addresses. */
   readonly pageDelta: number;
   /** Offset of its first byte from the start of the entry's page. */
   readonly at: number;
   /** What it costs in fuel. */
   readonly instructionCount: number;
-  readonly instructions: readonly RegionInstruction[];
   /** Places are offsets from the start of the entry's page. */
   readonly end: BlockEnd;
 }
 
-/** Code that is compiled as one function. Block 0 is the entry. */
-export interface Region<Source extends RegionSource = RegionSource> {
+/** What is to be compiled together. Block 0 is the entry. */
+export interface FoundRegion<Source extends RegionSource = RegionSource> {
   readonly mode: number;
-  readonly blocks: readonly (RegionBlock & { readonly cached: Source })[];
+  readonly blocks: readonly FoundBlock<Source>[];
+}
+
+export interface RegionBlock extends FoundBlock {
+  readonly instructions: readonly RegionInstruction[];
+}
+
+/** Code that is compiled as one function, read. */
+export interface Region {
+  readonly mode: number;
+  readonly blocks: readonly RegionBlock[];
   /** Block number by offset of its first byte from the start of the entry's page. */
   readonly at: ReadonlyMap<number, number>;
   /** For each block that ends in a return or computed branch: the blocks of the region that it leads to. */
@@ -95,22 +105,31 @@ export class RegionReader {
     this.#interpreter = interpreter;
   }
 
-  /** The instructions from `start` to `end`; undefined for what cannot be compiled. */
-  instructions(start: number, end: number): RegionInstruction[] | undefined {
+  /** A region with its instructions. */
+  read({ mode, blocks: found }: FoundRegion): Region {
+    const blocks = found.map((block) => {
+      const { start, end } = block.cached.block;
+      return { ...block, instructions: this.#instructions(start, end) };
+    });
+    const at = new Map(blocks.map((block, index) => [block.at, index]));
+    return { mode, blocks, at, leadsTo: computedTargets(blocks, at) };
+  }
+
+  /** The micro-operation at `uop`, the first of whose instruction is at `first`. */
+  instruction(first: number, uop: number): RegionInstruction {
+    const operation = this.#interpreter.operationOf(this.#reader.handler(uop));
+    const special = this.#reader.special(uop);
+    return { first, uop, variant: operation?.variant, special, coldSlot: operation?.slot };
+  }
+
+  #instructions(start: number, end: number): RegionInstruction[] {
     const instructions: RegionInstruction[] = [];
     let first = start;
     for (let uop = start; uop < end; uop += UOP_SIZE) {
-      const handler = this.#reader.handler(uop);
-      const special = this.#reader.special(uop);
-      if (special?.startsWith('address')) {
-        continue;
+      if (!this.#reader.special(uop)?.startsWith('address')) {
+        instructions.push(this.instruction(first, uop));
+        first = uop + UOP_SIZE;
       }
-      if (special === 'stale' || special === 'straddle') {
-        return undefined;
-      }
-      const operation = this.#interpreter.operationOf(handler);
-      instructions.push({ first, uop, variant: operation?.variant, special, coldSlot: operation?.slot });
-      first = uop + UOP_SIZE;
     }
     return instructions;
   }
@@ -140,10 +159,10 @@ export class RegionFinder {
     entry: CachedBlock,
     physicalPage: (pageDelta: number) => number,
     limits: RegionLimits,
-  ): Region<CachedBlock> | undefined {
+  ): FoundRegion<CachedBlock> | undefined {
     const mode = entry.mode;
-    const blocks: (RegionBlock & { readonly cached: CachedBlock })[] = [];
-    const at = new Map<number, number>();
+    const blocks: FoundBlock<CachedBlock>[] = [];
+    const known = new Set<number>();
     const queue: number[] = [];
     let instructions = 0;
     const add = (cached: CachedBlock, place: number): boolean => {
@@ -151,7 +170,7 @@ export class RegionFinder {
       if (block === undefined) {
         return false;
       }
-      at.set(place, blocks.length);
+      known.add(place);
       blocks.push(block);
       instructions += block.instructionCount;
       const { end } = block;
@@ -174,7 +193,7 @@ export class RegionFinder {
       if (blocks.length >= limits.blocks || instructions >= limits.instructions) {
         break;
       }
-      if (at.has(place)) {
+      if (known.has(place)) {
         continue;
       }
       const offset = place & 0xfff;
@@ -184,26 +203,22 @@ export class RegionFinder {
         add(cached, place);
       }
     }
-    return { mode, blocks, at, leadsTo: computedTargets(blocks, at) };
+    return { mode, blocks };
   }
 
-  #readBlock(
-    cached: CachedBlock,
-    pageDelta: number,
-    mode: number,
-  ): (RegionBlock & { readonly cached: CachedBlock }) | undefined {
+  /** Undefined for a block that cannot be compiled. */
+  #readBlock(cached: CachedBlock, pageDelta: number, mode: number): FoundBlock<CachedBlock> | undefined {
     const { start, end, straddles } = cached.block;
-    const instructions = straddles ? undefined : this.#reader.instructions(start, end);
-    const last = instructions?.at(-1);
-    if (instructions === undefined || last === undefined) {
+    if (straddles) {
       return undefined;
     }
+    // What a block ends with is no address computation.
+    const last = this.#reader.instruction(end - UOP_SIZE, end - UOP_SIZE);
     return {
       cached,
       pageDelta,
       at: pageDelta + (cached.physical & 0xfff),
       instructionCount: this.#view.getUint8(start + UOP_REMAINING),
-      instructions,
       end: this.#endOf(last, pageDelta, mode),
     };
   }
@@ -255,10 +270,7 @@ function nextOf(end: BlockEnd): number | undefined {
 }
 
 /** Where each return and computed branch leads within the region: what has been seen, and behind the region's calls. */
-export function computedTargets(
-  blocks: readonly RegionBlock[],
-  at: ReadonlyMap<number, number>,
-): Map<number, number[]> {
+function computedTargets(blocks: readonly FoundBlock[], at: ReadonlyMap<number, number>): Map<number, number[]> {
   const result = new Map<number, number[]>();
   const add = (block: number, target: number | undefined) => {
     const list = result.get(block) ?? [];
@@ -296,7 +308,7 @@ export function computedTargets(
 }
 
 /** The blocks with which a function that starts at a block returns, as far as the region has them. */
-function returnsOf(callee: number, blocks: readonly RegionBlock[], at: ReadonlyMap<number, number>): number[] {
+function returnsOf(callee: number, blocks: readonly FoundBlock[], at: ReadonlyMap<number, number>): number[] {
   const returns: number[] = [];
   const seen = new Set<number>([callee]);
   const stack = [callee];

@@ -10,7 +10,7 @@ import { MicroOpReader, RegionModules } from '../jit/region-module.ts';
  */
 export class DelayedCompiler implements CompilerThread {
   readonly #delay: number;
-  readonly #mirror = new Uint8Array(UOP_CACHE_END);
+  readonly #mirror = new Int32Array(UOP_CACHE_END / 4);
   readonly #regions: RegionReader;
   readonly #modules: RegionModules;
   readonly #waiting: { readonly due: number; readonly request: CompileRequest }[] = [];
@@ -36,7 +36,7 @@ export class DelayedCompiler implements CompilerThread {
       return undefined;
     }
     this.#waiting.shift();
-    const bytes = this.#modules.build(fromRequest(first.request, this.#mirror, this.#regions));
+    const bytes = this.#modules.build(this.#regions.read(fromRequest(first.request, this.#mirror)));
     return { id: first.request.id, module: new WebAssembly.Module(bytes), bytes: bytes.length };
   }
 }

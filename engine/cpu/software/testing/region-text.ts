@@ -102,13 +102,12 @@ export function regionText(bits: 32 | 64, source: string): string {
   const { interpreter } = interpreterFor(pages);
   const view = new DataView(memory.arena.buffer);
   const reader = new MicroOpReader(view, interpreter);
-  const finder = new RegionFinder(view, cpus.code, new RegionReader(reader, interpreter), () => []);
+  const regions = new RegionReader(reader, interpreter);
+  const finder = new RegionFinder(view, cpus.code, regions, () => []);
   const entry = defined(cpus.code.find(CODE, state.mode), 'decoded block');
   // Pages lie in memory as in linear addresses here.
-  const region = defined(
-    finder.find(entry, (delta) => CODE + delta, LIMITS),
-    'region',
-  );
+  const found = finder.find(entry, (delta) => CODE + delta, LIMITS);
+  const region = regions.read(defined(found, 'region'));
   const names = new Map<number, string>();
   for (const [name, { index }] of interpreter.helpers) {
     names.set(index, name);

@@ -94,6 +94,11 @@ export class ModuleBuilder {
     return this.#elements.length + this.#reserved - count;
   }
 
+  /** Names of the functions by their index, imported ones first. */
+  names(): Map<number, string> {
+    return new Map([...this.#imports, ...this.#functions].map(({ name }, index) => [index, name]));
+  }
+
   build(): Uint8Array<ArrayBuffer> {
     const imported = this.#tableFrom === 'imported';
     const functionTypes = this.#functions.map((entry) => this.typeIndex(entry.type));

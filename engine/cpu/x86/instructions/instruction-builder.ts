@@ -1,6 +1,7 @@
 import { get, type I32, type I64, i32, i64, load, op, select } from '../../software/wasm/function-builder.ts';
 import * as L from '../layout.ts';
 import { VectorBuilder } from './builder-vectors.ts';
+import { highProduct, highProductSigned, productOverflows } from './products.ts';
 
 export type {
   AddressForm,
@@ -80,7 +81,12 @@ export abstract class InstructionBuilder extends VectorBuilder {
 
   /** Upper 64 bits of a 64 × 64-bit product. */
   multiplyHigh(a: I64, b: I64, signed: boolean): I64 {
-    return this.keep(this.f.call(this.helper(signed ? 'multiplyHighSigned' : 'multiplyHigh'), a, b)) as I64;
+    return this.keep((signed ? highProductSigned : highProduct)(a, b, (value) => this.f.keep(value)));
+  }
+
+  /** Whether a × b = `low` of signed 64-bit numbers has lost bits. */
+  multiplyOverflows(a: I64, b: I64, low: I64): I32 {
+    return productOverflows(a, b, low, (value) => this.f.keep(value));
   }
 
   /** RDX:RAX ÷ `divisor` into RAX and RDX; #DE when the quotient does not fit. */

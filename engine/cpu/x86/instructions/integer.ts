@@ -446,8 +446,7 @@ function defineMultiply(table: InstructionTable): void {
       const c = b.read(three ? 2 : 1, b.size);
       if (b.size === 8) {
         const low = b.keep(op('i64.mul', a, c));
-        const high = b.multiplyHigh(a as I64, c as I64, true);
-        const lost = b.keep(op('i64.ne', high, op('i64.shr_s', low, i64(63))));
+        const lost = b.keep(b.multiplyOverflows(a as I64, c as I64, low));
         b.write(0, low);
         b.flagsResult(low, lost, lost);
         return;

@@ -124,62 +124,88 @@ function compared(b: InstructionBuilder, operands: () => readonly [Integer, Inte
   });
 }
 
-/** Bytes from `address` to the end of its page. */
-function toPageEnd(address: I64): I64 {
-  return op('i64.sub', i64(4096), op('i64.and', address, i64(4095)));
-}
-
 function minimum(b: InstructionBuilder, x: I64, y: I64): I64 {
   const a = b.keep(x);
   const c = b.keep(y);
   return b.keep(select(op('i64.lt_u', a, c), a, c));
 }
 
-/** Neither DF nor TF is set. */
-function forward(b: InstructionBuilder): I32 {
-  return op('i32.eqz', op('i32.and', load('i32.load', get(b.cpu), L.FLAGS_REST), i32(L.FLAG_DF | L.FLAG_TF)));
+function flagSet(b: InstructionBuilder, flag: number): I32 {
+  return op('i32.and', load('i32.load', get(b.cpu), L.FLAGS_REST), i32(flag));
 }
 
-/** After `bytes` were done forwards: counts and moves the registers. */
-function account(b: InstructionBuilder, bytes: I64, registers: readonly number[], budget: Local<'i32'>): void {
+/** After `bytes` were done: counts and moves the registers, down if DF is set. */
+function account(
+  b: InstructionBuilder,
+  bytes: I64,
+  down: I32,
+  registers: readonly number[],
+  budget: Local<'i32'>,
+): void {
   b.f.set(budget, op('i32.sub', get(budget), i32(PAGE_COST - 1)));
   const shift = b.size === 8 ? 3 : b.size >> 1;
   b.setAddressRegister(RCX, b.keep(op('i64.sub', b.addressRegister(RCX), op('i64.shr_u', bytes, i64(shift)))));
+  const by = b.keep(select(down, op('i64.sub', i64(0), bytes), bytes));
   for (const register of registers) {
-    advance(b, register, bytes);
+    advance(b, register, by);
   }
 }
 
-/** Copies up to the nearer page end with one bulk copy, when both pages are in the TLB and do not overlap upwards. */
+/** Bytes from an element at `address` to the end of its page, or down to its beginning; 0 if it leaves the page. */
+function toPageEnd(b: InstructionBuilder, address: I64, down: I32): I64 {
+  const offset = b.keep(op('i64.and', address, i64(4095)));
+  const below = op('i64.add', offset, i64(b.size));
+  const fits = op('i64.le_u', offset, i64(4096 - b.size));
+  return b.keep(select(fits, select(down, below, op('i64.sub', i64(4096), offset)), i64(0)));
+}
+
+/** Arena address of a byte of plain memory by the TLB, which is filled if need be; 0 or −1 where that cannot be. */
+function hostByte(b: InstructionBuilder, address: I64, write: boolean): I32 {
+  const entry = b.tlbEntry(address);
+  return b.keep(
+    b.f.ifValue(
+      'i32',
+      b.tlbHit(entry, address, 1, write ? 8 : 0),
+      () => b.hostAddress(entry, address),
+      () => b.f.call(b.helper('fillTlb'), get(b.cpu), address, i32(write ? 1 : 0), i32(1)) as I32,
+    ),
+  );
+}
+
+function isHost(address: I32): I32 {
+  return op('i32.gt_u', op('i32.add', address, i32(1)), i32(1));
+}
+
+/** Bytes of `count` elements, and of no more than a page. */
+function bytesOf(b: InstructionBuilder, count: I64): I64 {
+  return op('i64.mul', minimum(b, count, i64(4096)), i64(b.size));
+}
+
+/** Copies up to the nearer page end with one bulk copy, unless bytes would be read that have been written before. */
 function fastMove(b: InstructionBuilder): Fast | undefined {
   if (b.addressForm === 'segmented') {
     return undefined;
   }
   return (count, budget) => {
-    b.f.if(op('i32.and', forward(b), op('i64.gt_u', count, i64(4))), () => {
+    const worthwhile = op('i32.and', op('i32.eqz', flagSet(b, L.FLAG_TF)), op('i64.gt_u', count, i64(4)));
+    b.f.if(worthwhile, () => {
+      const down = b.keep(flagSet(b, L.FLAG_DF));
       const from = b.addressRegister(RSI);
       const to = b.addressRegister(RDI);
-      const bytes = b.keep(
-        op(
-          'i64.and',
-          minimum(
-            b,
-            op('i64.mul', minimum(b, count, i64(4096)), i64(b.size)),
-            minimum(b, toPageEnd(from), toPageEnd(to)),
-          ),
-          i64(-b.size),
-        ),
-      );
-      const source = b.tlbEntry(from);
-      const target = b.tlbEntry(to);
-      const known = op('i32.and', b.tlbHit(source, from, 1, 0), b.tlbHit(target, to, 1, 8));
-      b.f.if(op('i32.and', known, op('i64.ne', bytes, i64(0))), () => {
-        const hostFrom = b.keep(b.hostAddress(source, from));
-        const hostTo = b.keep(b.hostAddress(target, to));
-        const length = b.keep(op('i32.wrap_i64', bytes));
-        b.f.if(op('i32.ge_u', op('i32.sub', hostTo, hostFrom), length), () => {
-          b.f.copy(hostTo, hostFrom, length);
-          account(b, bytes, [RSI, RDI], budget);
+      const room = minimum(b, toPageEnd(b, from, down), toPageEnd(b, to, down));
+      const bytes = b.keep(op('i64.and', minimum(b, bytesOf(b, count), room), i64(-b.size)));
+      b.f.if(op('i64.ne', bytes, i64(0)), () => {
+        // The two pages may share their place in the TLB: both addresses are known before either is used.
+        const source = hostByte(b, from, false);
+        b.f.if(isHost(source), () => {
+          const target = hostByte(b, to, true);
+          const length = b.keep(op('i32.wrap_i64', bytes));
+          const ahead = select(down, op('i32.sub', source, target), op('i32.sub', target, source));
+          b.f.if(op('i32.and', isHost(target), op('i32.ge_u', ahead, length)), () => {
+            const back = b.keep(select(down, op('i32.sub', length, i32(b.size)), i32(0)));
+            b.f.copy(op('i32.sub', target, back), op('i32.sub', source, back), length);
+            account(b, bytes, down, [RSI, RDI], budget);
+          });
         });
       });
     });
@@ -203,19 +229,17 @@ function fastStore(b: InstructionBuilder): Fast | undefined {
             ? op('i32.mul', byte, i32(0x01010101))
             : op('i64.mul', op('i64.extend_i32_u', byte), i64(0x0101010101010101n));
     const uniform = b.cmp('eq', value, repeatedByte);
-    b.f.if(op('i32.and', op('i32.and', forward(b), uniform), op('i64.gt_u', count, i64(4))), () => {
+    const plain = op('i32.eqz', flagSet(b, L.FLAG_DF | L.FLAG_TF));
+    b.f.if(op('i32.and', op('i32.and', plain, uniform), op('i64.gt_u', count, i64(4))), () => {
       const to = b.addressRegister(RDI);
-      const bytes = b.keep(
-        op(
-          'i64.and',
-          minimum(b, op('i64.mul', minimum(b, count, i64(4096)), i64(b.size)), toPageEnd(to)),
-          i64(-b.size),
-        ),
-      );
-      const target = b.tlbEntry(to);
-      b.f.if(op('i32.and', b.tlbHit(target, to, 1, 8), op('i64.ne', bytes, i64(0))), () => {
-        b.f.fill(b.hostAddress(target, to), byte, op('i32.wrap_i64', bytes));
-        account(b, bytes, [RDI], budget);
+      const room = toPageEnd(b, to, i32(0));
+      const bytes = b.keep(op('i64.and', minimum(b, bytesOf(b, count), room), i64(-b.size)));
+      b.f.if(op('i64.ne', bytes, i64(0)), () => {
+        const target = hostByte(b, to, true);
+        b.f.if(isHost(target), () => {
+          b.f.fill(target, byte, op('i32.wrap_i64', bytes));
+          account(b, bytes, i32(0), [RDI], budget);
+        });
       });
     });
   };
