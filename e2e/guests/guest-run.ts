@@ -35,6 +35,10 @@ export interface GuestOptions {
   readonly sound?: string;
   /** What stands behind `--net`. */
   readonly net?: string;
+  /** What stands behind each `--share`. */
+  readonly shares?: readonly string[];
+  /** What stands behind `--vsock`. */
+  readonly vsock?: string;
   readonly boot?: string;
   readonly bios?: string;
   readonly debugExit?: boolean;
@@ -70,6 +74,8 @@ export function lodgeArguments(options: GuestOptions, shot: (seconds: number) =>
     ...given('--cdrom', options.cdrom),
     ...given('--floppy', options.floppy),
     ...given('--net', options.net),
+    ...(options.shares ?? []).flatMap((share) => ['--share', share]),
+    ...given('--vsock', options.vsock),
     ...given('--boot', options.boot),
     ...given('--bios', options.bios),
     ...flag('--debug-exit', options.debugExit),

@@ -34,6 +34,7 @@ export class QemuRun {
         '-drive',
         `file=${path},format=raw,if=ide,index=${index}`,
       ]),
+      ...(options.shares ?? []).flatMap((share) => ['-virtfs', sharedFolder(share)]),
       ...given('-cdrom', options.cdrom),
       ...(options.floppy === undefined ? [] : ['-drive', `file=${options.floppy},format=raw,if=floppy`]),
       ...given('-boot', `menu=on${order === undefined ? '' : `,order=${order}`}`),
@@ -80,6 +81,13 @@ function networkCard(net: string | undefined): string {
     return match === null ? [] : [`hostfwd=${match[1]}:127.0.0.1:${match[2]}-:${match[3]}`];
   });
   return ['user', `model=${model}`, ...(parts.includes('isolated') ? ['restrict=on'] : []), ...forwards].join(',');
+}
+
+/** A share as QEMU's 9p server has it. */
+function sharedFolder(share: string): string {
+  const [, name, path, readOnly] = /^([^=]*)=(.*?)(,readonly)?$/s.exec(share) ?? [];
+  const options = [`path=${path}`, `mount_tag=${name}`, 'security_model=none'];
+  return ['local', ...options, ...(readOnly === undefined ? [] : ['readonly=on'])].join(',');
 }
 
 const codes: Readonly<Record<string, string>> = { ' ': 'spc', '\n': 'ret', '-': 'minus', '.': 'dot', '/': 'slash' };
