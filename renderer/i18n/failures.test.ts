@@ -31,6 +31,12 @@ test('failures of the engine are said by their code and reason; what is not know
     details: { reason: 'file-missing', path: '/x.img' },
   };
   expect(sayFailure(gone, 'ko').message).toBe('/x.img: 파일이 없습니다');
+  const occupied = {
+    code: 'port-in-use',
+    message: 'TCP port 80 of 127.0.0.1: another program listens there already',
+    details: { protocol: 'TCP', address: '127.0.0.1', port: 80, cause: 'EADDRINUSE' },
+  };
+  expect(sayFailure(occupied, 'ko').message).toBe('127.0.0.1의 TCP 포트 80: 다른 프로그램이 사용 중입니다');
   const strange = { code: 'strange', message: 'something new', remedy: 'look at it' };
   expect(sayFailure(strange, 'ko')).toEqual({ message: 'something new', remedy: 'look at it' });
 });

@@ -37,6 +37,32 @@ const ENGINE_FAILURES: Readonly<Record<string, { readonly ko: string; readonly r
     ko: '{{path}}: 같은 이미지가 이미 연결되어 있습니다',
     remedy: '한 번만 연결하거나 모두 읽기 전용으로 연결하십시오',
   },
+  'usage.file-used': {
+    ko: '{{path}}: 가상 머신이 사용하는 파일이라 덮어쓸 수 없습니다',
+    remedy: '다른 경로를 지정하십시오',
+  },
+  'usage.output-not-writable': { ko: '{{path}}: 쓸 권한이 없습니다', remedy: '다른 경로를 지정하십시오' },
+  'usage.no-folder': {
+    ko: '{{path}}: 파일을 넣을 폴더가 없습니다',
+    remedy: '폴더를 만들거나 다른 경로를 지정하십시오',
+  },
+  'usage.folder-missing': { ko: '{{path}}: 폴더가 없습니다', remedy: '다른 폴더를 선택하십시오' },
+  'port-in-use': {
+    ko: '{{address}}의 {{protocol}} 포트 {{port}}: 다른 프로그램이 사용 중입니다',
+    remedy: '다른 호스트 포트를 지정하거나 그 프로그램을 끝내십시오',
+  },
+  'port-forbidden': {
+    ko: '{{address}}의 {{protocol}} 포트 {{port}}: 사용할 권한이 없습니다',
+    remedy: '1024 이상의 호스트 포트를 지정하십시오',
+  },
+  'no-such-address': {
+    ko: '{{address}}의 {{protocol}} 포트 {{port}}: 호스트에 없는 주소입니다',
+    remedy: '127.0.0.1처럼 이 호스트의 주소를 지정하십시오',
+  },
+  'port-failed': {
+    ko: '{{address}}의 {{protocol}} 포트 {{port}}: 사용할 수 없습니다({{cause}})',
+    remedy: '다른 호스트 포트를 지정하십시오',
+  },
   'image-in-use': {
     ko: '{{path}}: 다른 가상 머신이 사용 중인 이미지입니다',
     remedy: '먼저 그 가상 머신을 끄거나 이미지를 읽기 전용으로 연결하십시오',

@@ -137,11 +137,14 @@ export const machineMessages = {
   'machine.shareRemove': { en: 'Remove shared folder {{number}}', ko: '공유 폴더 {{number}} 제거' },
 
   'machine.accelerator': { en: 'What runs the guest', ko: '게스트 실행 방식' },
-  'machine.accelerator.auto': { en: 'The best that this host has', ko: '이 호스트에서 가장 좋은 방식' },
+  'machine.accelerator.auto': { en: 'Automatic', ko: '자동' },
   'machine.accelerator.kvm': { en: 'KVM', ko: 'KVM' },
   'machine.accelerator.software': { en: 'Software', ko: '소프트웨어' },
   'machine.acceleratorHint': { en: 'Holds from the next start on.', ko: '다음에 시작할 때부터 적용됩니다.' },
-  'machine.acceleratorAuto': { en: 'At present: {{name}}.', ko: '현재: {{name}}.' },
+  'machine.acceleratorAuto': {
+    en: 'The faster one on this host, at present: {{name}}.',
+    ko: '이 호스트에서 더 빠른 방식입니다. 현재: {{name}}.',
+  },
   'machine.acceleratorUnusable': {
     en: 'KVM cannot be used on this host: the machine would not start.',
     ko: '이 호스트에서는 KVM을 쓸 수 없어 가상 머신이 시작되지 않습니다.',

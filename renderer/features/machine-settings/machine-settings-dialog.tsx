@@ -1,7 +1,7 @@
 import { Tabs } from '@base-ui/react/tabs';
 import { zodResolver } from '@hookform/resolvers/zod';
 import { CircleAlert, Cpu, FolderOpen, HardDrive, Monitor, Network, Settings } from 'lucide-react';
-import { useMemo, useRef, useState } from 'react';
+import { useEffect, useMemo, useRef, useState } from 'react';
 import { type FieldPath, FormProvider, useForm } from 'react-hook-form';
 import type { Balloon } from '../../../main/contract/console.ts';
 import { ApiError } from '../../../main/contract/errors.ts';
@@ -79,13 +79,16 @@ function SettingsForm({ machine, settings, balloon, first, onClose }: SettingsFo
   const [tab, setTab] = useState<Tab>(first);
   const [failure, setFailure] = useState<string>();
   const [saving, setSaving] = useState(false);
+  /** How often Save found something wrong. */
+  const [refusals, setRefusals] = useState(0);
   const panels = useRef<HTMLDivElement>(null);
   const schema = useMemo(() => settingsSchema(text, info), [text, info]);
   const system = guestSystems.find((one) => one.id === settings.guestSystem);
   const present = balloon?.targetMegabytes ?? settings.memoryMegabytes;
   const form = useForm<SettingsValues>({
     resolver: zodResolver(schema),
-    mode: 'onTouched',
+    // Fields are checked when they are left, as below; rows that were just added are not.
+    mode: 'onSubmit',
     shouldFocusError: false,
     defaultValues: valuesOf(settings, system, present),
   });
@@ -98,9 +101,14 @@ function SettingsForm({ machine, settings, balloon, first, onClose }: SettingsFo
       return;
     }
     setTab(tabs.includes(tab) ? tab : wanted);
-    // The field exists only once its tab is shown.
-    setTimeout(() => panels.current?.querySelector<HTMLElement>('[aria-invalid="true"]')?.focus());
+    setRefusals((count) => count + 1);
   };
+  useEffect(() => {
+    // The field exists only once its tab is shown.
+    if (refusals > 0) {
+      panels.current?.querySelector<HTMLElement>('[aria-invalid="true"]')?.focus();
+    }
+  }, [refusals]);
 
   const save = async (values: SettingsValues) => {
     setSaving(true);
@@ -148,6 +156,11 @@ function SettingsForm({ machine, settings, balloon, first, onClose }: SettingsFo
             orientation="vertical"
             value={tab}
             onValueChange={(value: Tab) => setTab(value)}
+            onBlur={({ target }) => {
+              if (target instanceof HTMLInputElement && target.name !== '') {
+                void form.trigger(target.name as FieldPath<SettingsValues>);
+              }
+            }}
           >
             <Tabs.List className="machine-settings__tabs" aria-label={text('machine.tabs')}>
               {TABS.map((value) => {

@@ -53,12 +53,11 @@ interface PathSettingProps {
   readonly label: string;
   readonly want: 'file' | 'folder';
   readonly hint?: string;
-  readonly disabled?: boolean;
 }
 
 /** A path on the host. */
 export function PathSetting({ name, label, want, hint }: PathSettingProps) {
-  const { control } = useFormContext<SettingsValues>();
+  const { control, trigger } = useFormContext<SettingsValues>();
   return (
     <Controller
       control={control}
@@ -71,7 +70,10 @@ export function PathSetting({ name, label, want, hint }: PathSettingProps) {
           error={fieldState.error?.message}
           value={String(field.value ?? '')}
           onChange={field.onChange}
-          onBlur={field.onBlur}
+          onBlur={() => {
+            field.onBlur();
+            void trigger(name);
+          }}
           ref={field.ref}
         />
       )}
