@@ -11,8 +11,8 @@ export type RunExit =
   | { readonly reason: 'deadline' }
   /** Someone asked for it. */
   | { readonly reason: 'kicked' }
-  /** Every processor waits for an interrupt. */
-  | { readonly reason: 'halted' }
+  /** Every processor waits for an interrupt. At `until` at the latest they want to run again; undefined: no matter. */
+  | { readonly reason: 'halted'; readonly until?: Nanos }
   /** A processor shut down (triple fault). */
   | { readonly reason: 'shutdown'; readonly cpu: number };
 

@@ -116,6 +116,77 @@ for (const localApics of PLACES) {
   });
 }
 
+for (const cpus of [1, 2]) {
+  test(`KVM, APICs of the kernel, ${cpus} processor(s): a guest that waits for its APIC's timer lets this thread wait`, (t) => {
+    const kvm = kvmForTests(t, { localApics: 'kernel' })?.();
+    if (kvm === undefined) {
+      return;
+    }
+    // The APIC's timer, periodic, every 64 ms: counts at 0:500.
+    const bios = firmware(`
+      cli
+      xor ax, ax
+      mov ds, ax
+      mov ss, ax
+      mov sp, 0x7000
+      lgdt [cs:gdtr]
+      mov eax, cr0
+      or al, 1
+      mov cr0, eax
+      mov ax, 8
+      mov es, ax
+      and byte [0], 0
+      mov eax, cr0
+      and al, 0xfe
+      mov cr0, eax
+      mov word [0x40 * 4], tick
+      mov [0x40 * 4 + 2], cs
+      mov edi, 0xfee00000
+      mov dword [es:edi + 0xf0], 0x1ff
+      mov dword [es:edi + 0x3e0], 0x0b
+      mov dword [es:edi + 0x320], 0x20040
+      mov dword [es:edi + 0x380], 64000000
+      sti
+    again:
+      hlt
+      jmp again
+    tick:
+      inc dword [0x500]
+      push edi
+      mov edi, 0xfee00000
+      mov dword [es:edi + 0xb0], 0
+      pop edi
+      iret
+      align 8
+      gdt: dq 0, 0x00cf93000000ffff
+      gdtr: dw 15
+            dd 0xf0000 + gdt
+    `);
+    const machine = bareMachine({ bios, cpus, kvm });
+    const bell = new Int32Array(new SharedArrayBuffer(4));
+    let idle = 0;
+    const wait = (count: number) =>
+      runUntil(machine, () => {
+        const turn = machine.turn();
+        if (turn.kind === 'idle') {
+          idle++;
+          const left = ((turn.until ?? Number.POSITIVE_INFINITY) - machine.clock.now()) / 1e6;
+          assert.ok(left <= 65, `the timer wakes this thread, in ${left} ms`);
+          Atomics.wait(bell, 0, 0, Math.max(0, left));
+        }
+        return ticks(machine) >= count;
+      });
+    wait(5);
+    assert.ok(idle >= 3, `${idle} waits`);
+    // Its timer goes on in software, and in KVM again.
+    for (const kind of ['software', 'kvm'] as const) {
+      machine.cpus.moveTo(kind);
+      wait(ticks(machine) + 3);
+    }
+    machine.dispose();
+  });
+}
+
 test('a machine without KVM cannot be moved to it', () => {
   const machine = bareMachine({ bios: ticker('hlt') });
   assert.throws(() => machine.cpus.moveTo('kvm'), { code: 'accelerator-fixed' });

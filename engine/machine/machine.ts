@@ -308,7 +308,7 @@ export class Machine implements Disposable {
       case 'shutdown':
         return { kind: 'guest-crashed', detail: this.#describeCrash(exit.cpu) };
       case 'halted': {
-        const until = this.clock.nextDeadline();
+        const until = earlier(this.clock.nextDeadline(), exit.until);
         if (this.clock instanceof VirtualMachineClock && until !== undefined) {
           this.clock.skipTo(until);
           return { kind: 'running' };
@@ -412,6 +412,10 @@ export class Machine implements Disposable {
     this.#store.dispose();
     this.board.dispose();
   }
+}
+
+function earlier(one: Nanos | undefined, other: Nanos | undefined): Nanos | undefined {
+  return one === undefined || (other !== undefined && other < one) ? other : one;
 }
 
 /** The boot devices that exist, in the order of the configuration. */

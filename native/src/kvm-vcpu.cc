@@ -65,6 +65,7 @@ Napi::Function KvmVcpu::define(Napi::Env env) {
                          InstanceMethod<&KvmVcpu::takeExit>("takeExit"),
                          InstanceMethod<&KvmVcpu::kick>("kick"),
                          InstanceMethod<&KvmVcpu::kickHandle>("kickHandle"),
+                         InstanceMethod<&KvmVcpu::threadNanos>("threadNanos"),
                          InstanceMethod<&KvmVcpu::complete>("complete"),
                          InstanceMethod<&KvmVcpu::settle>("settle"),
                          InstanceMethod<&KvmVcpu::takeCoalesced>("takeCoalesced"),
@@ -286,6 +287,11 @@ void KvmVcpu::kick(const Napi::CallbackInfo &info) {
 }
 
 Napi::Value KvmVcpu::kickHandle(const Napi::CallbackInfo &info) { return Napi::Number::New(info.Env(), kickHandle_); }
+
+/** Processor time that its thread has spent, in nanoseconds. */
+Napi::Value KvmVcpu::threadNanos(const Napi::CallbackInfo &info) {
+  return Napi::Number::New(info.Env(), thread_ == nullptr ? 0 : thread_->spentNanos());
+}
 
 /** Carries the instruction of the last exit to its end without running another; returns the reason. */
 Napi::Value KvmVcpu::complete(const Napi::CallbackInfo &info) {

@@ -298,6 +298,15 @@ void VcpuThread::resume() {
   changed_.notify_one();
 }
 
+double VcpuThread::spentNanos() {
+  clockid_t clock;
+  timespec spent;
+  if (pthread_getcpuclockid(thread_.native_handle(), &clock) != 0 || clock_gettime(clock, &spent) != 0) {
+    return 0;
+  }
+  return static_cast<double>(spent.tv_sec) * 1e9 + static_cast<double>(spent.tv_nsec);
+}
+
 void VcpuThread::loop() {
   // Signals for the process belong to its main thread; this one takes kicks only.
   sigset_t all;

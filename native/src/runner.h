@@ -124,6 +124,8 @@ class VcpuThread {
   /** True between `resume` and the moment at which its exit was posted. */
   bool running() const { return running_.load(std::memory_order_acquire); }
   std::uint32_t reason() const { return reason_; }
+  /** Processor time that it has had. */
+  double spentNanos();
 
  private:
   void loop();

@@ -3,7 +3,7 @@ import type { Nanos } from '../../clock/clock.ts';
 import type { ApicBorrower, LendableApics } from '../../irq/lent-apics.ts';
 import { IA32_TSC_DEADLINE } from '../x86/system/msr.ts';
 import * as K from './kvm-abi.ts';
-import { lapicPage, lapicState } from './lapic-page.ts';
+import { lapicPage, lapicState, wakesAt } from './lapic-page.ts';
 
 /** The pins of the I/O APIC, whose interrupts' ends KVM tells us of. */
 const IO_APIC_PINS = 24;
@@ -91,17 +91,46 @@ export class KvmApics implements ApicBorrower {
     this.levelEntriesChanged();
   }
 
+  /**
+   * Until when a processor, which stands still in KVM, waits for an interrupt; Infinity: until something comes from
+   * outside. Undefined: it does not wait.
+   */
+  waitsUntil(cpu: number): Nanos | undefined {
+    const vcpu = this.#host.vcpus[cpu];
+    if (vcpu === undefined) {
+      return undefined;
+    }
+    const state = new DataView(new ArrayBuffer(K.MP_STATE_BYTES));
+    vcpu.get('mp-state', new Uint8Array(state.buffer));
+    switch (state.getUint32(0, true)) {
+      case K.KVM_MP_STATE_UNINITIALIZED:
+      case K.KVM_MP_STATE_INIT_RECEIVED:
+        return Number.POSITIVE_INFINITY;
+      case K.KVM_MP_STATE_HALTED:
+        break;
+      default:
+        return undefined;
+    }
+    this.#host.settle(cpu);
+    const now = this.#host.now();
+    const { page, tscDeadline } = this.#read(vcpu);
+    return wakesAt(page, tscDeadline, now, (tsc) => this.#host.tscToNanos(tsc, cpu)) ?? Number.POSITIVE_INFINITY;
+  }
+
+  #read(vcpu: KvmVcpu): { page: Uint8Array; tscDeadline: bigint } {
+    const page = new Uint8Array(K.LAPIC_BYTES);
+    vcpu.get('lapic', page);
+    const entry = deadlineEntry(0n);
+    vcpu.getMsrs(entry);
+    return { page, tscDeadline: new DataView(entry.buffer).getBigUint64(8, true) };
+  }
+
   giveBack(): void {
     this.#host.standStill();
     const now = this.#host.now();
     for (const [cpu, vcpu] of this.#host.vcpus.entries()) {
       this.#host.settle(cpu);
-      const page = new Uint8Array(K.LAPIC_BYTES);
-      vcpu.get('lapic', page);
-      const entry = deadlineEntry(0n);
-      vcpu.getMsrs(entry);
-      const tscDeadline = new DataView(entry.buffer).getBigUint64(8, true);
-      const kernel = { page, apicBase: this.apicBase(cpu), tscDeadline };
+      const kernel = { ...this.#read(vcpu), apicBase: this.apicBase(cpu) };
       const state = lapicState(kernel, this.#apics.state(cpu), now, (tsc) => this.#host.tscToNanos(tsc, cpu));
       this.#apics.setState(cpu, state);
     }

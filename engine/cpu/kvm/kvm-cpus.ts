@@ -1,12 +1,10 @@
 import {
   EXIT_A,
   EXIT_B,
-  EXIT_BYTES,
   EXIT_C,
   EXIT_COALESCED,
   EXIT_CR8,
   EXIT_CR8_IN,
-  EXIT_DATA,
   EXIT_INTERRUPT_FLAG,
   EXIT_INTERRUPTED,
   EXIT_MSR_ERROR,
@@ -14,7 +12,6 @@ import {
   EXIT_WANT_WINDOW,
   isKvmError,
   type KvmSystem,
-  type KvmVcpu,
   type KvmVm,
 } from '../../../native/index.ts';
 import { defined } from '../../base/assert.ts';
@@ -22,7 +19,6 @@ import type { Log } from '../../base/log.ts';
 import type { Nanos } from '../../clock/clock.ts';
 import type { MachineMemory } from '../../memory/machine-memory.ts';
 import type { CpuBus } from '../cpu-backend.ts';
-import type { CpuState } from '../x86/cpu-state.ts';
 import * as L from '../x86/layout.ts';
 import { GuestFault } from '../x86/linear-memory.ts';
 import { IA32_APIC_BASE, IA32_TSC_DEADLINE } from '../x86/system/msr.ts';
@@ -31,7 +27,8 @@ import { KvmApics } from './kvm-apics.ts';
 import { DeviceExits } from './kvm-exits.ts';
 import { KvmMemory } from './kvm-memory.ts';
 import { msrsOfKvm } from './kvm-msrs.ts';
-import { type TscClock, type UndeliveredEvent, VcpuRegisters } from './vcpu-registers.ts';
+import { type KvmProcessorParts, Vcpu } from './vcpu.ts';
+import type { TscClock, UndeliveredEvent } from './vcpu-registers.ts';
 
 /** Real-mode helpers of Intel's virtualization lie between the firmware and the APICs, where no device is. */
 const IDENTITY_MAP = 0xfeffc000;
@@ -39,17 +36,10 @@ const TSS = 0xfeffd000;
 /** The longest that a processor runs without this thread looking around. */
 const MAX_SLICE_NANOS = 1_000_000_000;
 
-/** One processor as its KVM half knows it. */
-export interface KvmProcessorParts {
-  readonly state: CpuState;
-  /** KVM has got the processor's registers. */
-  entered(): void;
-  /** Registers that KVM does not know: the machine's own answers. May throw GuestFault. */
-  readMsr(index: number): bigint;
-  writeMsr(index: number, value: bigint): void;
-  /** CPUID, as kvm_cpuid_entry2 structures. */
-  readonly cpuid: Uint32Array;
-}
+/** Threads of processors that spent no more in a slice wait for interrupts. */
+const QUIET_NANOS = 100_000;
+/** Slices after which processors that did not wait, though it looked so, are looked at again. */
+const PATIENCE = 16;
 
 export interface KvmCpusOptions {
   readonly system: KvmSystem;
@@ -67,54 +57,12 @@ export interface KvmCpusOptions {
 
 /** Why `KvmCpus.run` came back. */
 export type KvmRunExit =
-  | { readonly reason: 'deadline' | 'kicked' | 'halted' }
+  | { readonly reason: 'deadline' | 'kicked' }
+  /** KVM, which has the local APICs, wants to run them again at `until`. */
+  | { readonly reason: 'halted'; readonly until?: Nanos }
   | { readonly reason: 'shutdown'; readonly cpu: number }
   /** KVM cannot go on with this processor's next instruction. */
   | { readonly reason: 'gave-up'; readonly cpu: number; readonly detail: string };
-
-class Vcpu {
-  readonly index: number;
-  readonly vcpu: KvmVcpu;
-  readonly state: CpuState;
-  readonly registers: VcpuRegisters;
-  readonly parts: KvmProcessorParts;
-  readonly bytes: Uint8Array;
-  readonly words: Uint32Array;
-  readonly data: DataView;
-  /** Its registers are KVM's; otherwise they are in the record. */
-  inKvm = false;
-  /** Its thread runs it. */
-  running = false;
-  /** The last exit wants to be finished by another entry. */
-  unfinished = false;
-  /** An interrupt may be injected now. */
-  ready = false;
-  /** RFLAGS.IF after the last exit. */
-  interruptible = false;
-  /** KVM, which has its local APIC, was given a vector of the 8259s and may not have begun to deliver it. */
-  hasVector = false;
-  tpr = 0;
-
-  constructor(index: number, vm: KvmVm, parts: KvmProcessorParts, clock: TscClock, system: KvmSystem) {
-    this.index = index;
-    this.bytes = new Uint8Array(EXIT_BYTES);
-    this.words = new Uint32Array(this.bytes.buffer, 0, EXIT_DATA / 4);
-    this.data = new DataView(this.bytes.buffer, EXIT_DATA);
-    this.parts = parts;
-    this.state = parts.state;
-    this.vcpu = vm.createVcpu(index, this.bytes);
-    this.vcpu.setCpuid(parts.cpuid);
-    this.registers = new VcpuRegisters(this.vcpu, parts.state, {
-      clock,
-      hasXcrs: system.checkExtension(K.KVM_CAP_XCRS) > 0,
-      hasYmm: announcesYmm(parts.cpuid),
-    });
-  }
-
-  word(index: number): number {
-    return this.words[index] as number;
-  }
-}
 
 /**
  * The processors of a machine, run by KVM: a single one in this thread, several on threads of their own, whose exits are
@@ -343,6 +291,10 @@ export class KvmCpus {
   }
 
   #pendingExit: KvmRunExit | undefined;
+  /** What the processors' threads had spent at the end of the last slice. */
+  #spentNanos = 0;
+  /** Slices until the processors are looked at again. */
+  #patience = 0;
 
   run(until: Nanos): KvmRunExit {
     this.#stop = false;
@@ -368,7 +320,7 @@ export class KvmCpus {
       }
       this.#note(processor);
       if (reason === EXIT_INTERRUPTED) {
-        return this.#now() >= until ? DEADLINE : KICKED;
+        return this.#now() >= until ? (this.#resting([processor]) ?? DEADLINE) : KICKED;
       }
       const exit = this.#handle(processor, reason);
       if (exit !== undefined) {
@@ -378,6 +330,43 @@ export class KvmCpus {
         return KICKED;
       }
     }
+  }
+
+  /**
+   * Whether processors that stand still in KVM all wait for interrupts. Then this thread can wait for the outside world
+   * instead, which it could not hear inside KVM.
+   */
+  #resting(processors: readonly Vcpu[]): KvmRunExit | undefined {
+    const apics = this.#apics;
+    if (apics === undefined || apics.picRequest || !apics.here) {
+      return undefined;
+    }
+    let first = Number.POSITIVE_INFINITY;
+    for (const { index, state } of processors) {
+      const until = state.i32(L.NMI_PENDING) === 0 ? apics.waitsUntil(index) : undefined;
+      if (until === undefined) {
+        return undefined;
+      }
+      first = Math.min(first, until);
+    }
+    return first <= this.#now() ? undefined : { reason: 'halted', until: first };
+  }
+
+  /** The same for processors on threads of their own, which have to be stopped for it: only if none did anything lately. */
+  #threadsResting(): KvmRunExit | undefined {
+    let spent = 0;
+    for (const { vcpu } of this.#vcpus) {
+      spent += vcpu.threadNanos();
+    }
+    const isQuiet = spent - this.#spentNanos < QUIET_NANOS;
+    this.#spentNanos = spent;
+    if (!isQuiet || this.#apics === undefined || this.#patience-- > 0) {
+      return undefined;
+    }
+    this.quiesce();
+    const resting = this.#pendingExit === undefined ? this.#resting(this.#vcpus) : undefined;
+    this.#patience = resting === undefined ? PATIENCE : 0;
+    return resting;
   }
 
   #runThreads(until: Nanos): KvmRunExit {
@@ -409,7 +398,7 @@ export class KvmCpus {
       }
       const left = until - this.#now();
       if (left <= 0) {
-        return DEADLINE;
+        return this.#threadsResting() ?? DEADLINE;
       }
       if (this.#stop) {
         return KICKED;
@@ -676,16 +665,6 @@ export class KvmCpus {
     this.#memory.dispose();
     this.#vm.close();
   }
-}
-
-/** Leaf DH says that XCR0 may hold bit 2. */
-function announcesYmm(cpuid: Uint32Array): boolean {
-  for (let at = 0; at < cpuid.length; at += K.CPUID_ENTRY_WORDS) {
-    if (cpuid[at] === 0xd && cpuid[at + 1] === 0) {
-      return ((cpuid[at + 3] as number) & 4) !== 0;
-    }
-  }
-  return false;
 }
 
 const DEADLINE: KvmRunExit = { reason: 'deadline' };

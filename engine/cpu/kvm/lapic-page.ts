@@ -82,6 +82,42 @@ export interface KernelApic {
   readonly tscDeadline: bigint;
 }
 
+/** When the timer expires next; undefined: it does not run. */
+function timerAlarm(
+  view: DataView,
+  tscDeadline: bigint,
+  now: Nanos,
+  tscToNanos: (tsc: bigint) => Nanos,
+): Nanos | undefined {
+  const get = (register: number) => view.getUint32(register * 16, true);
+  const mode = (get(REG_LVT_TIMER) >>> 17) & 3;
+  const initialCount = get(REG_INITIAL_COUNT);
+  if (mode === TIMER_TSC_DEADLINE) {
+    return tscDeadline === 0n
+      ? undefined
+      : Math.min(Math.max(now, Math.ceil(tscToNanos(tscDeadline))), Number.MAX_SAFE_INTEGER);
+  }
+  const left = Math.min(get(REG_CURRENT_COUNT), initialCount);
+  const counts = initialCount !== 0 && (mode === TIMER_PERIODIC || left > 0);
+  return counts ? now + left * tickNanos(get(REG_DIVIDE)) : undefined;
+}
+
+/** Whether an interrupt waits in the page of a local APIC, and when its timer wakes the processor. */
+export function wakesAt(
+  page: Uint8Array,
+  tscDeadline: bigint,
+  now: Nanos,
+  tscToNanos: (tsc: bigint) => Nanos,
+): Nanos | undefined {
+  const view = new DataView(page.buffer, page.byteOffset, page.byteLength);
+  for (let i = 0; i < 8; i++) {
+    if (view.getUint32((REG_IRR + i) * 16, true) !== 0) {
+      return now;
+    }
+  }
+  return timerAlarm(view, tscDeadline, now, tscToNanos);
+}
+
 /**
  * The state of a local APIC after KVM had it. `before` is what was lent and tells what KVM does not know: the levels of
  * its pins. `tscToNanos` says when the processor's counter reaches a value.
@@ -103,14 +139,6 @@ export function lapicState(
   const initialCount = get(REG_INITIAL_COUNT);
   const left = Math.min(get(REG_CURRENT_COUNT), initialCount);
   const tick = tickNanos(divideConfiguration);
-  let alarm: Nanos | undefined;
-  if (mode === TIMER_TSC_DEADLINE) {
-    if (tscDeadline !== 0n) {
-      alarm = Math.min(Math.max(now, Math.ceil(tscToNanos(tscDeadline))), Number.MAX_SAFE_INTEGER);
-    }
-  } else if (initialCount !== 0 && (mode === TIMER_PERIODIC || left > 0)) {
-    alarm = now + left * tick;
-  }
   return {
     ...before,
     base,
@@ -136,7 +164,7 @@ export function lapicState(
       initialCount,
       loadedAt: Math.max(0, Math.round(now - (initialCount - left) * tick)),
       tscDeadline: mode === TIMER_TSC_DEADLINE ? tscDeadline : 0n,
-      alarm,
+      alarm: timerAlarm(view, tscDeadline, now, tscToNanos),
     },
   };
 }

@@ -1,0 +1,71 @@
+import { EXIT_BYTES, EXIT_DATA, type KvmSystem, type KvmVcpu, type KvmVm } from '../../../native/index.ts';
+import type { CpuState } from '../x86/cpu-state.ts';
+import * as K from './kvm-abi.ts';
+import { type TscClock, VcpuRegisters } from './vcpu-registers.ts';
+
+/** One processor as its KVM half knows it. */
+export interface KvmProcessorParts {
+  readonly state: CpuState;
+  /** KVM has got the processor's registers. */
+  entered(): void;
+  /** Registers that KVM does not know: the machine's own answers. May throw GuestFault. */
+  readMsr(index: number): bigint;
+  writeMsr(index: number, value: bigint): void;
+  /** CPUID, as kvm_cpuid_entry2 structures. */
+  readonly cpuid: Uint32Array;
+}
+
+/** A processor of KVM, and what is known of it between two entries. */
+export class Vcpu {
+  readonly index: number;
+  readonly vcpu: KvmVcpu;
+  readonly state: CpuState;
+  readonly registers: VcpuRegisters;
+  readonly parts: KvmProcessorParts;
+  readonly bytes: Uint8Array;
+  readonly words: Uint32Array;
+  readonly data: DataView;
+  /** Its registers are KVM's; otherwise they are in the record. */
+  inKvm = false;
+  /** Its thread runs it. */
+  running = false;
+  /** The last exit wants to be finished by another entry. */
+  unfinished = false;
+  /** An interrupt may be injected now. */
+  ready = false;
+  /** RFLAGS.IF after the last exit. */
+  interruptible = false;
+  /** KVM, which has its local APIC, was given a vector of the 8259s and may not have begun to deliver it. */
+  hasVector = false;
+  tpr = 0;
+
+  constructor(index: number, vm: KvmVm, parts: KvmProcessorParts, clock: TscClock, system: KvmSystem) {
+    this.index = index;
+    this.bytes = new Uint8Array(EXIT_BYTES);
+    this.words = new Uint32Array(this.bytes.buffer, 0, EXIT_DATA / 4);
+    this.data = new DataView(this.bytes.buffer, EXIT_DATA);
+    this.parts = parts;
+    this.state = parts.state;
+    this.vcpu = vm.createVcpu(index, this.bytes);
+    this.vcpu.setCpuid(parts.cpuid);
+    this.registers = new VcpuRegisters(this.vcpu, parts.state, {
+      clock,
+      hasXcrs: system.checkExtension(K.KVM_CAP_XCRS) > 0,
+      hasYmm: announcesYmm(parts.cpuid),
+    });
+  }
+
+  word(index: number): number {
+    return this.words[index] as number;
+  }
+}
+
+/** Leaf DH says that XCR0 may hold bit 2. */
+function announcesYmm(cpuid: Uint32Array): boolean {
+  for (let at = 0; at < cpuid.length; at += K.CPUID_ENTRY_WORDS) {
+    if (cpuid[at] === 0xd && cpuid[at + 1] === 0) {
+      return ((cpuid[at + 3] as number) & 4) !== 0;
+    }
+  }
+  return false;
+}
