@@ -228,13 +228,13 @@ class MachineThread {
   }
 
   /**
-   * Files are read and written by the host thread. In virtual time that would let the host's speed decide when requests
-   * end, so there the machine thread waits for the host.
+   * Files are read and written by I/O threads. In virtual time that would let the host's speed decide when requests end,
+   * so there the machine thread makes the calls itself.
    */
   #openImage(path: string, readOnly: boolean, padTail: boolean, defer: (action: () => void) => void): BlockBackend {
     return this.#config.virtualTime
       ? openRawImage(path, { readOnly, padTail, defer })
-      : this.#images.open(path, { readOnly, padTail });
+      : this.#images.open(path, { readOnly, padTail }, defer);
   }
 
   #onDiskTrouble(message: string): void {

@@ -4,7 +4,8 @@ import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
 import { HostError } from '../../base/host-error.ts';
 import { Staging } from '../../base/staging.ts';
 import type { BlockBackend, BlockError, BlockRequest } from './block-backend.ts';
-import { checkRequest } from './block-checks.ts';
+import { checkRequest, type Defer } from './block-checks.ts';
+import { CallSpeed } from './call-speed.ts';
 import { blockErrorOfCode } from './host-error-code.ts';
 import type { FromImages, ImageCable, OpenOptions, ToImages } from './image-messages.ts';
 import {
@@ -17,11 +18,14 @@ import {
   type IoRequest,
   IoRingClient,
 } from './io-ring.ts';
+import { carryOut } from './raw-image.ts';
 
 /** For requests whose data are not in memory that threads share: so much may be under way. */
 const BOUNCE_BYTES = 2 << 20;
 /** Opening an image waits for the other thread, looking again this often, in milliseconds. */
 const OPEN_WAIT_MILLIS = 100;
+/** Longer reads and writes are always left to other threads, which copy while the guest goes on. Bytes. */
+const MAX_AT_ONCE_BYTES = 64 << 10;
 /** When no I/O thread takes anything up for so long, one more is asked for. Milliseconds. */
 const PATIENCE_MILLIS = 5;
 
@@ -76,15 +80,18 @@ export class ImageClient {
     return this.#ring.ready;
   }
 
-  /** Opens an image, waiting for the other thread. Throws HostError as openRawImage does. */
-  open(path: string, options: OpenOptions): BlockBackend {
+  /**
+   * Opens an image, waiting for the other thread. Throws HostError as openRawImage does. With `defer`, which runs code
+   * later in this thread, reads and writes are carried out at once while the host has their data in memory.
+   */
+  open(path: string, options: OpenOptions, defer?: Defer): BlockBackend {
     const image = this.#nextImage++;
     this.#send({ kind: 'open', image, path, options });
     for (;;) {
       const bell = Atomics.load(this.#bell, 0);
       const message = receiveMessageOnPort(this.#port)?.message as FromImages | undefined;
       if (message?.kind === 'opened') {
-        return new RemoteImage(this, message, options.readOnly);
+        return new RemoteImage(this, message, options.readOnly, defer);
       }
       if (message?.kind === 'refused') {
         const { code, message: text, remedy, details } = message;
@@ -110,7 +117,7 @@ export class ImageClient {
       this.#inFlight--;
       if (pending !== undefined) {
         const number = ring.error(request);
-        pending.image.ended();
+        pending.image.ended(pending.kind, ring.millis(request));
         pending.done(number === 0 ? undefined : blockErrorOfCode(getSystemErrorName(number), pending.kind));
       }
     }
@@ -234,6 +241,8 @@ class RemoteImage implements BlockBackend {
   readonly descriptor: number;
   readonly #client: ImageClient;
   readonly #image: number;
+  readonly #defer: Defer | undefined;
+  readonly #speed = { read: new CallSpeed(), write: new CallSpeed() };
   #inFlight = 0;
   #disposed = false;
 
@@ -241,7 +250,9 @@ class RemoteImage implements BlockBackend {
     client: ImageClient,
     { image, descriptor, size }: { readonly image: number; readonly descriptor: number; readonly size: number },
     readOnly: boolean,
+    defer: Defer | undefined,
   ) {
+    this.#defer = defer;
     this.#client = client;
     this.#image = image;
     this.descriptor = descriptor;
@@ -254,6 +265,9 @@ class RemoteImage implements BlockBackend {
       return;
     }
     const error = checkRequest(request, this.size, this.readOnly);
+    if (error === undefined && this.#atOnce(request, done)) {
+      return;
+    }
     this.#inFlight++;
     // A refusal comes as late as every other answer.
     this.#client.start(this, error === undefined ? request : undefined, (failure) => {
@@ -263,8 +277,33 @@ class RemoteImage implements BlockBackend {
     });
   }
 
-  /** A request has ended, and its answer comes now. */
-  ended(): void {
+  /** Carries out a request here and now, if that can be expected to take no time. */
+  #atOnce(request: BlockRequest, done: Done): boolean {
+    const defer = this.#defer;
+    if (
+      defer === undefined ||
+      (request.kind !== 'read' && request.kind !== 'write') ||
+      request.buffer.length > MAX_AT_ONCE_BYTES ||
+      !this.#speed[request.kind].trusted
+    ) {
+      return false;
+    }
+    const started = performance.now();
+    const failure = carryOut(this.descriptor, request);
+    this.#speed[request.kind].note(performance.now() - started);
+    defer(() => {
+      if (!this.#disposed) {
+        done(failure);
+      }
+    });
+    return true;
+  }
+
+  /** A request has ended after so many milliseconds, and its answer comes now. */
+  ended(kind: BlockRequest['kind'], millis: number): void {
+    if (kind === 'read' || kind === 'write') {
+      this.#speed[kind].note(millis);
+    }
     this.#inFlight--;
     this.#closeOnce();
   }

@@ -26,10 +26,11 @@ test('a request comes out as it went in, once, and its answer comes back', () =>
   assert.equal(client.unclaimed, 0);
   assert.deepEqual(server.read(number), request(2 ** 41 + 512, IO_WRITE));
   assert.equal(client.take(), -1);
-  server.complete(number, -28);
+  server.complete(number, -28, 1.5);
   assert.equal(client.ready, true);
   assert.equal(client.take(), number);
   assert.equal(client.error(number), -28);
+  assert.equal(client.millis(number), 1.5);
   assert.equal(client.take(), -1);
 });
 
@@ -49,7 +50,7 @@ test('requests end in any order, many times around, and never more than there ar
     }
     for (const number of claimed.reverse()) {
       assert.equal(server.read(number).offset, expected.get(number));
-      server.complete(number, 0);
+      server.complete(number, 0, 0);
     }
     for (let number = client.take(); number >= 0; number = client.take()) {
       assert.equal(number, claimed.shift());

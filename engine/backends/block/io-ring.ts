@@ -7,7 +7,7 @@
  *     submissions  i32 a place: the request that was submitted there
  *     completions  i32 a place: the request that was completed there plus 1; 0 when it was taken, or is not there yet
  *     requests     64 bytes each, by number: i32 operation, i32 file descriptor, i32 memory, u32 place in that memory,
- *                  f64 offset in the file, f64 length, i32 error
+ *                  f64 offset in the file, f64 length, f64 milliseconds that it took, i32 error
  *
  * There are as many places as requests, so that no count ever runs over another. Numbers in the host's byte order; all
  * threads are ours, so that nothing is checked here.
@@ -33,9 +33,10 @@ const OPERATION = 0;
 const DESCRIPTOR = 1;
 const MEMORY = 2;
 const PLACE = 3;
-const ERROR = 8;
+const ERROR = 10;
 const OFFSET = 2;
 const LENGTH = 3;
+const TOOK = 4;
 
 /** An I/O thread without work looks for some so long before it sleeps: being woken costs more. Milliseconds. */
 const SPIN_MILLIS = 0.05;
@@ -135,6 +136,11 @@ export class IoRingClient {
   error(request: number): number {
     return this.#words[RECORDS + request * RECORD_WORDS + ERROR] ?? 0;
   }
+
+  /** Of the same: the milliseconds that the host's calls took. */
+  millis(request: number): number {
+    return this.#doubles[(RECORDS + request * RECORD_WORDS) / 2 + TOOK] ?? 0;
+  }
 }
 
 /** The side that carries out; any number of threads. */
@@ -177,9 +183,11 @@ export class IoRingServer {
   }
 
   /** Gives the request back; `error` as in {@link IoRingClient.error}. */
-  complete(request: number, error: number): void {
+  complete(request: number, error: number, millis: number): void {
     const words = this.#words;
-    words[RECORDS + request * RECORD_WORDS + ERROR] = error;
+    const at = RECORDS + request * RECORD_WORDS;
+    words[at + ERROR] = error;
+    this.#doubles[at / 2 + TOOK] = millis;
     const place = Atomics.add(words, COMPLETED, 1) & MASK;
     Atomics.store(words, COMPLETIONS + place, request + 1);
   }

@@ -1,7 +1,8 @@
-import { fdatasyncSync, readSync, writeSync } from 'node:fs';
+import { fdatasyncSync } from 'node:fs';
 import { performance } from 'node:perf_hooks';
 import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { defined, InvariantError } from '../../base/assert.ts';
+import { readAll, writeAll, writeZeros } from './file-calls.ts';
 import {
   IO_DISCARD,
   IO_FLUSH,
@@ -12,7 +13,6 @@ import {
   type IoRequest,
   IoRingServer,
 } from './io-ring.ts';
-import { ZEROS } from './raw-image.ts';
 
 /** What an I/O thread is started with. */
 export interface IoThreadInput {
@@ -72,7 +72,9 @@ class IoThread {
     for (;;) {
       const request = ring.claim();
       if (request >= 0) {
-        ring.complete(request, this.#carryOut(ring.read(request)));
+        const started = now();
+        const error = this.#carryOut(ring.read(request));
+        ring.complete(request, error, now() - started);
         Atomics.add(this.#bell, 0, 1);
         Atomics.notify(this.#bell, 0);
       } else if (ring.ended) {
@@ -109,9 +111,7 @@ class IoThread {
         fdatasyncSync(descriptor);
         return;
       case IO_ZERO:
-        for (let done = 0; done < length; done += ZEROS.length) {
-          writeAll(descriptor, ZEROS, 0, Math.min(ZEROS.length, length - done), offset + done);
-        }
+        writeZeros(descriptor, offset, length);
         return;
       case IO_DISCARD:
       case IO_NOTHING:
@@ -119,24 +119,6 @@ class IoThread {
       default:
         throw new InvariantError(`there is no file operation ${operation}`);
     }
-  }
-}
-
-/** Beyond the end of the file there are zeros. */
-function readAll(descriptor: number, bytes: Uint8Array, place: number, length: number, offset: number): void {
-  for (let done = 0; done < length; ) {
-    const count = readSync(descriptor, bytes, place + done, length - done, offset + done);
-    if (count === 0) {
-      bytes.fill(0, place + done, place + length);
-      return;
-    }
-    done += count;
-  }
-}
-
-function writeAll(descriptor: number, bytes: Uint8Array, place: number, length: number, offset: number): void {
-  for (let done = 0; done < length; ) {
-    done += writeSync(descriptor, bytes, place + done, length - done, offset + done);
   }
 }
 

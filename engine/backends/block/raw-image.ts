@@ -1,18 +1,9 @@
-import {
-  closeSync,
-  fdatasyncSync,
-  fstatSync,
-  openSync,
-  readFileSync,
-  readSync,
-  type Stats,
-  statSync,
-  writeSync,
-} from 'node:fs';
+import { closeSync, fdatasyncSync, fstatSync, openSync, readFileSync, type Stats, statSync } from 'node:fs';
 import type { Disposable } from '../../base/disposable.ts';
 import { HostError } from '../../base/host-error.ts';
 import type { BlockBackend, BlockError, BlockRequest } from './block-backend.ts';
 import { checkRequest, type Defer, SECTOR_BYTES, wholeSectors } from './block-checks.ts';
+import { readAll, writeAll, writeZeros } from './file-calls.ts';
 import { blockErrorOf, errorCode } from './host-error-code.ts';
 import { lockImage } from './image-lock.ts';
 
@@ -31,8 +22,7 @@ export interface RawImageOptions {
  * ever does. Throws HostError with one line for the user; its code is one of `image-missing`, `image-directory`,
  * `image-empty`, `image-unreadable`, `image-not-writable`, `image-size`, `image-in-use`.
  *
- * Requests are carried out with synchronous file calls inside `defer`. A backend that hands them to another thread
- * implements the same interface, so devices see no difference.
+ * Requests are carried out with synchronous file calls inside `defer`. ImageClient hands them to other threads.
  */
 export function openRawImage(path: string, options: RawImageOptions): BlockBackend {
   return new RawImage(openRawFile(path, options), options.defer);
@@ -69,7 +59,8 @@ export function openRawFile(path: string, options: Omit<RawImageOptions, 'defer'
       });
     }
     // A read now finds out what open does not: input/output errors of the medium, special files.
-    readFully(fd, new Uint8Array(Math.min(SECTOR_BYTES, size)), 0);
+    const first = Math.min(SECTOR_BYTES, size);
+    readAll(fd, new Uint8Array(first), 0, first, 0);
     if (!readOnly) {
       const result = lockImage(stats.isBlockDevice() ? `rdev-${stats.rdev}` : `${stats.dev}-${stats.ino}`);
       if ('holder' in result) {
@@ -158,29 +149,6 @@ function imageSize(path: string, stats: Stats): number {
   return stats.size;
 }
 
-/** Reads until `buffer` is full or the file ends; the rest is filled with zeros. */
-function readFully(fd: number, buffer: Uint8Array, offset: number): void {
-  let at = 0;
-  while (at < buffer.length) {
-    const count = readSync(fd, buffer, at, buffer.length - at, offset + at);
-    if (count === 0) {
-      buffer.fill(0, at);
-      return;
-    }
-    at += count;
-  }
-}
-
-function writeFully(fd: number, buffer: Uint8Array, offset: number): void {
-  let at = 0;
-  while (at < buffer.length) {
-    at += writeSync(fd, buffer, at, buffer.length - at, offset + at);
-  }
-}
-
-/** What zeroing writes, as Node cannot have the host do it. */
-export const ZEROS = new Uint8Array(1 << 20);
-
 class RawImage implements BlockBackend {
   readonly size: number;
   readonly readOnly: boolean;
@@ -213,22 +181,21 @@ class RawImage implements BlockBackend {
   }
 }
 
-function carryOut(fd: number, request: BlockRequest): BlockError | undefined {
+/** Carries out a request that was checked. */
+export function carryOut(fd: number, request: BlockRequest): BlockError | undefined {
   try {
     switch (request.kind) {
       case 'read':
-        readFully(fd, request.buffer, request.offset);
+        readAll(fd, request.buffer, 0, request.buffer.length, request.offset);
         break;
       case 'write':
-        writeFully(fd, request.buffer, request.offset);
+        writeAll(fd, request.buffer, 0, request.buffer.length, request.offset);
         break;
       case 'flush':
         fdatasyncSync(fd);
         break;
       case 'write-zeroes':
-        for (let at = 0; at < request.length; at += ZEROS.length) {
-          writeFully(fd, ZEROS.subarray(0, Math.min(ZEROS.length, request.length - at)), request.offset + at);
-        }
+        writeZeros(fd, request.offset, request.length);
         break;
       case 'discard':
         // Advisory, and Node cannot punch holes: the contents stay.

@@ -1,0 +1,33 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { CallSpeed } from './call-speed.ts';
+
+const times = (count: number, action: () => void) => Array.from({ length: count }, action);
+
+test('a file is trusted after fast calls in a row, and for a while no more after one that held everything up', () => {
+  const speed = new CallSpeed();
+  times(15, () => speed.note(0.005));
+  assert.equal(speed.trusted, false);
+  speed.note(0.2);
+  times(15, () => speed.note(0.005));
+  assert.equal(speed.trusted, false, 'in a row');
+  speed.note(0.005);
+  assert.equal(speed.trusted, true);
+  speed.note(0.2);
+  assert.equal(speed.trusted, true, 'not so long that it matters');
+  speed.note(4);
+  assert.equal(speed.trusted, false);
+  times(128 + 15, () => speed.note(0.005));
+  assert.equal(speed.trusted, false);
+  speed.note(0.005);
+  assert.equal(speed.trusted, true);
+});
+
+test('slow storage is never trusted', () => {
+  const speed = new CallSpeed();
+  times(1000, () => {
+    speed.note(0.005);
+    speed.note(0.1);
+    assert.equal(speed.trusted, false);
+  });
+});
