@@ -4,11 +4,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { type Frame, FrameDecoder } from '../../engine/base/frame-packet.ts';
-import { findFirmware } from '../../engine/firmware/find-firmware.ts';
 import type { ApiClient, Subscription } from '../contract/client.ts';
 import { nodeProcessHost } from '../vms/node-process-host.ts';
 import { directClient } from './direct-client.ts';
 import { type LodgeServices, openServices } from './lodge-services.ts';
+import { firmwareMissing } from './testing/firmware.ts';
 
 /** One real machine in a process of its own: everything between a client and the guest, nothing faked. */
 
@@ -18,15 +18,6 @@ after(async () => {
   await services?.close();
   rmSync(dataFolder, { recursive: true, force: true });
 });
-
-function whyNot(): string | false {
-  try {
-    findFirmware();
-    return false;
-  } catch (error) {
-    return `no firmware: ${error instanceof Error ? error.message : error}`;
-  }
-}
 
 /** Collects serial output until it holds `text`. */
 function serialWaiter(client: ApiClient, machine: string): (text: string) => Promise<void> {
@@ -56,7 +47,7 @@ function serialWaiter(client: ApiClient, machine: string): (text: string) => Pro
 }
 
 test('the demonstration guest: created, started, seen, typed to, paused, powered off', {
-  skip: whyNot(),
+  skip: firmwareMissing(),
   timeout: 60_000,
 }, async () => {
   services = openServices({
