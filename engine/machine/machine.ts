@@ -32,6 +32,7 @@ import { prepareWithoutFirmware } from './boot/without-firmware.ts';
 import { networkCardOf } from './network-card.ts';
 import { PcBoard } from './pc-board.ts';
 import { PCI_SLOTS, TSC_FREQUENCY_HZ, VIRTUAL_NANOS_PER_INSTRUCTION } from './pc-layout.ts';
+import { ScsiBays } from './scsi-bays.ts';
 import type { ScsiDrive, VirtioShare } from './virtio-devices.ts';
 
 /** A disk of a machine, opened. */
@@ -114,6 +115,7 @@ export class Machine implements Disposable {
   readonly #defer: (action: () => void) => void;
   /** The media in the drives that can change them. */
   readonly #inserted = new Map<'cdrom' | 'floppy', BlockBackend>();
+  readonly #scsiBays: ScsiBays;
   #event: MachineEvent | undefined;
   #paused = false;
 
@@ -149,8 +151,13 @@ export class Machine implements Disposable {
       this.#store.add(parts.vsock);
     }
     const drives: (IdeDriveConfig | undefined)[] = [undefined, undefined, undefined, undefined];
+    const scsiDisks = new Map<number, BlockBackend>();
     for (const disk of media.disks) {
-      this.#store.add(disk.backend);
+      if (disk.bus === 'scsi') {
+        scsiDisks.set(disk.port, disk.backend);
+      } else {
+        this.#store.add(disk.backend);
+      }
       if (disk.bus === 'ide') {
         const { backend, serial } = disk;
         drives[disk.port] = { kind: 'disk', backend, ...(serial === undefined ? {} : { serial }) };
@@ -208,6 +215,7 @@ export class Machine implements Disposable {
       onReset: () => this.#raise({ kind: 'reset' }),
       onDebugExit: (value) => this.#raise({ kind: 'debug-exit', value }),
     });
+    this.#scsiBays = this.#store.add(new ScsiBays(this.board.virtio.scsi, scsiDisks));
     this.#compiler = config.compile ? parts.compiler?.(this.memory.arena.buffer.byteLength / 0x10000) : undefined;
     if (this.#compiler !== undefined) {
       this.#store.add(this.#compiler);
@@ -344,6 +352,15 @@ export class Machine implements Disposable {
     this.#paused = false;
     this.cpus.resume();
     this.clock.resume();
+  }
+
+  /** Adds a SCSI disk while the machine runs; see {@link ScsiBays}. */
+  attachDisk(open: (defer: (action: () => void) => void) => BlockBackend, serial: string | undefined): number {
+    return this.#scsiBays.attach(() => open(this.#defer), serial);
+  }
+
+  detachDisk(target: number): void {
+    this.#scsiBays.detach(target);
   }
 
   /**

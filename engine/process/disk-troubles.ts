@@ -20,7 +20,7 @@ const RETRY_MILLIS = 2000;
  */
 export class DiskTroubles {
   readonly #tell: (message: string) => void;
-  readonly #images: PatientImage[] = [];
+  readonly #images = new Set<PatientImage>();
   #retryAt: number | undefined;
   /** What was told last, so that a failure that stays is told once. */
   #told: DiskTrouble | undefined;
@@ -36,8 +36,16 @@ export class DiskTroubles {
   /** `backend`, whose changes are kept when they fail; `path` is what the user calls it. */
   watch(path: string, backend: BlockBackend): BlockBackend {
     const image = new PatientImage(backend, (error) => this.#onTrouble(path, error));
-    this.#images.push(image);
-    return image;
+    this.#images.add(image);
+    return {
+      size: image.size,
+      readOnly: image.readOnly,
+      submit: (request, done) => image.submit(request, done),
+      dispose: () => {
+        this.#images.delete(image);
+        image.dispose();
+      },
+    };
   }
 
   #onTrouble(path: string, error: BlockError): void {
@@ -51,7 +59,7 @@ export class DiskTroubles {
   }
 
   get troubled(): boolean {
-    return this.#images.some((image) => image.troubled);
+    return [...this.#images].some((image) => image.troubled);
   }
 
   /** What the user was told, while it is so. */

@@ -80,6 +80,14 @@ export const machineCommandSchema = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('stop') }),
   z.object({ kind: z.literal('insert'), drive, path: z.string().max(4096), readOnly: z.boolean() }),
   z.object({ kind: z.literal('eject'), drive, force: z.boolean() }),
+  /** Adds a disk on SCSI, until it is detached or the machine is switched off. */
+  z.object({
+    kind: z.literal('attach-disk'),
+    path: z.string().max(4096),
+    readOnly: z.boolean(),
+    serial: z.string().max(20).optional(),
+  }),
+  z.object({ kind: z.literal('detach-disk'), target: z.int().min(0).max(255) }),
   /** Moves the machine to the other kind of processor. */
   z.object({ kind: z.literal('accelerate'), accelerator: z.enum(['kvm', 'software']) }),
   /** Asks the guest to get along with so many megabytes, and to give the rest of its memory back. */
@@ -119,6 +127,8 @@ export interface CommandResults {
   readonly type: { readonly unknown: readonly string[] };
   /** False: the guest has locked the drive. */
   readonly eject: { readonly ejected: boolean };
+  /** Its number on the bus. */
+  readonly 'attach-disk': { readonly target: number };
   /** Whether the guest has a driver for it, and what memory it had before. */
   readonly balloon: { readonly active: boolean; readonly presentMegabytes: number };
   readonly screenshot: { readonly png: Uint8Array; readonly width: number; readonly height: number };

@@ -209,7 +209,7 @@ class MachineThread {
     return {
       shares: this.#shares.open(defer),
       disks: disks.map(({ path, bus, readOnly, port: place, serial }) => ({
-        backend: lights.watch('disk', this.#troubles.watch(path, this.#openImage(path, readOnly, false, defer))),
+        backend: this.#openDisk(path, readOnly, defer),
         bus,
         port: place,
         ...(serial === undefined ? {} : { serial }),
@@ -235,6 +235,10 @@ class MachineThread {
     return this.#config.virtualTime
       ? openRawImage(path, { readOnly, padTail, defer })
       : this.#images.open(path, { readOnly, padTail }, defer);
+  }
+
+  #openDisk(path: string, readOnly: boolean, defer: (action: () => void) => void): BlockBackend {
+    return this.#lights.watch('disk', this.#troubles.watch(path, this.#openImage(path, readOnly, false, defer)));
   }
 
   #onDiskTrouble(message: string): void {
@@ -591,6 +595,14 @@ class MachineThread {
         this.#machine.insertMedium(drive, (defer) => this.#openMedium(drive, path, readOnly, defer));
         return;
       }
+      case 'attach-disk': {
+        const { path, readOnly, serial } = command;
+        const target = this.#machine.attachDisk((defer) => this.#openDisk(path, readOnly, defer), serial);
+        return { target };
+      }
+      case 'detach-disk':
+        this.#machine.detachDisk(command.target);
+        return;
       case 'eject':
         return { ejected: this.#machine.ejectMedium(command.drive, command.force) };
       case 'screenshot':

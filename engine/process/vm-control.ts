@@ -125,6 +125,7 @@ export type FromVm = z.infer<typeof fromVmSchema>;
 export const answerSchemas = {
   type: z.object({ unknown: z.array(z.string()) }),
   eject: z.object({ ejected: z.boolean() }),
+  'attach-disk': z.object({ target: z.int() }),
   balloon: z.object({ active: z.boolean(), presentMegabytes: z.number() }),
   screenshot: z.object({ png: bytesSchema, width: z.int(), height: z.int() }),
   'add-forward': z.object({ forward: portForwardSchema }),
