@@ -1,5 +1,6 @@
 import type { Disposable } from '../base/disposable.ts';
 import type { AccessSize } from '../bus/bus.ts';
+import type { Doorbells } from '../bus/doorbells.ts';
 import type { Nanos } from '../clock/clock.ts';
 import type { CpuSignals } from '../irq/cpu-signals.ts';
 import type { LendableApics } from '../irq/lent-apics.ts';
@@ -36,6 +37,8 @@ export interface CpuBus {
    * that of the display adapter.
    */
   readonly lateWrites?: readonly { readonly base: number; readonly length: number }[];
+  /** Writes that a backend may take notice of without stopping a processor. */
+  readonly doorbells?: Doorbells;
   /** The local APICs, for a backend that can have them itself. */
   readonly localApics?: LendableApics;
 }

@@ -187,6 +187,62 @@ for (const cpus of [1, 2]) {
   });
 }
 
+for (const cpus of [1, 2]) {
+  test(`KVM, ${cpus} processor(s): doorbells ring wherever they stand, and nothing of them is lost on a move`, (t) => {
+    const kvm = kvmForTests(t)?.();
+    if (kvm === undefined) {
+      return;
+    }
+    const bios = firmware(`
+      cli
+      xor ax, ax
+      mov ds, ax
+    again:
+      mov dx, [0x510]
+      mov ax, 3
+      out dx, ax
+      inc dword [0x504]
+      jmp again
+    `);
+    const machine = bareMachine({ bios, cpus, kvm });
+    const { board, memory } = machine;
+    const rung = new Map<number, number>();
+    const values = new Set<number>();
+    const handler = {
+      readPort: () => 0,
+      writePort: (offset: number, _size: number, value: number) => {
+        rung.set(offset, (rung.get(offset) ?? 0) + 1);
+        values.add(value);
+      },
+    };
+    const heard = (offset: number) => rung.get(offset) ?? 0;
+    board.ports.map(0x5000, 0x100, handler, 'bell');
+    const place = (address: number) => {
+      memory.ram[0x510] = address & 0xff;
+      memory.ram[0x511] = address >> 8;
+      return board.doorbells.add({ space: 'port', address, size: 2, value: 3, exact: true });
+    };
+    const first = place(0x5000);
+    runUntil(machine, () => heard(0) > 3 && rounds(machine) > 20);
+    // Several writes may ring once.
+    assert.ok(heard(0) <= rounds(machine) + 1);
+    first.dispose();
+    const second = place(0x5010);
+    runUntil(machine, () => heard(0x10) > 3);
+    machine.cpus.moveTo('software');
+    const [before, rounded] = [heard(0x10), rounds(machine)];
+    runUntil(machine, () => heard(0x10) > before && rounds(machine) > rounded);
+    machine.cpus.moveTo('kvm');
+    const again = heard(0x10);
+    runUntil(machine, () => heard(0x10) > again);
+    second.dispose();
+    const last = heard(0x10);
+    runUntil(machine, () => heard(0x10) > last);
+    assert.deepEqual([...values], [3]);
+    machine.dispose();
+  });
+}
+
 test('a machine without KVM cannot be moved to it', () => {
   const machine = bareMachine({ bios: ticker('hlt') });
   assert.throws(() => machine.cpus.moveTo('kvm'), { code: 'accelerator-fixed' });

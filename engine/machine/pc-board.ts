@@ -2,6 +2,7 @@ import type { BlockBackend } from '../backends/block/block-backend.ts';
 import type { CharBackend } from '../backends/char.ts';
 import { DisposableStore } from '../base/disposable.ts';
 import type { Log } from '../base/log.ts';
+import { Doorbells } from '../bus/doorbells.ts';
 import { MmioWindows } from '../bus/mmio-bus.ts';
 import { Ports } from '../bus/port-bus.ts';
 import type { MachineClock } from '../clock/machine-clock.ts';
@@ -75,6 +76,7 @@ export interface PcBoardParts {
 export class PcBoard {
   readonly ports = new Ports();
   readonly mmio = new MmioWindows();
+  readonly doorbells = new Doorbells();
   readonly cpuBus: CpuBus;
   readonly apics: ApicBus;
   readonly display: DisplayAdapter;
@@ -101,7 +103,8 @@ export class PcBoard {
     this.#parts = parts;
     const { memory, clock, log } = parts;
     this.#memory = memory;
-    const buses = { ports: this.ports, mmio: this.mmio };
+    const { doorbells } = this;
+    const buses = { ports: this.ports, mmio: this.mmio, doorbells };
     const devices: Device[] = [];
     const add = <T extends Device>(device: T): T => {
       devices.push(device);
@@ -348,6 +351,7 @@ export class PcBoard {
       writeApicMsr: (cpu, msr, value) => apics.writeApicMsr(cpu, msr, value),
       tscChanged: (cpu) => apics.tscChanged(cpu),
       lateWrites: [layout.VGA_WINDOW],
+      doorbells,
       localApics: apics,
     };
   }

@@ -2,6 +2,7 @@ import { assert } from '../base/assert.ts';
 import type { Disposable } from '../base/disposable.ts';
 import { HostError } from '../base/host-error.ts';
 import type { AccessSize, Mapping, MmioBus, MmioHandler, PioHandler, PortBus } from '../bus/bus.ts';
+import type { Doorbell, Doorbells } from '../bus/doorbells.ts';
 
 /** Offsets in the type 0 configuration header (PCI Local Bus 3.0, section 6.1). */
 export const PCI_VENDOR_ID = 0x00;
@@ -27,10 +28,24 @@ export const PCI_COMMAND_BUS_MASTER = 1 << 2;
 export const PCI_COMMAND_INTX_DISABLE = 1 << 10;
 export const PCI_STATUS_CAPABILITIES = 1 << 4;
 
+/** A doorbell in a window, `offset` bytes from its start. */
+export type BarDoorbell = Pick<Doorbell, 'size' | 'value' | 'exact'> & { readonly offset: number };
+
 /** What a base address register decodes. Sizes are powers of two in bytes (I/O at least 4, memory at least 16). */
 export type BarSpec =
-  | { readonly kind: 'io'; readonly size: number; readonly handler: PioHandler }
-  | { readonly kind: 'mmio'; readonly size: number; readonly prefetchable?: boolean; readonly handler: MmioHandler }
+  | {
+      readonly kind: 'io';
+      readonly size: number;
+      readonly handler: PioHandler;
+      readonly doorbells?: readonly BarDoorbell[];
+    }
+  | {
+      readonly kind: 'mmio';
+      readonly size: number;
+      readonly prefetchable?: boolean;
+      readonly handler: MmioHandler;
+      readonly doorbells?: readonly BarDoorbell[];
+    }
   /** A window onto memory that the CPU may access directly (VRAM, option ROM): `place` is told where it stands now. */
   | {
       readonly kind: 'ram';
@@ -60,6 +75,8 @@ export type PciFunctionState = { config: Uint8Array };
 export interface PciBuses {
   readonly ports: PortBus;
   readonly mmio: MmioBus;
+  /** Hears of the doorbells in windows. */
+  readonly doorbells?: Doorbells;
 }
 
 /**
@@ -80,6 +97,8 @@ export class PciFunction implements Disposable {
   readonly #bars: readonly (BarSpec | undefined)[];
   readonly #mappings: (Mapping | undefined)[] = [];
   readonly #placed: (number | undefined)[] = [];
+  /** The doorbells of each window, where it stands. */
+  readonly #doorbells: Disposable[][] = [];
   readonly #defaults = new Uint8Array(256);
   #nextCapability = 0x40;
 
@@ -232,6 +251,8 @@ export class PciFunction implements Disposable {
         bar.place(address);
         continue;
       }
+      // What has rung is heard while the window still stands where it was.
+      this.#placeDoorbells(index, bar, undefined);
       const mapping = this.#mappings[index];
       if (address === undefined) {
         mapping?.dispose();
@@ -244,7 +265,30 @@ export class PciFunction implements Disposable {
             ? this.#buses.ports.map(address, bar.size, bar.handler, this.owner, { guestPlaced: true })
             : this.#buses.mmio.map(address, bar.size, bar.handler, this.owner, { guestPlaced: true });
       }
+      this.#placeDoorbells(index, bar, address);
     }
+  }
+
+  #placeDoorbells(index: number, bar: Exclude<BarSpec, { kind: 'ram' }>, address: number | undefined): void {
+    const { doorbells } = this.#buses;
+    if (bar.doorbells === undefined || doorbells === undefined) {
+      return;
+    }
+    for (const placed of this.#doorbells[index] ?? []) {
+      placed.dispose();
+    }
+    this.#doorbells[index] =
+      address === undefined
+        ? []
+        : bar.doorbells.map(({ offset, size, value, exact }) =>
+            doorbells.add({
+              space: bar.kind === 'io' ? 'port' : 'memory',
+              address: address + offset,
+              size,
+              value,
+              exact,
+            }),
+          );
   }
 
   reset(): void {
@@ -270,6 +314,9 @@ export class PciFunction implements Disposable {
 
   dispose(): void {
     for (const [index, bar] of this.#bars.entries()) {
+      if (bar !== undefined && bar.kind !== 'ram') {
+        this.#placeDoorbells(index, bar, undefined);
+      }
       this.#mappings[index]?.dispose();
       this.#mappings[index] = undefined;
       if (bar?.kind === 'ram' && this.#placed[index] !== undefined) {

@@ -13,6 +13,7 @@ import {
   isKvmError,
   type KvmSystem,
   type KvmVm,
+  WAIT_DOORBELLS,
 } from '../../../native/index.ts';
 import { defined } from '../../base/assert.ts';
 import type { Log } from '../../base/log.ts';
@@ -24,6 +25,7 @@ import { GuestFault } from '../x86/linear-memory.ts';
 import { IA32_APIC_BASE, IA32_TSC_DEADLINE } from '../x86/system/msr.ts';
 import * as K from './kvm-abi.ts';
 import { KvmApics } from './kvm-apics.ts';
+import { KvmDoorbells } from './kvm-doorbells.ts';
 import { DeviceExits } from './kvm-exits.ts';
 import { KvmMemory } from './kvm-memory.ts';
 import { msrsOfKvm } from './kvm-msrs.ts';
@@ -81,6 +83,8 @@ export class KvmCpus {
   readonly #devices: DeviceExits;
   readonly #now: () => Nanos;
   readonly #threads: boolean;
+  /** Of processors on threads of their own. */
+  readonly #doorbells: KvmDoorbells | undefined;
   /** Undefined: the local APICs are the machine's own. */
   readonly #apics: KvmApics | undefined;
   /** Processors whose threads have stopped, with exits that are still to be carried out. */
@@ -130,6 +134,11 @@ export class KvmCpus {
         }
       }
       this.#threads = vcpus.length > 1;
+      const { doorbells } = bus;
+      this.#doorbells =
+        this.#threads && doorbells !== undefined && system.checkExtension(K.KVM_CAP_IOEVENTFD) > 0
+          ? new KvmDoorbells(vm, doorbells, bus)
+          : undefined;
       if (this.#threads) {
         for (const { vcpu } of vcpus) {
           vcpu.start();
@@ -242,9 +251,14 @@ export class KvmCpus {
     }
   }
 
-  /** The next processor with an exit; −1 after `nanos` or a kick. */
+  /** The next processor with an exit; −1 after `nanos`, a kick or a doorbell, which has been heard then. */
   #wait(nanos: number): number {
-    return this.#stopped.shift() ?? this.#vm.wait(nanos);
+    const index = this.#stopped.shift() ?? this.#vm.wait(nanos);
+    if (index === WAIT_DOORBELLS) {
+      this.#doorbells?.ring();
+      return -1;
+    }
+    return index;
   }
 
   /** Ends every KVM_RUN. What the processors stopped with is carried out later: a device may be asking for this. */
@@ -258,6 +272,8 @@ export class KvmCpus {
       if (index >= 0) {
         this.#stopped.push(index);
         left--;
+      } else if (index === WAIT_DOORBELLS) {
+        this.#doorbells?.listen();
       }
     }
   }
@@ -288,6 +304,7 @@ export class KvmCpus {
     for (const processor of this.#vcpus) {
       this.#halt(processor);
     }
+    this.#doorbells?.ring();
   }
 
   #pendingExit: KvmRunExit | undefined;
@@ -300,6 +317,7 @@ export class KvmCpus {
     this.#stop = false;
     const exit = this.#threads ? this.#runThreads(until) : this.#runInline(until);
     // Who looks at the devices now is to see everything.
+    this.#doorbells?.ring();
     this.#devices.coalesced(defined(this.#vcpus[0], 'processor').vcpu);
     return exit;
   }
@@ -662,6 +680,7 @@ export class KvmCpus {
     for (const { vcpu } of this.#vcpus) {
       vcpu.close();
     }
+    this.#doorbells?.dispose();
     this.#memory.dispose();
     this.#vm.close();
   }

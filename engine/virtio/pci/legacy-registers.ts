@@ -7,7 +7,7 @@ const DRIVER_FEATURES = 0x04;
 const QUEUE_ADDRESS = 0x08;
 const QUEUE_SIZE = 0x0c;
 const QUEUE_SELECT = 0x0e;
-const QUEUE_NOTIFY = 0x10;
+export const QUEUE_NOTIFY = 0x10;
 const DEVICE_STATUS = 0x12;
 const ISR_STATUS = 0x13;
 /** The device's own configuration begins here, or four bytes later while MSI-X is enabled. */
