@@ -237,6 +237,6 @@ test('whatever segments a guest sends, streams keep their order, and nothing is 
     }
   }
   // Otherwise hardly anything was looked at.
-  assert.ok(received > 20_000 * CASES, `${received} bytes of guests`);
-  assert.ok(delivered > 20_000 * CASES, `${delivered} bytes of hosts`);
+  assert.ok(received > 4000 * CASES, `${received} bytes of guests`);
+  assert.ok(delivered > 4000 * CASES, `${delivered} bytes of hosts`);
 });
