@@ -3,40 +3,14 @@ import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Writable } from 'node:stream';
 import { after, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { HostError } from '../../engine/base/host-error.ts';
 import { HOME_VARIABLE } from '../services/data-folder.ts';
-import { lodge } from './main.ts';
+import { runLodge as run } from './testing/run-lodge.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'lodge-commands-'));
 process.env[HOME_VARIABLE] = join(folder, 'data');
 after(() => rmSync(folder, { recursive: true, force: true }));
-
-interface Result {
-  readonly code: number;
-  readonly out: string;
-  readonly complaints: string[];
-}
-
-async function run(...argv: string[]): Promise<Result> {
-  let out = '';
-  const complaints: string[] = [];
-  const code = await lodge(argv, {
-    stdin: process.stdin as never,
-    stdout: new Writable({
-      write(chunk, _encoding, done) {
-        out += String(chunk);
-        done();
-      },
-    }),
-    complain: (line) => complaints.push(line),
-    verbose: false,
-    loadStartMachine: () => Promise.reject(new HostError('not-built', 'not here')),
-  });
-  return { code, out, complaints };
-}
 
 test('a machine is made with the defaults of its guest system, listed, shown and deleted', async () => {
   assert.match((await run('list')).out, /no machines yet/);

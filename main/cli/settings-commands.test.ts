@@ -4,33 +4,13 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Writable } from 'node:stream';
 import { after, test } from 'node:test';
-import { HostError } from '../../engine/base/host-error.ts';
 import { HOME_VARIABLE } from '../services/data-folder.ts';
-import { lodge } from './main.ts';
+import { runLodge as run } from './testing/run-lodge.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'lodge-settings-'));
 process.env[HOME_VARIABLE] = join(folder, 'data');
 after(() => rmSync(folder, { recursive: true, force: true }));
-
-async function run(...argv: string[]) {
-  let out = '';
-  const complaints: string[] = [];
-  const code = await lodge(argv, {
-    stdin: process.stdin as never,
-    stdout: new Writable({
-      write(chunk, _encoding, done) {
-        out += String(chunk);
-        done();
-      },
-    }),
-    complain: (line) => complaints.push(line),
-    verbose: false,
-    loadStartMachine: () => Promise.reject(new HostError('not-built', 'not here')),
-  });
-  return { code, out, complaints };
-}
 
 /** Runs a command that has to succeed without a word. */
 async function quietly(...argv: string[]): Promise<void> {

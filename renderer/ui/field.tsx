@@ -82,6 +82,11 @@ export function TextField({ label, hint, warning, error, after, className, ...in
   );
 }
 
+/** A whole number. */
+export function NumberField(props: Omit<TextFieldProps, 'type' | 'inputMode' | 'step'>) {
+  return <TextField {...props} type="number" inputMode="numeric" step={1} />;
+}
+
 type SelectFieldProps = Labelled &
   SelectHTMLAttributes<HTMLSelectElement> & { readonly ref?: Ref<HTMLSelectElement>; readonly children: ReactNode };
 

@@ -1,11 +1,11 @@
-import { Plus, Trash2 } from 'lucide-react';
+import { Plus } from 'lucide-react';
 import { useFieldArray, useFormContext } from 'react-hook-form';
 import { MAX_SHARE_NAME, MAX_SHARES } from '../../../engine/config/share-config.ts';
 import { useText } from '../../i18n/i18n.ts';
 import { Button } from '../../ui/button.tsx';
 import { TextField } from '../../ui/field.tsx';
 import type { SettingsValues } from './settings-form.ts';
-import { CheckboxSetting, Locked, PathSetting, TabBody } from './tabs.tsx';
+import { CheckboxSetting, Device, Locked, PathSetting, TabBody } from './tabs.tsx';
 
 /** Folders of the host that the guest can mount. */
 export function SharesTab() {
@@ -20,18 +20,11 @@ export function SharesTab() {
         {shares.fields.map(({ id }, index) => {
           const number = index + 1;
           return (
-            <section key={id} className="device" aria-label={text('machine.share', { number })}>
-              <header className="device__head">
-                <h3>{text('machine.share', { number })}</h3>
-                <Button
-                  look="quiet"
-                  icon={<Trash2 size={15} aria-hidden="true" />}
-                  aria-label={text('machine.shareRemove', { number })}
-                  onClick={() => shares.remove(index)}
-                >
-                  {text('machine.remove')}
-                </Button>
-              </header>
+            <Device
+              key={id}
+              title={text('machine.share', { number })}
+              remove={{ label: text('machine.shareRemove', { number }), onClick: () => shares.remove(index) }}
+            >
               <TextField
                 label={text('machine.shareName')}
                 maxLength={MAX_SHARE_NAME}
@@ -40,7 +33,7 @@ export function SharesTab() {
               />
               <PathSetting name={`shares.${index}.path`} label={text('machine.sharePath')} want="folder" />
               <CheckboxSetting name={`shares.${index}.readOnly`} label={text('machine.readOnly')} />
-            </section>
+            </Device>
           );
         })}
         <Button

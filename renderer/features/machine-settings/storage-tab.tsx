@@ -1,4 +1,4 @@
-import { Plus, Trash2 } from 'lucide-react';
+import { Plus } from 'lucide-react';
 import { useFieldArray, useFormContext } from 'react-hook-form';
 import { DISK_BUSES, MAX_DISK_SERIAL } from '../../../engine/config/machine-config.ts';
 import { CDROM_BUSES, MAX_DISKS } from '../../../main/contract/devices.ts';
@@ -7,7 +7,7 @@ import { useText } from '../../i18n/i18n.ts';
 import { Button } from '../../ui/button.tsx';
 import { SelectField, TextField } from '../../ui/field.tsx';
 import type { SettingsValues } from './settings-form.ts';
-import { CheckboxSetting, Locked, PathSetting, TabBody } from './tabs.tsx';
+import { CheckboxSetting, Device, Locked, PathSetting, TabBody } from './tabs.tsx';
 
 /** Hard disks, the optical and the floppy drive. */
 export function StorageTab() {
@@ -24,18 +24,11 @@ export function StorageTab() {
           const number = index + 1;
           const errors = formState.errors.disks?.[index];
           return (
-            <section key={id} className="device" aria-label={text('machine.disk', { number })}>
-              <header className="device__head">
-                <h3>{text('machine.disk', { number })}</h3>
-                <Button
-                  look="quiet"
-                  icon={<Trash2 size={15} aria-hidden="true" />}
-                  aria-label={text('machine.diskRemove', { number })}
-                  onClick={() => disks.remove(index)}
-                >
-                  {text('machine.remove')}
-                </Button>
-              </header>
+            <Device
+              key={id}
+              title={text('machine.disk', { number })}
+              remove={{ label: text('machine.diskRemove', { number }), onClick: () => disks.remove(index) }}
+            >
               <PathSetting name={`disks.${index}.path`} label={text('machine.diskImage')} want="file" />
               <div className="device__row">
                 <SelectField
@@ -60,7 +53,7 @@ export function StorageTab() {
                 />
               </div>
               <CheckboxSetting name={`disks.${index}.readOnly`} label={text('machine.readOnly')} />
-            </section>
+            </Device>
           );
         })}
         <Button
@@ -72,10 +65,7 @@ export function StorageTab() {
           {text('machine.diskAdd')}
         </Button>
       </Locked>
-      <section className="device" aria-label={text('manager.detail.optical')}>
-        <header className="device__head">
-          <h3>{text('manager.detail.optical')}</h3>
-        </header>
+      <Device title={text('manager.detail.optical')}>
         <Locked>
           <SelectField label={text('machine.bus')} {...register('cdrom.bus')}>
             {(['none', ...CDROM_BUSES] as const).map((value) => (
@@ -88,11 +78,8 @@ export function StorageTab() {
         {watch('cdrom.bus') !== 'none' && (
           <PathSetting name="cdrom.path" label={text('machine.cdrom')} want="file" hint={text('machine.cdromHint')} />
         )}
-      </section>
-      <section className="device" aria-label={text('manager.detail.floppy')}>
-        <header className="device__head">
-          <h3>{text('manager.detail.floppy')}</h3>
-        </header>
+      </Device>
+      <Device title={text('manager.detail.floppy')}>
         <Locked>
           <CheckboxSetting name="floppy.present" label={text('machine.floppyDrive')} />
         </Locked>
@@ -107,7 +94,7 @@ export function StorageTab() {
             <CheckboxSetting name="floppy.readOnly" label={text('machine.readOnly')} />
           </>
         )}
-      </section>
+      </Device>
     </TabBody>
   );
 }

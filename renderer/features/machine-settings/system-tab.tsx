@@ -6,7 +6,7 @@ import type { Balloon } from '../../../main/contract/console.ts';
 import { useLodge } from '../../api/lodge-context.ts';
 import { useText } from '../../i18n/i18n.ts';
 import { Button } from '../../ui/button.tsx';
-import { FieldError, TextField } from '../../ui/field.tsx';
+import { FieldError, NumberField, TextField } from '../../ui/field.tsx';
 import { GuestSystemField } from '../../ui/guest-system-field.tsx';
 import type { SettingsValues } from './settings-form.ts';
 import { CheckboxSetting, Locked, RunningContext, TabBody } from './tabs.tsx';
@@ -23,12 +23,9 @@ export function SystemTab({ balloon }: { balloon: Balloon | undefined }) {
     <TabBody locked>
       <TextField label={text('wizard.name')} error={errors.name?.message} maxLength={200} {...register('name')} />
       {running && balloon !== undefined && (
-        <TextField
+        <NumberField
           label={text('machine.present')}
-          type="number"
-          inputMode="numeric"
           min={memoryMegabytes.minimum}
-          step={1}
           error={errors.present?.message}
           warning={balloon.active ? undefined : text('machine.presentInactive')}
           hint={text('machine.presentHint', { present: balloon.presentMegabytes })}
@@ -37,13 +34,10 @@ export function SystemTab({ balloon }: { balloon: Balloon | undefined }) {
       )}
       <Locked>
         <GuestSystemField error={errors.guestSystem?.message} {...register('guestSystem')} />
-        <TextField
+        <NumberField
           label={text('wizard.memory')}
-          type="number"
-          inputMode="numeric"
           min={memoryMegabytes.minimum}
           max={memoryMegabytes.maximum}
-          step={1}
           error={errors.memory?.message}
           hint={text('wizard.memoryHint', { total: info.memory.totalMegabytes, free: info.memory.freeMegabytes })}
           {...register('memory', {
@@ -51,13 +45,10 @@ export function SystemTab({ balloon }: { balloon: Balloon | undefined }) {
             onChange: (event: { target: { value: string } }) => setValue('present', event.target.value),
           })}
         />
-        <TextField
+        <NumberField
           label={text('wizard.processors')}
-          type="number"
-          inputMode="numeric"
           min={processors.minimum}
           max={processors.maximum}
-          step={1}
           error={errors.processors?.message}
           hint={text('wizard.processorsHint', { count: info.processors.count })}
           {...register('processors')}

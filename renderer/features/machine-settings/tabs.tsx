@@ -1,7 +1,8 @@
-import { Info } from 'lucide-react';
+import { Info, Trash2 } from 'lucide-react';
 import { createContext, type ReactNode, useContext, useId } from 'react';
 import { Controller, type FieldPath, useFormContext } from 'react-hook-form';
 import { useText } from '../../i18n/i18n.ts';
+import { Button } from '../../ui/button.tsx';
 import { Checkbox } from '../../ui/field.tsx';
 import { PathField } from '../../ui/path-field.tsx';
 import type { SettingsValues } from './settings-form.ts';
@@ -40,6 +41,36 @@ export function Locked({ children, label }: { children: ReactNode; label?: strin
       {label !== undefined && <legend className="field__label">{label}</legend>}
       {children}
     </fieldset>
+  );
+}
+
+interface DeviceProps {
+  readonly title: string;
+  readonly children: ReactNode;
+  /** With what a screen reader says of the button that removes the device. */
+  readonly remove?: { readonly label: string; readonly onClick: () => void };
+}
+
+/** One device of several. */
+export function Device({ title, remove, children }: DeviceProps) {
+  const text = useText();
+  return (
+    <section className="device" aria-label={title}>
+      <header className="device__head">
+        <h3>{title}</h3>
+        {remove !== undefined && (
+          <Button
+            look="quiet"
+            icon={<Trash2 size={15} aria-hidden="true" />}
+            aria-label={remove.label}
+            onClick={remove.onClick}
+          >
+            {text('machine.remove')}
+          </Button>
+        )}
+      </header>
+      {children}
+    </section>
   );
 }
 

@@ -3,7 +3,7 @@ import type { AppInfo, DiskSpace, GuestSystem, MediaInspection } from '../../../
 import { useLodge } from '../../api/lodge-context.ts';
 import { describeMedium, guestSystemName } from '../../i18n/host-texts.ts';
 import { type Text, useText } from '../../i18n/i18n.ts';
-import { Choices, SelectField, TextField } from '../../ui/field.tsx';
+import { Choices, NumberField, SelectField, TextField } from '../../ui/field.tsx';
 import { formatBytes } from '../../ui/format.ts';
 import { GuestSystemField } from '../../ui/guest-system-field.tsx';
 import { PathField } from '../../ui/path-field.tsx';
@@ -94,13 +94,10 @@ export function HardwareStep({ form, info, guest }: { form: Form; info: AppInfo;
   const low = guest !== undefined && memory < guest.minima.memoryMegabytes;
   return (
     <>
-      <TextField
+      <NumberField
         label={text('wizard.memory')}
-        type="number"
-        inputMode="numeric"
         min={limits.memoryMegabytes.minimum}
         max={limits.memoryMegabytes.maximum}
-        step={1}
         error={errors.memory?.message}
         warning={
           errors.memory !== undefined
@@ -114,13 +111,10 @@ export function HardwareStep({ form, info, guest }: { form: Form; info: AppInfo;
         hint={text('wizard.memoryHint', { total: info.memory.totalMegabytes, free: info.memory.freeMegabytes })}
         {...form.register('memory')}
       />
-      <TextField
+      <NumberField
         label={text('wizard.processors')}
-        type="number"
-        inputMode="numeric"
         min={limits.processors.minimum}
         max={limits.processors.maximum}
-        step={1}
         error={errors.processors?.message}
         hint={text('wizard.processorsHint', { count: info.processors.count })}
         {...form.register('processors')}
