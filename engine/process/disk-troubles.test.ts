@@ -9,8 +9,10 @@ const FULL: BlockError = { code: 'no-space', message: 'the host has no space lef
 function build() {
   const told: string[] = [];
   let now = 1000;
+  const reported: string[] = [];
   const troubles = new DiskTroubles(
     (message) => told.push(message),
+    (message) => reported.push(message),
     () => now,
   );
   const disk = new FakeDisk(4096);
@@ -27,7 +29,7 @@ function build() {
     troubles.tick(now);
     disk.complete();
   };
-  return { told, troubles, disk, results, write, later };
+  return { told, reported, backend, troubles, disk, results, write, later };
 }
 
 test('a full disk is told once, tried again every two seconds, and over once there is room', () => {
@@ -64,4 +66,34 @@ test('the user can have the guest told instead', () => {
   assert.deepEqual(results, ['no-space']);
   assert.equal(troubles.troubled, false);
   assert.equal(troubles.nextTickMillis, undefined);
+});
+
+test('a flush that failed is not tried again, as that would succeed without having saved anything', () => {
+  const { told, backend, disk, troubles, results, later } = build();
+  disk.failure = { code: 'io', message: 'flush failed on the host (EIO)' };
+  backend.submit({ kind: 'flush' }, (error) => results.push(error?.code));
+  disk.complete();
+  assert.match(told[0] ?? '', /may be lost; the machine waits: resume it to let the guest know$/);
+  disk.failure = undefined;
+  later(2000);
+  later(2000);
+  assert.equal(troubles.troubled, true);
+  assert.deepEqual(results, []);
+  troubles.giveUp();
+  assert.deepEqual(results, ['io']);
+});
+
+test("reads that fail are the guest's to hear of, and the user is told once", () => {
+  const { told, reported, backend, disk, troubles, results } = build();
+  disk.failure = { code: 'io', message: "the image's file was cut short on the host" };
+  for (let i = 0; i < 3; i++) {
+    backend.submit({ kind: 'read', offset: 0, buffer: new Uint8Array(512) }, (error) => results.push(error?.code));
+    disk.complete();
+  }
+  assert.deepEqual(results, ['io', 'io', 'io']);
+  assert.equal(troubles.troubled, false);
+  assert.deepEqual(told, []);
+  assert.deepEqual(reported, [
+    "/disks/a.img: the image's file was cut short on the host; the guest gets an error of its disk",
+  ]);
 });

@@ -1,6 +1,6 @@
 import { performance } from 'node:perf_hooks';
 import type { BlockBackend, BlockError } from '../backends/block/block-backend.ts';
-import { PatientImage } from '../backends/block/patient-image.ts';
+import { PatientImage, type TroubleKind } from '../backends/block/patient-image.ts';
 
 /** What a machine waits for. */
 export interface DiskTrouble {
@@ -20,22 +20,33 @@ const RETRY_MILLIS = 2000;
  */
 export class DiskTroubles {
   readonly #tell: (message: string) => void;
+  readonly #report: (message: string) => void;
   readonly #images = new Set<PatientImage>();
   #retryAt: number | undefined;
   /** What was told last, so that a failure that stays is told once. */
   #told: DiskTrouble | undefined;
 
+  /** The last line about a failure that the guest was told of. */
+  #reported = '';
   readonly #now: () => number;
 
-  /** `tell` gets one line for the user, for each new trouble; `now` is the host's clock in milliseconds. */
-  constructor(tell: (message: string) => void, now = () => performance.now()) {
+  /**
+   * `tell` gets one line for the user for each new trouble, and is to pause the machine; `report` one for what the guest
+   * hears of itself. `now` is the host's clock in milliseconds.
+   */
+  constructor(
+    tell: (message: string) => void,
+    report: (message: string) => void = () => {},
+    now = () => performance.now(),
+  ) {
     this.#tell = tell;
+    this.#report = report;
     this.#now = now;
   }
 
   /** `backend`, whose changes are kept when they fail; `path` is what the user calls it. */
   watch(path: string, backend: BlockBackend): BlockBackend {
-    const image = new PatientImage(backend, (error) => this.#onTrouble(path, error));
+    const image = new PatientImage(backend, (error, what) => this.#onTrouble(path, error, what));
     this.#images.add(image);
     return {
       size: image.size,
@@ -48,9 +59,20 @@ export class DiskTroubles {
     };
   }
 
-  #onTrouble(path: string, error: BlockError): void {
+  #onTrouble(path: string, error: BlockError, what: TroubleKind): void {
+    if (what === 'told') {
+      const message = `${path}: ${error.message}; the guest gets an error of its disk`;
+      if (message !== this.#reported) {
+        this.#reported = message;
+        this.#report(message);
+      }
+      return;
+    }
     const remedy = error.code === 'no-space' ? 'free some space' : 'see that it can be written again';
-    const message = `${path}: ${error.message}; the machine waits, and goes on by itself: ${remedy}`;
+    const message =
+      what === 'lost'
+        ? `${path}: ${error.message}, and what was written to it may be lost; the machine waits: resume it to let the guest know`
+        : `${path}: ${error.message}; the machine waits, and goes on by itself: ${remedy}`;
     if (path !== this.#told?.path || error.message !== this.#told.problem) {
       this.#told = { path, reason: error.code, problem: error.message };
       this.#tell(message);

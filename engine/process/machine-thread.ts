@@ -65,7 +65,10 @@ class MachineThread {
   readonly #images: ImageClient;
   readonly #shares: MachineShares;
   readonly #vsock: VsockClient | undefined;
-  readonly #troubles = new DiskTroubles((message) => this.#onDiskTrouble(message));
+  readonly #troubles = new DiskTroubles(
+    (message) => this.#onDiskTrouble(message),
+    (message) => this.#send({ kind: 'log', level: 'error', message }),
+  );
   #pausedByUser = false;
   #pausedByTrouble = false;
   readonly #network: RingNetworkPort | undefined;

@@ -19,8 +19,11 @@ export function blockErrorOfCode(code: string, kind: BlockRequest['kind']): Bloc
     case 'EFBIG':
       return { code: 'no-space', message: `the host has no space left for the image (${code})` };
     case 'EROFS':
-    case 'EBADF':
-      return { code: 'read-only', message: `the image cannot be written (${code})` };
+      return { code: 'io', message: `the image cannot be written: its file system became read-only (${code})` };
+    case 'EOF':
+      return { code: 'io', message: "the image's file was cut short on the host" };
+    case 'ENOENT':
+      return { code: 'io', message: "the image's file was deleted on the host" };
     default:
       return { code: 'io', message: `${kind} failed on the host (${code})` };
   }

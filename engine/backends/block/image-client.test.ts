@@ -1,6 +1,15 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, type TestContext, test } from 'node:test';
@@ -185,6 +194,26 @@ test('what the host has in memory is read and written at once, answered later, a
   image.dispose();
 });
 
+test('an image that is cut short or deleted while it is used', async (t) => {
+  const { client, finish } = await connect(t);
+  const path = file('cut.img', pattern(1 << 20));
+  const image = client.open(path, plain);
+  const errors: (BlockError | undefined)[] = [];
+  const submit = (request: BlockRequest) => image.submit(request, (error) => errors.push(error));
+  truncateSync(path, 512);
+  submit({ kind: 'read', offset: 0, buffer: new Uint8Array(512) });
+  submit({ kind: 'read', offset: 0, buffer: new Uint8Array(1024) });
+  submit({ kind: 'flush' });
+  finish();
+  rmSync(path);
+  submit({ kind: 'flush' });
+  finish();
+  const cut = { code: 'io', message: "the image's file was cut short on the host" };
+  const deleted = { code: 'io', message: "the image's file was deleted on the host" };
+  assert.deepEqual(errors, [undefined, cut, undefined, deleted]);
+  image.dispose();
+});
+
 test('the host refuses a write: the answer says so', async (t) => {
   if (!existsSync('/dev/full')) {
     t.skip('the host has no /dev/full');
@@ -220,29 +249,34 @@ function scripted() {
 test('a change that fails is kept until it succeeds, and the machine told', () => {
   const { asked, backend } = scripted();
   const troubles: string[] = [];
-  const image = new PatientImage(backend, ({ code }) => troubles.push(code));
+  const image = new PatientImage(backend, ({ code }, what) => troubles.push(`${code} ${what}`));
   const results: (string | undefined)[] = [];
   const full = { code: 'no-space', message: 'full' } as const;
   image.submit({ kind: 'write', offset: 0, buffer: new Uint8Array(512) }, (error) => results.push(error?.code));
+  image.submit({ kind: 'discard', offset: 0, length: 512 }, (error) => results.push(error?.code));
   image.submit({ kind: 'flush' }, (error) => results.push(error?.code));
   asked.shift()?.done(full);
   asked.shift()?.done({ code: 'io', message: 'gone' });
-  assert.deepEqual(troubles, ['no-space', 'io']);
+  asked.shift()?.done({ code: 'io', message: 'gone' });
+  assert.deepEqual(troubles, ['no-space waits', 'io waits', 'io lost']);
   assert.equal(results.length, 0);
   assert.equal(image.troubled, true);
   image.retry();
   assert.deepEqual(
     asked.map(({ request }) => request.kind),
-    ['write', 'flush'],
+    ['write', 'discard'],
+    'a flush would succeed now, without having saved anything',
   );
   assert.equal(image.troubled, true, 'not yet');
   asked.shift()?.done(full);
   asked.shift()?.done();
   assert.equal(results.length, 1);
-  assert.equal(image.troubled, true);
   image.retry();
   asked.shift()?.done();
   assert.deepEqual(results, [undefined, undefined]);
+  assert.equal(image.troubled, true, 'the flush');
+  image.giveUp();
+  assert.deepEqual(results, [undefined, undefined, 'io']);
   assert.equal(image.troubled, false);
 });
 

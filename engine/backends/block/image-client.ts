@@ -13,6 +13,7 @@ import {
   IO_FLUSH,
   IO_NOTHING,
   IO_READ,
+  IO_READ_PADDED,
   IO_WRITE,
   IO_ZERO,
   type IoRequest,
@@ -91,7 +92,7 @@ export class ImageClient {
       const bell = Atomics.load(this.#bell, 0);
       const message = receiveMessageOnPort(this.#port)?.message as FromImages | undefined;
       if (message?.kind === 'opened') {
-        return new RemoteImage(this, message, options.readOnly, defer);
+        return new RemoteImage(this, message, options, defer);
       }
       if (message?.kind === 'refused') {
         const { code, message: text, remedy, details } = message;
@@ -225,7 +226,8 @@ export class ImageClient {
       this.#memories.set(buffer, memory);
       this.#send({ kind: 'memory', memory, bytes: buffer });
     }
-    const operation = kind === 'read' ? IO_READ : IO_WRITE;
+    const reading = image.padded ? IO_READ_PADDED : IO_READ;
+    const operation = kind === 'read' ? reading : IO_WRITE;
     this.#submit(image, kind, { operation, descriptor: image.descriptor, memory, place, offset, length }, done);
   }
 
@@ -239,6 +241,8 @@ class RemoteImage implements BlockBackend {
   readonly size: number;
   readonly readOnly: boolean;
   readonly descriptor: number;
+  /** As for readAll. */
+  readonly padded: boolean;
   readonly #client: ImageClient;
   readonly #image: number;
   readonly #defer: Defer | undefined;
@@ -249,10 +253,11 @@ class RemoteImage implements BlockBackend {
   constructor(
     client: ImageClient,
     { image, descriptor, size }: { readonly image: number; readonly descriptor: number; readonly size: number },
-    readOnly: boolean,
+    { readOnly, padTail }: OpenOptions,
     defer: Defer | undefined,
   ) {
     this.#defer = defer;
+    this.padded = padTail;
     this.#client = client;
     this.#image = image;
     this.descriptor = descriptor;
@@ -289,7 +294,7 @@ class RemoteImage implements BlockBackend {
       return false;
     }
     const started = performance.now();
-    const failure = carryOut(this.descriptor, request);
+    const failure = carryOut(this.descriptor, request, this.padded);
     this.#speed[request.kind].note(performance.now() - started);
     defer(() => {
       if (!this.#disposed) {

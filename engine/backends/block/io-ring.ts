@@ -49,6 +49,8 @@ export const IO_ZERO = 3;
 export const IO_DISCARD = 4;
 /** Nothing but an answer. */
 export const IO_NOTHING = 5;
+/** As IO_READ; beyond the end of the file there are zeros. */
+export const IO_READ_PADDED = 6;
 
 export interface IoRequest {
   /** IO_READ and so on. */

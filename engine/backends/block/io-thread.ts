@@ -1,13 +1,13 @@
-import { fdatasyncSync } from 'node:fs';
 import { performance } from 'node:perf_hooks';
 import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { defined, InvariantError } from '../../base/assert.ts';
-import { readAll, writeAll, writeZeros } from './file-calls.ts';
+import { flush, readAll, writeAll, writeZeros } from './file-calls.ts';
 import {
   IO_DISCARD,
   IO_FLUSH,
   IO_NOTHING,
   IO_READ,
+  IO_READ_PADDED,
   IO_WRITE,
   IO_ZERO,
   type IoRequest,
@@ -102,13 +102,14 @@ class IoThread {
   #perform({ operation, descriptor, memory, place, offset, length }: IoRequest): void {
     switch (operation) {
       case IO_READ:
-        readAll(descriptor, this.#memory(memory), place, length, offset);
+      case IO_READ_PADDED:
+        readAll(descriptor, this.#memory(memory), place, length, offset, operation === IO_READ_PADDED);
         return;
       case IO_WRITE:
         writeAll(descriptor, this.#memory(memory), place, length, offset);
         return;
       case IO_FLUSH:
-        fdatasyncSync(descriptor);
+        flush(descriptor);
         return;
       case IO_ZERO:
         writeZeros(descriptor, offset, length);

@@ -7,6 +7,13 @@ interface Held {
 }
 
 /**
+ * What has happened to a request: `waits` to be tried again; or `lost`, kept too, but of no use to try again: the host has
+ * not kept what was written before, though asking it once more would give no error; or `told` to the guest at once.
+ */
+export type TroubleKind = 'waits' | 'lost' | 'told';
+type OnTrouble = (error: BlockError, what: TroubleKind) => void;
+
+/**
  * Keeps changes that fail on the host, instead of handing the failure to a guest that may lose data over it: the machine
  * is to be paused (`onTrouble`) until the reason is gone (`retry`), or until the user wants the guest to hear of it
  * (`giveUp`). Failed reads go to the guest at once. Owns `base`.
@@ -15,12 +22,12 @@ export class PatientImage implements BlockBackend {
   readonly size: number;
   readonly readOnly: boolean;
   readonly #base: BlockBackend;
-  readonly #onTrouble: (error: BlockError) => void;
+  readonly #onTrouble: OnTrouble;
   #held: Held[] = [];
   /** Changes that were tried again and have not ended. */
   #retrying = 0;
 
-  constructor(base: BlockBackend, onTrouble: (error: BlockError) => void) {
+  constructor(base: BlockBackend, onTrouble: OnTrouble) {
     this.size = base.size;
     this.readOnly = base.readOnly;
     this.#base = base;
@@ -37,19 +44,26 @@ export class PatientImage implements BlockBackend {
   }
 
   #settle(request: BlockRequest, error: BlockError | undefined, done: (error?: BlockError) => void): void {
-    if (error === undefined || request.kind === 'read' || (error.code !== 'io' && error.code !== 'no-space')) {
+    const byHost = error?.code === 'io' || error?.code === 'no-space';
+    if (error === undefined || request.kind === 'read' || !byHost) {
+      if (error !== undefined && byHost) {
+        this.#onTrouble(error, 'told');
+      }
       done(error);
       return;
     }
     this.#held.push({ request, done, error });
-    this.#onTrouble(error);
+    this.#onTrouble(error, request.kind === 'flush' ? 'lost' : 'waits');
   }
 
-  /** Tries what is kept once more, in its order. */
+  /** Tries the changes that are kept once more, in their order. */
   retry(): void {
     const held = this.#held;
-    this.#held = [];
+    this.#held = held.filter(({ request }) => request.kind === 'flush');
     for (const { request, done } of held) {
+      if (request.kind === 'flush') {
+        continue;
+      }
       this.#retrying++;
       this.#base.submit(request, (error) => {
         this.#retrying--;

@@ -1,9 +1,9 @@
-import { closeSync, fdatasyncSync, fstatSync, openSync, readFileSync, type Stats, statSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readFileSync, type Stats, statSync } from 'node:fs';
 import type { Disposable } from '../../base/disposable.ts';
 import { HostError } from '../../base/host-error.ts';
 import type { BlockBackend, BlockError, BlockRequest } from './block-backend.ts';
 import { checkRequest, type Defer, SECTOR_BYTES, wholeSectors } from './block-checks.ts';
-import { readAll, writeAll, writeZeros } from './file-calls.ts';
+import { flush, readAll, writeAll, writeZeros } from './file-calls.ts';
 import { blockErrorOf, errorCode } from './host-error-code.ts';
 import { lockImage } from './image-lock.ts';
 
@@ -25,7 +25,7 @@ export interface RawImageOptions {
  * Requests are carried out with synchronous file calls inside `defer`. ImageClient hands them to other threads.
  */
 export function openRawImage(path: string, options: RawImageOptions): BlockBackend {
-  return new RawImage(openRawFile(path, options), options.defer);
+  return new RawImage(openRawFile(path, options), options);
 }
 
 /** A raw image whose file is open, checked and locked. */
@@ -60,7 +60,7 @@ export function openRawFile(path: string, options: Omit<RawImageOptions, 'defer'
     }
     // A read now finds out what open does not: input/output errors of the medium, special files.
     const first = Math.min(SECTOR_BYTES, size);
-    readAll(fd, new Uint8Array(first), 0, first, 0);
+    readAll(fd, new Uint8Array(first), 0, first, 0, true);
     if (!readOnly) {
       const result = lockImage(stats.isBlockDevice() ? `rdev-${stats.rdev}` : `${stats.dev}-${stats.ino}`);
       if ('holder' in result) {
@@ -154,9 +154,11 @@ class RawImage implements BlockBackend {
   readonly readOnly: boolean;
   readonly #defer: Defer;
   readonly #lock: Disposable | undefined;
+  readonly #padded: boolean;
   #fd: number | undefined;
 
-  constructor({ fd, size, readOnly, lock }: RawFile, defer: Defer) {
+  constructor({ fd, size, readOnly, lock }: RawFile, { defer, padTail = false }: RawImageOptions) {
+    this.#padded = padTail;
     this.#fd = fd;
     this.size = wholeSectors(size);
     this.readOnly = readOnly;
@@ -167,7 +169,7 @@ class RawImage implements BlockBackend {
   submit(request: BlockRequest, done: (error?: BlockError) => void): void {
     this.#defer(() => {
       if (this.#fd !== undefined) {
-        done(checkRequest(request, this.size, this.readOnly) ?? carryOut(this.#fd, request));
+        done(checkRequest(request, this.size, this.readOnly) ?? carryOut(this.#fd, request, this.#padded));
       }
     });
   }
@@ -181,18 +183,18 @@ class RawImage implements BlockBackend {
   }
 }
 
-/** Carries out a request that was checked. */
-export function carryOut(fd: number, request: BlockRequest): BlockError | undefined {
+/** Carries out a request that was checked; `padded` as for readAll. */
+export function carryOut(fd: number, request: BlockRequest, padded: boolean): BlockError | undefined {
   try {
     switch (request.kind) {
       case 'read':
-        readAll(fd, request.buffer, 0, request.buffer.length, request.offset);
+        readAll(fd, request.buffer, 0, request.buffer.length, request.offset, padded);
         break;
       case 'write':
         writeAll(fd, request.buffer, 0, request.buffer.length, request.offset);
         break;
       case 'flush':
-        fdatasyncSync(fd);
+        flush(fd);
         break;
       case 'write-zeroes':
         writeZeros(fd, request.offset, request.length);
