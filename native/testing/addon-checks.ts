@@ -10,11 +10,13 @@ import {
   EXIT_B,
   EXIT_BYTES,
   EXIT_C,
+  EXIT_COALESCED,
   EXIT_DATA,
   EXIT_INTERRUPTED,
   isKvmError,
   type KvmVcpu,
   loadKvm,
+  WAIT_DOORBELLS,
 } from '../index.ts';
 
 const availability = loadKvm();
@@ -22,6 +24,7 @@ const addon = defined(availability.addon, availability.problem ?? 'the addon');
 const KVM_EXIT_IO = 2;
 const KVM_EXIT_MMIO = 6;
 const LOG_DIRTY = 1;
+const SPLIT_IRQCHIP = 121;
 const OFFSET = 0x10000;
 const RAM = 0x40000;
 
@@ -191,6 +194,85 @@ check('a processor in a thread of its own', () => {
   addon.kick(vm.kickHandle());
   assert.equal(vm.wait(5_000_000_000), -1);
   close();
+});
+
+check('doorbells ring without an exit', () => {
+  // mov dx,5000; mov ax,3; out dx,ax; mov ax,4; out dx,ax; jmp $
+  const { vm, vcpu, words, exits, close } = machine([0xba, 0, 0x50, 0xb8, 3, 0, 0xef, 0xb8, 4, 0, 0xef, 0xeb, 0xfe]);
+  vm.setDoorbell(7, 0x5000, 2, true, 3);
+  assert.throws(() => vm.setDoorbell(8, 0x5000, 2, true, 3), isKvmError);
+  vcpu.start();
+  vcpu.resume();
+  // The first write rings; the second, of another value, is an exit.
+  const heard = new Set<number>();
+  while (heard.size < 2) {
+    const what = vm.wait(5_000_000_000);
+    assert.ok(what === 0 || what === WAIT_DOORBELLS);
+    heard.add(what);
+    if (what === WAIT_DOORBELLS) {
+      const tokens = new Uint32Array(4);
+      assert.equal(vm.takeDoorbells(tokens), 1);
+      assert.equal(tokens[0], 7);
+    }
+  }
+  assert.equal(vcpu.takeExit(), KVM_EXIT_IO);
+  assert.deepEqual([words[EXIT_C], exits[EXIT_DATA]], [0x5000, 4]);
+  assert.equal(vm.takeDoorbells(new Uint32Array(4)), 0);
+  vm.setDoorbell(7, 0, 0, false, undefined);
+  close();
+});
+
+check('writes coalesce, and come in their order before the next exit', () => {
+  // mov ax,5000; mov ds,ax; mov byte [0],1; mov word [4],0203; out 80,al
+  const { vm, vcpu, words, close } = machine([
+    ...[0xb8, 0, 0x50, 0x8e, 0xd8, 0xc6, 6, 0, 0, 1],
+    ...[0xc7, 6, 4, 0, 3, 2, 0xe6, 0x80],
+  ]);
+  vm.setCoalescing(0x50000, 0x1000, false, true);
+  assert.equal(vcpu.run(), KVM_EXIT_IO);
+  assert.equal(words[EXIT_COALESCED], 1);
+  const writes = new Uint32Array(6 * 8);
+  assert.equal(vcpu.takeCoalesced(writes), 2);
+  assert.deepEqual([writes[0], writes[2], (writes[4] ?? 0) & 0xff], [0x50000, 1, 1]);
+  assert.deepEqual([writes[6], writes[8], (writes[10] ?? 0) & 0xffff], [0x50004, 2, 0x203]);
+  assert.equal(vcpu.takeCoalesced(writes), 0);
+  close();
+});
+
+check('local APICs inside: messages, interrupts by file, timers that are due', () => {
+  const system = new addon.KvmSystem();
+  const vm = system.createVm();
+  vm.enableCapability(SPLIT_IRQCHIP, 24);
+  vm.borrow(new Uint8Array(new WebAssembly.Memory({ initial: 16, maximum: 16, shared: true }).buffer));
+  vm.setMemory(0, 0, 0, RAM, OFFSET);
+  const vcpu = vm.createVcpu(0, new Uint8Array(EXIT_BYTES));
+  const page = new Uint8Array(1024);
+  const view = new DataView(page.buffer);
+  const waiting = () => {
+    vcpu.get('lapic', page);
+    return [0x41, 0x42, 0x43].filter(
+      (vector) => view.getUint32(0x200 + (vector >> 5) * 16, true) & (1 << (vector & 31)),
+    );
+  };
+  vcpu.get('lapic', page);
+  view.setUint32(0xf0, 0x1ff, true);
+  // The timer, once, at once.
+  view.setUint32(0x320, 0x43, true);
+  view.setUint32(0x3e0, 0x0b, true);
+  view.setUint32(0x380, 1, true);
+  view.setUint32(0x390, 1, true);
+  vcpu.set('lapic', page);
+  assert.equal(vm.signalMsi(0xfee00000, 0x41, 0), 1);
+  vm.setGsiRouting(Uint32Array.of(30, 0xfee00000, 0, 0x42));
+  vm.setIrqfd(30, true);
+  vm.signalIrqfd(30);
+  vcpu.settle();
+  assert.deepEqual(waiting(), [0x41, 0x42, 0x43]);
+  vm.setIrqfd(30, false);
+  assert.throws(() => vm.signalIrqfd(30), TypeError);
+  vcpu.close();
+  vm.close();
+  system.close();
 });
 
 check('closing ends a thread that runs', () => {
