@@ -1,8 +1,10 @@
 import { z } from 'zod';
 import {
   balloonSchema,
+  consoleCursorSchema,
   consoleStatusSchema,
   driveSchema,
+  headSchema,
   keyCodeSchema,
   machineRef,
   mouseInputSchema,
@@ -125,9 +127,9 @@ export const calls = {
     result: z.object({ path: z.string().nullable(), text: z.string(), truncated: z.boolean() }),
   },
 
-  /** The screen as PNG in base64. */
+  /** A screen as PNG in base64. */
   'console.screenshot': {
-    args: machineRef,
+    args: machineRef.extend({ head: headSchema.default(0) }),
     result: z.object({ png: z.base64(), width: z.int(), height: z.int() }),
   },
   /** The lines of the screen while it shows text, else null. */
@@ -141,6 +143,15 @@ export const calls = {
   'console.sendText': {
     args: machineRef.extend({ text: z.string().min(1).max(10_000) }),
     result: z.object({ unknown: z.array(z.string()) }),
+  },
+  /** A window shows the screen in so many pixels: where the status says `resizable`, the guest may follow. */
+  'console.resizeScreen': {
+    args: machineRef.extend({
+      head: headSchema.default(0),
+      width: z.int().min(1).max(16384),
+      height: z.int().min(1).max(16384),
+    }),
+    result: done,
   },
   'console.sendMouse': { args: machineRef.extend({ input: mouseInputSchema }), result: done },
   /** Bytes of UTF-8 for the first serial port. */
@@ -170,10 +181,16 @@ export const feeds = {
    */
   'console.frames': {
     args: machineRef.extend({
+      head: headSchema.default(0),
       /** An upper limit; a preview wants few. */
       framesPerSecond: z.number().min(0.1).max(60).default(60),
     }),
     item: 'bytes',
+  },
+  /** The pointer over a screen, now and whenever it changes while that screen is watched; null: there is none. */
+  'console.cursor': {
+    args: machineRef.extend({ head: headSchema.default(0) }),
+    item: consoleCursorSchema.nullable(),
   },
   /** Bytes from the first serial port, the last 64 KiB of what came before first. Stays open over stop and start. */
   'console.serial': { args: machineRef, item: 'bytes' },

@@ -63,6 +63,8 @@ export const settingsSchema = z.object({
   closeAction: z.enum(['ask', 'shutdown', 'power-off', 'keep-running']),
   /** How the guest's screen is scaled: whole device pixels, as large as fits, or one to one. */
   scaling: z.enum(['integer', 'fit', 'actual']),
+  /** Guests that can follow a window's size are told of it. */
+  resizeGuest: z.boolean(),
   /** Shows what Basic view hides. */
   expert: z.boolean(),
 });

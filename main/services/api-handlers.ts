@@ -120,8 +120,8 @@ export function apiHandlers({ dataFolder, machinesFolder, machines, settings }: 
       },
       'machines.log': ({ id, maxBytes }) => machines.get(id).log(maxBytes),
 
-      'console.screenshot': async ({ machine }) => {
-        const { png, width, height } = await machines.get(machine).perform({ kind: 'screenshot' });
+      'console.screenshot': async ({ machine, head }) => {
+        const { png, width, height } = await machines.get(machine).perform({ kind: 'screenshot', head });
         return { png: Buffer.from(png).toString('base64'), width, height };
       },
       'console.screenText': ({ machine }) => machines.get(machine).perform({ kind: 'screen-text' }),
@@ -143,10 +143,19 @@ export function apiHandlers({ dataFolder, machinesFolder, machines, settings }: 
       },
       'console.sendMouse': ({ machine, input }) => {
         if (input.kind === 'absolute') {
-          throw failure('not-supported.tablet');
+          if (machines.get(machine).status().mouse !== 'absolute') {
+            throw failure('not-supported.tablet');
+          }
+          const { head, x, y, wheel, buttons } = input;
+          machines.get(machine).tell({ kind: 'pointer', head, x, y, wheel, buttons });
+          return null;
         }
         const { dx, dy, wheel, buttons } = input;
         machines.get(machine).tell({ kind: 'mouse', dx, dy, wheel, buttons });
+        return null;
+      },
+      'console.resizeScreen': ({ machine, head, width, height }) => {
+        machines.get(machine).tell({ kind: 'resize-screen', head, width, height });
         return null;
       },
       'console.sendSerial': ({ machine, text }) => {
@@ -181,9 +190,10 @@ export function apiHandlers({ dataFolder, machinesFolder, machines, settings }: 
         sink.item(machine.status());
         return withRemoval(machines, id, listening, sink);
       },
-      'console.frames': ({ machine: id, framesPerSecond }, sink, { compressFrames }) => {
+      'console.frames': ({ machine: id, head, framesPerSecond }, sink, { compressFrames }) => {
         const { openDirect } = sink;
         const watching = machines.get(id).watch({
+          head,
           framesPerSecond,
           compress: compressFrames,
           frame: (packet) => sink.item(packet),
@@ -191,6 +201,16 @@ export function apiHandlers({ dataFolder, machinesFolder, machines, settings }: 
         });
         const source = withRemoval(machines, id, watching, sink);
         return { ack: (sequence) => watching.ack(sequence), dispose: () => source.dispose() };
+      },
+      'console.cursor': ({ machine: id, head }, sink) => {
+        const cursors = machines.get(id).cursors;
+        const listening = cursors.onChange((change) => {
+          if (change.head === head) {
+            sink.item(change.cursor);
+          }
+        });
+        sink.item(cursors.present(head));
+        return withRemoval(machines, id, listening, sink);
       },
       'console.serial': ({ machine: id }, sink) => {
         const machine = machines.get(id);

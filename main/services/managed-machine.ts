@@ -12,6 +12,7 @@ import type { AcceleratorInUse, Machine, MachineSettings, MachineState } from '.
 import type { DirectPort, ProcessHost } from '../vms/process-host.ts';
 import { Vm, type VmEnd } from '../vms/vm.ts';
 import { causeOf, toErrorData } from './failures.ts';
+import { MachineCursors } from './machine-cursors.ts';
 import { type MachineFile, readMachineFile, writeMachineFile } from './machine-file.ts';
 import {
   lastLogPath,
@@ -36,6 +37,7 @@ const NO_LIGHTS: MachineStatus = {
 };
 
 interface FrameViewer {
+  readonly head: number;
   readonly framesPerSecond: number;
   readonly compress: boolean;
   frame(packet: Uint8Array<ArrayBuffer>): void;
@@ -61,6 +63,7 @@ export class ManagedMachine {
   readonly onStatus = this.#onStatus.event;
   readonly onSerial = this.#onSerial.event;
   readonly #viewers = new Map<number, FrameViewer>();
+  readonly cursors = new MachineCursors();
   #nextViewer = 1;
   #file: MachineFile | undefined;
   #state: MachineState = 'powered-off';
@@ -141,7 +144,7 @@ export class ManagedMachine {
   }
 
   status(): ConsoleStatus {
-    const { activity, balloon, leds, mouse, screen } = this.#lights;
+    const { activity, balloon, leds, mouse, heads, resizable, screen } = this.#lights;
     const settings = this.settings;
     return {
       state: this.state,
@@ -157,6 +160,8 @@ export class ManagedMachine {
       accelerator: this.#accelerator,
       leds,
       mouse,
+      heads,
+      resizable,
       screen,
     };
   }
@@ -242,6 +247,7 @@ export class ManagedMachine {
         { config, logPath },
         {
           serial: (bytes) => this.#receiveSerial(bytes),
+          cursor: (message) => this.cursors.take(message),
           frame: (viewer, packet) => this.#viewers.get(viewer)?.frame(packet),
           accelerator: (accelerator) => {
             this.#accelerator = accelerator;
@@ -292,6 +298,7 @@ export class ManagedMachine {
     this.#accelerator = null;
     this.#startedAt = null;
     this.#lights = NO_LIGHTS;
+    this.cursors.clear();
     if (end.kind === 'failed') {
       this.#state = 'aborted';
       this.#reason = toErrorData(end.error);
@@ -491,9 +498,9 @@ export class ManagedMachine {
   }
 }
 
-function attach(vm: Vm, number: number, { framesPerSecond, compress, openDirect }: FrameViewer): void {
+function attach(vm: Vm, number: number, { head, framesPerSecond, compress, openDirect }: FrameViewer): void {
   if (openDirect !== undefined) {
     vm.connectViewer(number, openDirect());
   }
-  vm.tell({ kind: 'attach', viewer: number, framesPerSecond, compress });
+  vm.tell({ kind: 'attach', viewer: number, head, framesPerSecond, compress });
 }

@@ -13,6 +13,7 @@ export const DEFAULT_SETTINGS: Settings = {
   dismissedWarnings: [],
   closeAction: 'ask',
   scaling: 'integer',
+  resizeGuest: true,
   expert: false,
 };
 

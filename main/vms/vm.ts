@@ -1,4 +1,9 @@
-import type { CommandResult, MachineCommand, MachineStatus } from '../../engine/process/machine-messages.ts';
+import type {
+  CommandResult,
+  CursorMessage,
+  MachineCommand,
+  MachineStatus,
+} from '../../engine/process/machine-messages.ts';
 import {
   answerSchemas,
   type FromVm,
@@ -30,6 +35,7 @@ export interface VmEvents {
   serial(bytes: Uint8Array<ArrayBuffer>): void;
   frame(viewer: number, packet: Uint8Array<ArrayBuffer>): void;
   status(status: MachineStatus): void;
+  cursor(message: CursorMessage): void;
   /** Something else runs it now. */
   accelerator(accelerator: AcceleratorInUse): void;
   /** Once; the process is gone. */
@@ -150,6 +156,9 @@ export class Vm {
         return;
       case 'frame':
         this.#events.frame(message.viewer, message.packet);
+        return;
+      case 'cursor':
+        this.#events.cursor(message.cursor);
         return;
       case 'status':
         this.#events.status(message.status);

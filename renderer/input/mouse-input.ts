@@ -37,15 +37,16 @@ export function relativeInput(event: Pick<MouseEvent, 'movementX' | 'movementY' 
   };
 }
 
-/** A position of the pointer over the guest's picture; undefined beside it. */
+/** A position of the pointer over the guest's picture of a screen; undefined beside it. */
 export function absoluteInput(
   event: Pick<MouseEvent, 'clientX' | 'clientY' | 'buttons'>,
   picture: Pick<DOMRect, 'left' | 'top' | 'width' | 'height'>,
   wheel = 0,
+  head = 0,
 ): MouseInput | undefined {
   const x = (event.clientX - picture.left) / picture.width;
   const y = (event.clientY - picture.top) / picture.height;
   return x >= 0 && x <= 1 && y >= 0 && y <= 1
-    ? { kind: 'absolute', x, y, wheel, buttons: event.buttons & BUTTON_BITS }
+    ? { kind: 'absolute', head, x, y, wheel, buttons: event.buttons & BUTTON_BITS }
     : undefined;
 }

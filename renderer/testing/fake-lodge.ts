@@ -138,6 +138,7 @@ export class FakeLodge {
     dismissedWarnings: [],
     closeAction: 'ask',
     scaling: 'integer',
+    resizeGuest: true,
     expert: false,
   };
   readonly #viewers = new Set<Viewer>();
@@ -309,6 +310,9 @@ export class FakeLodge {
       case 'console.frames':
         viewer.send(picture());
         break;
+      case 'console.cursor':
+        viewer.send(null);
+        break;
       default:
     }
     return () => this.#viewers.delete(viewer);
@@ -346,6 +350,8 @@ export class FakeLodge {
       accelerator: software,
       leds: { capsLock: false, numLock: false, scrollLock: false },
       mouse: 'relative',
+      heads: 1,
+      resizable: false,
       screen: { width: 640, height: 400 },
     };
   }

@@ -62,6 +62,33 @@ export function MenuItem({ icon, shortcut, disabled = false, onSelect, children 
   );
 }
 
+interface MenuCheckProps {
+  readonly checked: boolean;
+  readonly disabled?: boolean | undefined;
+  readonly onChange: (checked: boolean) => void;
+  readonly children: string;
+}
+
+export function MenuCheck({ checked, disabled = false, onChange, children }: MenuCheckProps) {
+  return (
+    <Base.CheckboxItem
+      className="popup__item"
+      label={children}
+      checked={checked}
+      disabled={disabled}
+      onCheckedChange={(next) => onChange(next)}
+      closeOnClick
+    >
+      <span className="popup__icon" aria-hidden="true">
+        <Base.CheckboxItemIndicator>
+          <Check size={16} />
+        </Base.CheckboxItemIndicator>
+      </span>
+      {children}
+    </Base.CheckboxItem>
+  );
+}
+
 interface MenuRadioProps<V extends string> {
   readonly label: string;
   readonly value: V;

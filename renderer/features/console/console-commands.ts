@@ -29,7 +29,8 @@ function pngBlob(base64: string): Blob {
   return new Blob([Uint8Array.from(atob(base64), (character) => character.charCodeAt(0))], { type: 'image/png' });
 }
 
-export function useConsoleCommands({ id, name }: Pick<Machine, 'id' | 'name'>): ConsoleCommands {
+/** `head` is the screen that is shown. */
+export function useConsoleCommands({ id, name }: Pick<Machine, 'id' | 'name'>, head: number): ConsoleCommands {
   const { api } = useLodge();
   const shell = useShell();
   const text = useText();
@@ -40,7 +41,7 @@ export function useConsoleCommands({ id, name }: Pick<Machine, 'id' | 'name'>): 
       },
       async screenshot() {
         try {
-          const { png } = await api.call('console.screenshot', { machine: id });
+          const { png } = await api.call('console.screenshot', { machine: id, head });
           const time = new Date().toISOString().slice(0, 19).replace('T', ' ').replaceAll(':', '-');
           const file = `${name} ${time}.png`;
           shell.saveFile(file, pngBlob(png));
@@ -85,6 +86,6 @@ export function useConsoleCommands({ id, name }: Pick<Machine, 'id' | 'name'>): 
         }
       },
     }),
-    [api, id, name, shell, text],
+    [api, id, name, head, shell, text],
   );
 }

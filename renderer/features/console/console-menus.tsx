@@ -29,7 +29,7 @@ import type { Machine } from '../../../main/contract/machines.ts';
 import { useChangeSettings, useLodge } from '../../api/lodge-context.ts';
 import { SCALE_MODES } from '../../display/scaling.ts';
 import { useText } from '../../i18n/i18n.ts';
-import { Menu, MenuItem, MenuRadio, MenuSeparator } from '../../ui/menu.tsx';
+import { Menu, MenuCheck, MenuItem, MenuRadio, MenuSeparator } from '../../ui/menu.tsx';
 import type { Tab } from '../machine-settings/settings-form.ts';
 import type { ConsoleCommands } from './console-commands.ts';
 import { type HostCommand, shortcutLabel } from './shortcuts.ts';
@@ -38,6 +38,9 @@ interface ConsoleMenusProps {
   readonly machine: Machine;
   readonly status: ConsoleStatus | undefined;
   readonly fullScreen: boolean;
+  /** The screen that is shown. */
+  readonly head: number;
+  readonly onHead: (head: number) => void;
   readonly mouseCaptured: boolean;
   readonly commands: ConsoleCommands;
   readonly onCommand: (command: HostCommand) => void;
@@ -76,6 +79,7 @@ export function ConsoleMenus(props: ConsoleMenusProps) {
   const on = running || paused;
   const off = state === 'powered-off' || state === 'aborted';
   const medium = status?.media;
+  const heads = status?.heads ?? 1;
   const network = machine.settings?.network ?? null;
   return (
     <Menubar className="menubar" aria-label={text('console.menus')} modal={false}>
@@ -161,6 +165,24 @@ export function ConsoleMenus(props: ConsoleMenusProps) {
             ...(value === 'actual' ? {} : { shortcut: shortcutLabel(`scale-${value}`) }),
           }))}
         />
+        <MenuSeparator />
+        <MenuCheck checked={settings.resizeGuest} onChange={(resizeGuest) => change({ resizeGuest })}>
+          {text('console.resizeGuest')}
+        </MenuCheck>
+        {heads > 1 && (
+          <>
+            <MenuSeparator />
+            <MenuRadio
+              label={text('console.heads')}
+              value={String(props.head)}
+              onChange={(head) => props.onHead(Number(head))}
+              choices={Array.from({ length: heads }, (_, head) => ({
+                value: String(head),
+                label: text('console.head', { number: head + 1 }),
+              }))}
+            />
+          </>
+        )}
       </Menu>
       <Menu focusAfter={props.focusAfterMenu} trigger={trigger(text('console.menu.input'))}>
         <MenuItem

@@ -1,6 +1,6 @@
 import { act, fireEvent, render, screen, waitFor, within } from '@testing-library/react';
 import userEvent from '@testing-library/user-event';
-import { beforeEach, expect, test } from 'vitest';
+import { beforeEach, expect, test, vi } from 'vitest';
 import { App } from '../../app.tsx';
 import { setUpTexts } from '../../i18n/i18n.ts';
 import { FakeLodge, fakeMachine } from '../../testing/fake-lodge.ts';
@@ -206,4 +206,38 @@ test('a machine that waits for its disk says why, and can be resumed', async () 
   expect(await screen.findByText('/a.img: no space left; free some space')).toBeTruthy();
   await userEvent.click(screen.getByRole('button', { name: 'Resume' }));
   await waitFor(() => expect(lodge.callsOf('machines.resume')).toHaveLength(1));
+});
+
+test('a tablet is told where on which screen the pointer is, without capturing the mouse', async () => {
+  const lodge = running();
+  const { surface } = await openConsole(lodge);
+  act(() => lodge.publish('console.status', { ...lodge.status(), mouse: 'absolute', heads: 2, resizable: true }));
+  await userEvent.click(screen.getByRole('menuitem', { name: 'View' }));
+  await userEvent.click(await screen.findByRole('menuitemradio', { name: 'Screen 2' }));
+  const place = vi.spyOn(HTMLCanvasElement.prototype, 'getBoundingClientRect');
+  place.mockReturnValue(new DOMRect(10, 20, 200, 100));
+  fireEvent.mouseMove(surface, { clientX: 60, clientY: 45 });
+  await waitFor(() =>
+    expect(lodge.callsOf('console.sendMouse').at(-1)).toEqual({
+      machine: 'one',
+      input: { kind: 'absolute', head: 1, x: 0.25, y: 0.25, wheel: 0, buttons: 0 },
+    }),
+  );
+  place.mockRestore();
+  expect(screen.getByRole('button', { name: 'Mouse: moves in and out of the guest freely' })).toBeTruthy();
+});
+
+test('the guest is told how large its screen is shown, unless that is switched off', async () => {
+  const resized = vi.spyOn(HTMLElement.prototype, 'clientWidth', 'get').mockReturnValue(801);
+  const heights = vi.spyOn(HTMLElement.prototype, 'clientHeight', 'get').mockReturnValue(602);
+  const lodge = running();
+  await openConsole(lodge);
+  await waitFor(() =>
+    expect(lodge.callsOf('console.resizeScreen')).toEqual([{ machine: 'one', head: 0, width: 801, height: 602 }]),
+  );
+  await userEvent.click(screen.getByRole('menuitem', { name: 'View' }));
+  await userEvent.click(await screen.findByRole('menuitemcheckbox', { name: 'Resize the guest with the window' }));
+  expect(lodge.callsOf('settings.set')).toEqual([{ resizeGuest: false }]);
+  resized.mockRestore();
+  heights.mockRestore();
 });

@@ -32,6 +32,7 @@ import { ConsoleMenus } from './console-menus.tsx';
 import { type HostCommand, hostCommandOf } from './shortcuts.ts';
 import { StatusBar } from './status-bar.tsx';
 import { useGuestInput } from './use-guest-input.ts';
+import { useGuestSize } from './use-guest-size.ts';
 
 const SerialConsole = lazy(() => import('./serial-console.tsx'));
 
@@ -71,7 +72,9 @@ function Console({ machine }: { machine: Machine }) {
   const { id, name, state } = machine;
   const running = state === 'running';
   const status = useFeed('console.status', { machine: id });
-  const commands = useConsoleCommands(machine);
+  const [wantedHead, setHead] = useState(0);
+  const head = wantedHead < (status?.heads ?? 1) ? wantedHead : 0;
+  const commands = useConsoleCommands(machine, head);
   const [confirmation, confirm] = useConfirmation();
   const [open, setOpen] = useState<Open>();
   const [tab, setTab] = useState<'screen' | 'serial'>('screen');
@@ -143,6 +146,7 @@ function Console({ machine }: { machine: Machine }) {
     machine: id,
     surface,
     mouse: status?.mouse ?? 'relative',
+    head,
     enabled: running && tab === 'screen',
     onCaptureWish: wishCapture,
     onHostCommand(code) {
@@ -162,6 +166,8 @@ function Console({ machine }: { machine: Machine }) {
       }
     },
   });
+
+  useGuestSize({ machine: id, head, surface, enabled: running && settings.resizeGuest });
 
   useEffect(() => {
     document.title = text('console.title', { name, state: text(`state.${state}`) });
@@ -223,6 +229,8 @@ function Console({ machine }: { machine: Machine }) {
             status={status}
             fullScreen={fullScreen}
             mouseCaptured={input.mouseCaptured}
+            head={head}
+            onHead={setHead}
             commands={commands}
             onCommand={onCommand}
             onSettings={(settings) => setOpen({ settings })}
@@ -270,6 +278,8 @@ function Console({ machine }: { machine: Machine }) {
                 <GuestPicture
                   machine={id}
                   mode={settings.scaling}
+                  head={head}
+                  pointer={status?.mouse === 'absolute' ? 'host' : 'drawn'}
                   placeholder={<Waiting text={text('console.waiting')} />}
                 />
               )}

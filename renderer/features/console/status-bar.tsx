@@ -60,7 +60,13 @@ export function StatusBar(props: StatusBarProps) {
         </Tooltip>
       )}
       <Capture
-        name={text(mouseCaptured ? 'status.mouseCaptured' : 'status.mouseFree')}
+        name={text(
+          mouseCaptured
+            ? 'status.mouseCaptured'
+            : status?.mouse === 'absolute'
+              ? 'status.mouseAbsolute'
+              : 'status.mouseFree',
+        )}
         active={mouseCaptured}
         icon={<Mouse size={16} aria-hidden="true" />}
       />

@@ -10,6 +10,8 @@ interface GuestInputOptions {
   /** The element whose keyboard focus is the guest's. */
   readonly surface: RefObject<HTMLElement | null>;
   readonly mouse: 'relative' | 'absolute';
+  /** The screen that is shown there. */
+  readonly head: number;
   /** The machine runs, so that there is someone to give input to. */
   readonly enabled: boolean;
   /** A click wants the mouse for the guest; `captureMouse` takes it. */
@@ -30,7 +32,7 @@ export interface GuestInput {
 /** Gives keyboard and mouse to the guest while its screen has the focus. */
 export function useGuestInput(options: GuestInputOptions): GuestInput {
   const { api, settings } = useLodge();
-  const { machine, surface, mouse, enabled } = options;
+  const { machine, surface, mouse, head, enabled } = options;
   const [keyboardCaptured, setKeyboardCaptured] = useState(false);
   const [mouseCaptured, setMouseCaptured] = useState(false);
   const latest = useRef(options);
@@ -136,10 +138,11 @@ export function useGuestInput(options: GuestInputOptions): GuestInput {
       }
     };
     const locked = () => document.pointerLockElement === element;
-    const picture = () => element.querySelector('canvas')?.getBoundingClientRect() ?? element.getBoundingClientRect();
+    const picture = () =>
+      element.querySelector('.picture__canvas')?.getBoundingClientRect() ?? element.getBoundingClientRect();
     const onMove = (event: MouseEvent, notches = 0) => {
       if (mouse === 'absolute') {
-        send(absoluteInput(event, picture(), notches));
+        send(absoluteInput(event, picture(), notches, head));
       } else if (locked()) {
         send(relativeInput(event, notches));
       }
@@ -162,7 +165,7 @@ export function useGuestInput(options: GuestInputOptions): GuestInput {
         const notches = wheel.take(event);
         if (notches !== 0) {
           const still = { movementX: 0, movementY: 0, buttons: event.buttons };
-          send(mouse === 'absolute' ? absoluteInput(event, picture(), notches) : relativeInput(still, notches));
+          send(mouse === 'absolute' ? absoluteInput(event, picture(), notches, head) : relativeInput(still, notches));
         }
       }
     };
@@ -186,7 +189,7 @@ export function useGuestInput(options: GuestInputOptions): GuestInput {
       }
       setMouseCaptured(false);
     };
-  }, [api, machine, surface, mouse, enabled]);
+  }, [api, machine, surface, mouse, head, enabled]);
 
   return { keyboardCaptured, mouseCaptured, captureMouse, release };
 }
