@@ -197,6 +197,7 @@ test('input files that are missing, empty, no files, unreadable or of an impossi
     '/loop': { kind: 'error', reason: 'links go in circles' },
     '/fixed': { writable: false },
     '/odd': { sizeBytes: 513 },
+    '/ragged': { sizeBytes: 5000 },
     '/big': { sizeBytes: 3_000_000 },
     '/ok': {},
   };
@@ -228,7 +229,8 @@ test('input files that are missing, empty, no files, unreadable or of an impossi
   validateMachineConfig({ disks: [{ path: '/fixed', readOnly: true }] }, { files: host(files) });
   validateMachineConfig({ cdrom: { path: '/fixed' } }, { files: host(files) });
   assert.match(refusal({ disks: [{ path: '/odd' }] }, files), /^--disk \/odd: .*513 bytes/);
-  validateMachineConfig({ cdrom: { path: '/odd' } }, { files: host(files) });
+  validateMachineConfig({ cdrom: { path: '/ragged' } }, { files: host(files) });
+  assert.match(refusal({ cdrom: { path: '/odd' } }, files), /^--cdrom \/odd: 513 bytes are too few for a CD/);
   assert.match(refusal({ floppy: { path: '/big' } }, files), /^--floppy \/big: .*too large/);
 });
 

@@ -6,6 +6,7 @@ import { checkShareFiles } from './validate-share.ts';
 /** The largest floppy disk, 2.88 MB: nothing larger fits any drive. */
 const MAX_FLOPPY_BYTES = 2_949_120;
 const SECTOR_BYTES = 512;
+const CD_SECTOR_BYTES = 2048;
 /** What a kernel needs at least beside its image and its ramdisk. */
 const KERNEL_ROOM_BYTES = 4 << 20;
 const MEGABYTE = 1 << 20;
@@ -44,7 +45,15 @@ export function checkFiles(config: MachineConfig, names: OptionNames, files: Fil
     media.push({ option: names.disk, path: disk.path, writable: !disk.readOnly, identity: facts.identity });
   }
   if (config.cdrom?.path !== undefined) {
-    const facts = image(files, names.cdrom, config.cdrom.path, true);
+    const { path } = config.cdrom;
+    const facts = image(files, names.cdrom, path, true);
+    if (facts.kind === 'file' && facts.sizeBytes < CD_SECTOR_BYTES) {
+      throw usageError(
+        `${names.cdrom} ${path}: ${facts.sizeBytes} bytes are too few for a CD, which has sectors of ${CD_SECTOR_BYTES}`,
+        'give an ISO image',
+        { reason: 'cdrom-size', path, bytes: facts.sizeBytes },
+      );
+    }
     media.push({ option: names.cdrom, path: config.cdrom.path, writable: false, identity: facts.identity });
   }
   if (config.floppy?.path !== undefined) {

@@ -69,18 +69,24 @@ export function checkShareFiles({ shares, vsock }: MachineConfig, names: OptionN
       });
     }
     if (kind === 'error') {
-      throw usageError(`${option}: cannot be opened (${reason ?? 'unknown reason'})`, 'give another folder');
+      const cause = reason ?? 'unknown reason';
+      const details = { reason: 'file-error', path, cause };
+      throw usageError(`${option}: cannot be opened (${cause})`, 'give another folder', details);
     }
     if (kind !== 'directory') {
-      throw usageError(`${option}: is no folder`, 'give the folder that holds it');
+      throw usageError(`${option}: is no folder`, 'give the folder that holds it', { reason: 'folder-kind', path });
     }
     if (!readable) {
-      throw usageError(`${option}: no permission to read it`, 'change its permissions, or give another folder');
+      throw usageError(`${option}: no permission to read it`, 'change its permissions, or give another folder', {
+        reason: 'file-not-readable',
+        path,
+      });
     }
     if (!readOnly && !writable) {
       throw usageError(
         `${option}: no permission to write into it`,
         `share it read-only (${names.share} ${name}=${path},readonly), or change its permissions`,
+        { reason: 'file-not-writable', path },
       );
     }
   }

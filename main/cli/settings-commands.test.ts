@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -153,6 +153,7 @@ test('mistakes are told in one line with exit code 2, and nothing is changed', a
     [['set', 'Strict', 'link', 'sideways'], /^link sideways: is not known; give up or down/],
     [['set', 'Bare', 'link', 'down'], /^Bare: the machine has no network/],
     [['set', 'Strict', 'cdrom', join(folder, 'none.iso')], /none\.iso: there is no such file/],
+    [['set', 'Strict', 'cdrom', cut], /700 bytes are too few for a CD/],
     [['set', 'Strict', 'cdrom', folder], /is a directory/],
     [
       ['disk', 'Strict', 'add', `${cut},bus=usb`],
@@ -210,4 +211,24 @@ test('an occupied host port stops the start, and the machine is as before', { ti
   } finally {
     server.close();
   }
+});
+
+test('a share or an image that has vanished stops the start with one line', { timeout: 120_000 }, async () => {
+  const docs = join(folder, 'docs');
+  mkdirSync(docs);
+  const disk = image('vanishing.img', 512);
+  await run('create', '--name', 'Gone', '--guest', 'debian', '--disk', disk, '--share', `docs=${docs}`);
+  rmSync(docs, { recursive: true });
+  const share = await run('start', 'Gone');
+  assert.deepEqual([share.code, share.complaints.length], [2, 1]);
+  assert.match(
+    share.complaints[0] ?? '',
+    /^shared folder docs=.*docs: there is no such folder; give a folder to share$/,
+  );
+  await quietly('share', 'Gone', 'remove', 'docs');
+  rmSync(disk);
+  const missing = await run('start', 'Gone');
+  assert.equal(missing.code, 2);
+  assert.match(missing.complaints[0] ?? '', /^hard disk .*vanishing\.img: there is no such file/);
+  assert.match((await run('list')).out, /^Gone +powered-off /m);
 });

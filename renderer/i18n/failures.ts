@@ -29,6 +29,11 @@ const ENGINE_FAILURES: Readonly<Record<string, { readonly ko: string; readonly r
     ko: '{{path}}: 크기 {{bytes}}바이트가 512의 배수가 아닙니다',
     remedy: '파일이 잘렸거나 원시 디스크 이미지가 아닙니다',
   },
+  'usage.cdrom-size': {
+    ko: '{{path}}: CD 이미지로는 너무 작습니다({{bytes}}바이트)',
+    remedy: 'ISO 이미지를 선택하십시오',
+  },
+  'usage.folder-kind': { ko: '{{path}}: 폴더가 아닙니다', remedy: '다른 폴더를 선택하십시오' },
   'usage.floppy-size': {
     ko: '{{path}}: 플로피 디스크로는 너무 큽니다({{bytes}}바이트)',
     remedy: '플로피 이미지는 최대 {{maximum}}바이트입니다',
