@@ -5,7 +5,7 @@
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { delimiter, join } from 'node:path';
+import { delimiter, dirname, join } from 'node:path';
 import { cacheFolder } from './project.ts';
 
 /** Something a test or a script needs and this machine cannot provide; `message` is one line that says what to do. */
@@ -33,17 +33,24 @@ function ageMs(path: string): number {
   return existsSync(path) ? Date.now() - statSync(path).mtimeMs : Number.POSITIVE_INFINITY;
 }
 
+/** Beside the release itself: newer packages built for it. */
+export type Suite = 'backports';
+
+function inSuite(architecture: string, suite: Suite | undefined): string {
+  return suite === undefined ? architecture : `${architecture}-${suite}`;
+}
+
 interface Apt {
   readonly folder: string;
   readonly config: string;
 }
 
 /** A configuration that keeps every list and download of apt in our own folder, and runs none of the system's hooks. */
-function aptFor(architecture: string): Apt {
+function aptFor(architecture: string, suite?: Suite): Apt {
   if (findCommand('apt-get') === undefined || findCommand('dpkg-deb') === undefined) {
     throw new NotAvailable("Debian's apt-get and dpkg-deb are not on this machine");
   }
-  const folder = join(cacheFolder, 'apt', architecture);
+  const folder = join(cacheFolder, 'apt', inSuite(architecture, suite));
   mkdirSync(join(folder, 'lists/partial'), { recursive: true });
   mkdirSync(join(folder, 'archives/partial'), { recursive: true });
   const config = join(folder, 'apt.conf');
@@ -71,6 +78,15 @@ function aptFor(architecture: string): Apt {
     `Dir::Cache "${folder}";`,
     `Dir::Cache::archives "${folder}/archives";`,
   ];
+  if (suite !== undefined) {
+    const { uri, suite: release } = debianMirror() ?? {};
+    if (uri === undefined || release === undefined) {
+      throw new NotAvailable('this machine knows no mirror of Debian');
+    }
+    const keys = '/usr/share/keyrings/debian-archive-keyring.gpg';
+    writeFileSync(join(folder, 'sources.list'), `deb [signed-by=${keys}] ${uri} ${release}-${suite} main\n`);
+    lines.push(`Dir::Etc::sourcelist "${folder}/sources.list";`, 'Dir::Etc::sourceparts "-";');
+  }
   writeFileSync(config, `${lines.join('\n')}\n`);
   return { folder, config };
 }
@@ -124,12 +140,12 @@ function lastError(errors: string): string {
  * The folder into which the Debian package `name` was unpacked, fetching it when it is not there yet.
  * @throws NotAvailable
  */
-export function debianPackage(name: string, architecture = 'amd64'): string {
-  const folder = join(cacheFolder, 'debian', architecture, name);
+export function debianPackage(name: string, architecture = 'amd64', suite?: Suite): string {
+  const folder = join(cacheFolder, 'debian', inSuite(architecture, suite), name);
   if (existsSync(join(folder, '.complete'))) {
     return folder;
   }
-  const apt = aptFor(architecture);
+  const apt = aptFor(architecture, suite);
   const work = `${folder}.${process.pid}`;
   rmSync(work, { recursive: true, force: true });
   mkdirSync(join(work, 'deb'), { recursive: true });
@@ -170,12 +186,12 @@ export function debianPackage(name: string, architecture = 'amd64'): string {
  * The package that a metapackage stands for at present: `linux-image-amd64` → `linux-image-6.1.0-NN-amd64`.
  * @throws NotAvailable
  */
-export function debianDependency(name: string, pattern: RegExp, architecture = 'amd64'): string {
-  const memo = join(cacheFolder, 'debian', architecture, `${name}.depends`);
+export function debianDependency(name: string, pattern: RegExp, architecture = 'amd64', suite?: Suite): string {
+  const memo = join(cacheFolder, 'debian', inSuite(architecture, suite), `${name}.depends`);
   if (existsSync(memo)) {
     return readFileSync(memo, 'utf8').trim();
   }
-  const apt = aptFor(architecture);
+  const apt = aptFor(architecture, suite);
   updateLists(apt, false);
   // The newest version comes first in the output of apt-cache show.
   const { out } = runApt(apt, 'apt-cache', ['show', '--no-all-versions', name]);
@@ -184,7 +200,7 @@ export function debianDependency(name: string, pattern: RegExp, architecture = '
   if (found === undefined) {
     throw new NotAvailable(`Debian's package lists have no ${name} (${architecture}); is there network?`);
   }
-  mkdirSync(join(cacheFolder, 'debian', architecture), { recursive: true });
+  mkdirSync(dirname(memo), { recursive: true });
   writeFileSync(memo, found);
   return found;
 }

@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
@@ -15,8 +16,20 @@ const plain = (name: string) => name.replaceAll('-', '_');
 
 function moduleFiles(kernel: string): Map<string, string> {
   const library = join(dirname(dirname(kernel)), 'lib/modules');
-  const files = readdirSync(library, { recursive: true, encoding: 'utf8' }).filter((path) => path.endsWith('.ko'));
-  return new Map(files.map((path) => [plain(basename(path, '.ko')), join(library, path)]));
+  const files = readdirSync(library, { recursive: true, encoding: 'utf8' }).filter((path) => /\.ko(\.xz)?$/.test(path));
+  return new Map(files.map((path) => [plain(basename(path).replace(/\.ko(\.xz)?$/, '')), join(library, path)]));
+}
+
+/** A module as the kernel loads it; newer kernels' packages compress them. @throws NotAvailable */
+function readModule(path: string): Buffer {
+  if (!path.endsWith('.xz')) {
+    return readFileSync(path);
+  }
+  const { error, status, stdout } = spawnSync('xz', ['-dc', path], { maxBuffer: 1 << 28 });
+  if (error !== undefined || status !== 0) {
+    throw new NotAvailable(`xz cannot unpack ${path}: ${error?.message ?? `status ${status}`}`);
+  }
+  return stdout;
 }
 
 /** What a module says it needs, in its section of `key=value` strings. */
@@ -40,15 +53,16 @@ export function initramfsWithModules(name: KernelName, wanted: readonly string[]
     const entries: CpioEntry[] = [{ kind: 'folder', path: 'modules', mode: 0o755 }];
     const add = (module: string): void => {
       const file = files.get(plain(module));
-      if (file === undefined || order.includes(basename(file))) {
+      const name = file && basename(file, '.xz');
+      if (file === undefined || name === undefined || order.includes(name)) {
         return;
       }
-      const data = readFileSync(file);
+      const data = readModule(file);
       for (const needed of dependencies(data)) {
         add(needed);
       }
-      order.push(basename(file));
-      entries.push({ kind: 'file', path: `modules/${basename(file)}`, mode: 0o644, data });
+      order.push(name);
+      entries.push({ kind: 'file', path: `modules/${name}`, mode: 0o644, data });
     };
     for (const module of wanted) {
       add(module);

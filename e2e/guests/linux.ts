@@ -9,18 +9,24 @@ import { prepared } from './prepared.ts';
 export const kernels = {
   cloud: { metapackage: 'linux-image-cloud-amd64', architecture: 'amd64' },
   generic: { metapackage: 'linux-image-amd64', architecture: 'amd64' },
+  /** A newer one, with modules that the others lack. */
+  backports: { metapackage: 'linux-image-amd64', architecture: 'amd64', suite: 'backports' },
   i686: { metapackage: 'linux-image-686', architecture: 'i386' },
 } as const;
 
 export type KernelName = keyof typeof kernels;
 
+interface KernelPackage {
+  readonly metapackage: string;
+  readonly architecture: 'amd64' | 'i386';
+  readonly suite?: 'backports';
+}
+
 /** A kernel's bzImage. @throws NotAvailable */
 export function linuxKernel(name: KernelName): string {
-  const { metapackage, architecture } = kernels[name];
-  const folder = join(
-    debianPackage(debianDependency(metapackage, /^linux-image-\d/, architecture), architecture),
-    'boot',
-  );
+  const { metapackage, architecture, suite }: KernelPackage = kernels[name];
+  const image = debianDependency(metapackage, /^linux-image-\d/, architecture, suite);
+  const folder = join(debianPackage(image, architecture, suite), 'boot');
   const file = readdirSync(folder).find((entry) => entry.startsWith('vmlinuz'));
   if (file === undefined) {
     throw new NotAvailable(`the package of ${metapackage} holds no kernel`);

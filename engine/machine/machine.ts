@@ -25,15 +25,16 @@ import { MachineMemory } from '../memory/machine-memory.ts';
 import type { NetworkPort } from '../net/network-port.ts';
 import type { ConsolePortHost } from '../virtio/console/virtio-console.ts';
 import { ScsiCdrom } from '../virtio/scsi/scsi-cdrom.ts';
+import type { Board } from './board.ts';
 import type { BootInput } from './boot/boot-input.ts';
 import { loadKernel } from './boot/load-kernel.ts';
 import { BOOT_CODE_SELECTOR, BOOT_DATA_SELECTOR } from './boot/start-state.ts';
-import { prepareWithoutFirmware } from './boot/without-firmware.ts';
+import { MicrovmBoard } from './microvm-board.ts';
 import { networkCardOf } from './network-card.ts';
 import { PcBoard } from './pc-board.ts';
 import { PCI_SLOTS, TSC_FREQUENCY_HZ, VIRTUAL_NANOS_PER_INSTRUCTION } from './pc-layout.ts';
 import { ScsiBays } from './scsi-bays.ts';
-import type { ScsiDrive, VirtioShare } from './virtio-devices.ts';
+import type { ScsiDrive, VirtioParts, VirtioShare } from './virtio-devices.ts';
 
 /** A disk of a machine, opened. */
 export interface MachineDisk {
@@ -69,6 +70,8 @@ export interface MachineParts {
   readonly serialOutput: CharBackend;
   /** What stands behind the ports of the virtio console, by their numbers; undefined: the machine has none. */
   readonly consolePorts?: readonly (ConsolePortHost | undefined)[] | undefined;
+  /** What the guest plays to and records from; undefined: the machine has no sound device. */
+  readonly sound?: VirtioParts['sound'];
   /** What the network card of the configuration is plugged into. */
   readonly network?: NetworkPort | undefined;
   /** Where the socket device of the configuration leads. */
@@ -99,13 +102,13 @@ export type Turn =
 /** Nanoseconds of host time that the processors run before the outside world is looked at. */
 const SLICE_NANOS = 2_000_000;
 
-/** One PC: memory, processors, board, and the loop that runs them. Synchronous throughout; never awaits. */
+/** One machine: memory, processors, board, and the loop that runs them. Synchronous throughout; never awaits. */
 export class Machine implements Disposable {
   readonly clock: MachineClock;
   readonly memory: MachineMemory;
   readonly cpus: HybridCpus;
   readonly #compiler: (CompilerThread & Disposable) | undefined;
-  readonly board: PcBoard;
+  readonly board: Board;
   readonly typer: KeyTyper;
   readonly #store = new DisposableStore();
   readonly #config: MachineConfig;
@@ -183,18 +186,11 @@ export class Machine implements Disposable {
         this.#inserted.clear();
       },
     });
-    const acpi = pcAcpiConfig({ cpus: config.cpus, memoryBytes });
-    this.#acpi = acpi;
-    this.board = new PcBoard({
+    const common = {
       memory: this.memory,
       clock,
       log,
       cpuCount: config.cpus,
-      firmware: parts.firmware,
-      display: { kind: config.vga, heads: config.heads, rom: parts.vgaBios, sinks: parts.displays ?? [] },
-      acpi,
-      bootOrder: bootOrder(config),
-      ideDrives: drives,
       virtio: {
         disks: media.disks
           .filter(({ bus }) => bus === 'virtio')
@@ -202,19 +198,35 @@ export class Machine implements Disposable {
         scsi: scsiDrives(media),
         shares: media.shares,
         vsock: config.vsock && parts.vsock && { cid: config.vsock.cid, backend: parts.vsock },
-        input: config.virtioInput,
+        input: config.board === 'pc' && config.virtioInput,
         releaseMemory: this.#releaseMemory(parts),
         entropy: config.entropy ? randomSource(config.virtualTime) : undefined,
         console: parts.consolePorts,
+        sound: parts.sound,
       },
       ...networkCardOf(config.network, parts.network),
-      floppy: media.floppy,
-      serialOutputs: [parts.serialOutput, { write() {} }],
+      serialOutputs: [parts.serialOutput, { write() {} }] as const,
       debugExit: config.debugExit,
       onPowerOff: () => this.#raise({ kind: 'powered-off' }),
       onReset: () => this.#raise({ kind: 'reset' }),
-      onDebugExit: (value) => this.#raise({ kind: 'debug-exit', value }),
-    });
+      onDebugExit: (value: number) => this.#raise({ kind: 'debug-exit', value }),
+    };
+    if (config.board === 'microvm') {
+      const board = new MicrovmBoard(common);
+      this.#acpi = board.acpi;
+      this.board = board;
+    } else {
+      this.#acpi = pcAcpiConfig({ cpus: config.cpus, memoryBytes });
+      this.board = new PcBoard({
+        ...common,
+        firmware: parts.firmware,
+        display: { kind: config.vga, heads: config.heads, rom: parts.vgaBios, sinks: parts.displays ?? [] },
+        acpi: this.#acpi,
+        bootOrder: bootOrder(config),
+        ideDrives: drives,
+        floppy: media.floppy,
+      });
+    }
     this.#scsiBays = this.#store.add(new ScsiBays(this.board.virtio.scsi, scsiDisks));
     this.#compiler = config.compile ? parts.compiler?.(this.memory.arena.buffer.byteLength / 0x10000) : undefined;
     if (this.#compiler !== undefined) {
@@ -284,12 +296,8 @@ export class Machine implements Disposable {
     if (this.#kernel === undefined) {
       return;
     }
-    const display = prepareWithoutFirmware(this.board.ports, {
-      pciMemory: this.#acpi.pciMemory,
-      pmBase: this.#acpi.pmBase,
-      framebuffer: { width: 1024, height: 768 },
-    });
-    const start = loadKernel(this.memory, this.#kernel, { cpus: this.#config.cpus, acpi: this.#acpi }, display);
+    const { kernel, display } = this.board.prepareKernel(this.#kernel);
+    const start = loadKernel(this.memory, kernel, { cpus: this.#config.cpus, acpi: this.#acpi }, display);
     this.#log.info(start.description);
     this.cpus.enterProtected32({ ...start, codeSelector: BOOT_CODE_SELECTOR, dataSelector: BOOT_DATA_SELECTOR });
   }
@@ -372,7 +380,7 @@ export class Machine implements Disposable {
     const backend = open(this.#defer);
     try {
       if (cdrom === undefined) {
-        this.board.floppy.insert(0, backend);
+        this.#floppy().insert(0, backend);
       } else {
         cdrom.insert(backend);
       }
@@ -387,7 +395,7 @@ export class Machine implements Disposable {
   /** Takes the medium out. False: the guest has locked the drive and was only told of the wish; `force` overrules it. */
   ejectMedium(drive: 'cdrom' | 'floppy', force: boolean): boolean {
     if (drive === 'floppy') {
-      this.board.floppy.eject(0);
+      this.#floppy().eject(0);
     } else if (!this.#cdrom().eject({ force })) {
       return false;
     }
@@ -406,13 +414,21 @@ export class Machine implements Disposable {
     return drive;
   }
 
+  #floppy() {
+    const { floppy } = this.board;
+    if (floppy === undefined) {
+      throw new HostError('no-drive', 'the machine has no floppy drive');
+    }
+    return floppy;
+  }
+
   #findCdrom(): AtapiCdrom | ScsiCdrom | undefined {
     const { cdrom } = this.#config;
     if (cdrom === undefined) {
       return undefined;
     }
     if (cdrom.bus === undefined) {
-      return this.board.ide.cdrom(cdrom.port);
+      return this.board.ide?.cdrom(cdrom.port);
     }
     const unit = this.board.virtio.scsi?.unit(cdrom.port, 0);
     return unit instanceof ScsiCdrom ? unit : undefined;

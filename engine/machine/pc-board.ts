@@ -27,18 +27,17 @@ import { DISPI_PORT_BASE, DISPI_PORT_COUNT, VGA_PORT_BASE, VGA_PORT_COUNT } from
 import type { AcpiConfig } from '../firmware/acpi/pc-config.ts';
 import type { Firmware } from '../firmware/find-firmware.ts';
 import { firmwareItems } from '../firmware/firmware-items.ts';
-import { ApicBus } from '../irq/apic-bus.ts';
-import { IoApic } from '../irq/io-apic.ts';
-import { IsaInterrupts } from '../irq/isa-interrupts.ts';
-import type { InterruptLine } from '../irq/line.ts';
-import { LocalApic } from '../irq/local-apic.ts';
-import { Pic } from '../irq/pic.ts';
-import { SharedLine } from '../irq/shared-line.ts';
+import type { ApicBus } from '../irq/apic-bus.ts';
 import type { MachineMemory } from '../memory/machine-memory.ts';
 import { HostBridge, type PamMode } from '../pci/host-bridge.ts';
 import { PciBus } from '../pci/pci-bus.ts';
+import type { Board } from './board.ts';
+import type { BootInput } from './boot/boot-input.ts';
+import type { BootDisplay } from './boot/display.ts';
+import { prepareWithoutFirmware } from './boot/without-firmware.ts';
 import { DisplayAdapter, type DisplayParts } from './display-adapter.ts';
 import { GuestInput } from './guest-input.ts';
+import { addInterruptChips } from './interrupt-chips.ts';
 import { addNetworkCard, type NetworkCardParts } from './network-card.ts';
 import * as layout from './pc-layout.ts';
 import { addVirtioDevices, pciPlug, type VirtioDevices, type VirtioParts } from './virtio-devices.ts';
@@ -73,7 +72,7 @@ export interface PcBoardParts {
  *
  *     const board = new PcBoard(parts); board.attach(makeCpus(board.cpuBus)); board.reset();
  */
-export class PcBoard {
+export class PcBoard implements Board {
   readonly ports = new Ports();
   readonly mmio = new MmioWindows();
   readonly doorbells = new Doorbells();
@@ -137,50 +136,16 @@ export class PcBoard {
       ),
     );
 
-    // Interrupt controllers.
-    this.apics = new ApicBus(() => this.#cpus?.current ?? 0);
-    const pic = add(new Pic('pic', { intr: this.apics.lint0 }));
-    const ioApic = add(new IoApic('ioapic', { messages: this.apics }));
-    this.apics.attachIoApic(ioApic);
-    const isa = new IsaInterrupts(pic, ioApic);
-    const signals = {
-      setInterruptRequest: (cpu: number, pending: boolean) => this.#cpus?.signals.setInterruptRequest(cpu, pending),
-      nmi: (cpu: number) => this.#cpus?.signals.nmi(cpu),
-      init: (cpu: number) => this.#cpus?.signals.init(cpu),
-      startup: (cpu: number, vector: number) => this.#cpus?.signals.startup(cpu, vector),
-      smi: (cpu: number) => this.#cpus?.signals.smi(cpu),
+    const window = (
+      place: { base: number; length: number },
+      handler: Parameters<MmioWindows['map']>[2],
+      owner: string,
+    ) => {
+      this.#store.add(this.mmio.map(place.base, place.length, handler, owner));
     };
-    for (let cpu = 0; cpu < parts.cpuCount; cpu++) {
-      this.apics.attach(
-        add(
-          new LocalApic(
-            `apic${cpu}`,
-            {
-              clock,
-              signals,
-              fabric: this.apics,
-              acknowledgePic: () => pic.acknowledge(),
-              tscToNanos: (tsc, index) => this.#cpus?.tscToNanos(tsc, index) ?? Number.POSITIVE_INFINITY,
-            },
-            { cpu },
-          ),
-        ),
-      );
-    }
-    port(layout.PORTS.picMaster, pic.master, 'pic');
-    port(layout.PORTS.picSlave, pic.slave, 'pic');
-    port(layout.PORTS.elcr, pic.elcr, 'pic');
-    this.#store.add(this.mmio.map(layout.IO_APIC.base, layout.IO_APIC.length, ioApic.mmio, 'ioapic'));
-    this.#store.add(this.mmio.map(layout.LOCAL_APIC.base, layout.LOCAL_APIC.length, this.apics.page, 'apic'));
-    const shared = new Map<number, SharedLine>();
-    const isaLine = (irq: number): InterruptLine => {
-      let line = shared.get(irq);
-      if (line === undefined) {
-        line = new SharedLine(isa.gsi(irq));
-        shared.set(irq, line);
-      }
-      return line.connect();
-    };
+    const chips = addInterruptChips({ clock, cpuCount: parts.cpuCount, cpus: () => this.#cpus, add, port, window });
+    const { isa, sharedLine: isaLine } = chips;
+    this.apics = chips.apics;
 
     // PCI.
     const pci = new PciBus();
@@ -369,6 +334,12 @@ export class PcBoard {
     }
     this.#setA20(true);
     this.#cpus?.reset();
+  }
+
+  prepareKernel(kernel: BootInput): { readonly kernel: BootInput; readonly display: BootDisplay | undefined } {
+    const { pciMemory, pmBase } = this.#parts.acpi;
+    const framebuffer = { width: 1024, height: 768 };
+    return { kernel, display: prepareWithoutFirmware(this.ports, { pciMemory, pmBase, framebuffer }) };
   }
 
   /** What firmware looks for in CMOS RAM: memory sizes in the places that the IBM AT and its successors defined. */

@@ -77,6 +77,18 @@ export const PCI_SLOTS = {
   virtioDisks: [16, 0],
 } as const;
 
+/** What a microVM has in other places. */
+export const MICROVM = {
+  /** Sleep and reset registers. */
+  powerPort: 0x600,
+  /** Interrupt of the power button. */
+  buttonGsi: 16,
+  /** The first window of a virtio device; the others follow. */
+  virtioBase: 0xfeb00000,
+  /** Their interrupts, in turns: ISA ones, which kernels without ACPI know. */
+  virtioGsis: [5, 6, 7, 9, 10, 11, 12, 14, 15],
+} as const;
+
 /** The time-stamp counter, the local APIC timers' input and virtual time all tick at 1 GHz. */
 export const TSC_FREQUENCY_HZ = 1_000_000_000;
 /** Virtual time that an instruction takes: 100 million instructions a second. */

@@ -1,3 +1,4 @@
+import type { AudioSink, AudioSource } from '../backends/audio/audio-backend.ts';
 import type { BlockBackend } from '../backends/block/block-backend.ts';
 import type { ShareBackend } from '../backends/share/share-backend.ts';
 import type { VsockBackend } from '../backends/vsock/vsock-backend.ts';
@@ -17,6 +18,7 @@ import { VirtioRng } from '../virtio/rng/virtio-rng.ts';
 import { ScsiCdrom } from '../virtio/scsi/scsi-cdrom.ts';
 import { ScsiDisk } from '../virtio/scsi/scsi-disk.ts';
 import { VirtioScsi } from '../virtio/scsi/virtio-scsi.ts';
+import { VirtioSound } from '../virtio/sound/virtio-sound.ts';
 import type { VirtioDevice } from '../virtio/virtio-device.ts';
 import { VirtioVsock } from '../virtio/vsock/virtio-vsock.ts';
 import { VirtioInputs } from './guest-input.ts';
@@ -62,6 +64,8 @@ export interface VirtioParts {
   readonly entropy: ((bytes: Uint8Array) => void) | undefined;
   /** What stands behind the ports of the console device, by their numbers; undefined: no such device. */
   readonly console?: readonly (ConsolePortHost | undefined)[] | undefined;
+  /** What the guest plays to and records from; undefined: no sound device. */
+  readonly sound?: { readonly sink: AudioSink; readonly source: AudioSource } | undefined;
 }
 
 /** What the board offers them. */
@@ -131,6 +135,9 @@ export function addVirtioDevices(parts: VirtioParts, board: VirtioBoard): Virtio
   const console = parts.console && new VirtioConsole(parts.console, MAX_CONSOLE_PORTS);
   if (console !== undefined) {
     plug('console', PCI_SLOTS.console[0], console);
+  }
+  if (parts.sound !== undefined) {
+    plug('sound', PCI_SLOTS.sound[0], new VirtioSound({ clock, ...parts.sound }));
   }
   const queues = Math.min(board.cpuCount, MAX_DISK_QUEUES);
   const scsi = parts.scsi.length === 0 ? undefined : new VirtioScsi(clock, { queues });

@@ -32,6 +32,7 @@ import type {
 import { MachinePorts } from './machine-ports.ts';
 import { MachineScreens, noScreen } from './machine-screens.ts';
 import { MachineShares } from './machine-shares.ts';
+import { openSound } from './machine-sound.ts';
 import type { PortCable } from './ports-host.ts';
 import type { RunOutcome } from './run-machine.ts';
 import { ThreadCompiler } from './thread-compiler.ts';
@@ -113,20 +114,23 @@ class MachineThread {
       log,
     });
     const direct = config.boot.kernel !== undefined;
-    const firmware = findFirmware({ bios: config.firmware.bios, vga: config.vga });
+    // A microVM has neither firmware nor a display.
+    const firmware =
+      config.board === 'microvm' ? undefined : findFirmware({ bios: config.firmware.bios, vga: config.vga });
     this.#network = this.#plugIn(input);
     this.#machine = new Machine({
       config,
       network: this.#network,
       vsock: this.#vsock,
       firmware: direct ? undefined : firmware,
-      vgaBios: firmware.vgaBios,
+      vgaBios: firmware?.vgaBios ?? new Uint8Array(0),
       kernel: readKernel(config),
       openMedia: (defer) => this.#openMedia(defer),
       displays: this.#screens.sinks,
       releasePages: this.#pageReleaser(log),
       serialOutput: serial.kind === 'none' ? { write() {} } : this.#serial,
       consolePorts: this.#ports.hosts,
+      sound: openSound(config.sound, log),
       log,
       compiler: (arenaPages) => {
         lowerWorkersPriority();

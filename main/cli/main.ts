@@ -23,6 +23,7 @@ import { standardInput } from './serial-console.ts';
 
 interface RunFlags {
   readonly name?: string;
+  readonly machine?: string;
   readonly accel?: string;
   readonly cpus?: number;
   readonly memory?: number;
@@ -41,6 +42,7 @@ interface RunFlags {
   readonly serial?: ReturnType<typeof parse.serial>;
   readonly console?: ReturnType<typeof parse.console>;
   readonly channel?: ReturnType<typeof parse.channel>[];
+  readonly sound?: ReturnType<typeof parse.sound>;
   readonly net?: ReturnType<typeof parse.network>;
   readonly share?: ReturnType<typeof parse.share>[];
   readonly vsock?: ReturnType<typeof parse.vsock>;
@@ -75,6 +77,7 @@ const asText = (text: string) => text;
 function configInput(flags: RunFlags): MachineConfigInput {
   return {
     name: flags.name,
+    board: flags.machine,
     accel: flags.accel,
     cpus: flags.cpus,
     memoryMegabytes: flags.memory,
@@ -88,6 +91,7 @@ function configInput(flags: RunFlags): MachineConfigInput {
     serial: flags.serial ?? { kind: flags.console?.kind === 'stdio' ? 'none' : 'stdio' },
     console: flags.console,
     channels: flags.channel,
+    sound: flags.sound === 'none' ? undefined : flags.sound,
     network: flags.net === 'none' ? undefined : flags.net,
     shares: flags.share,
     vsock: flags.vsock,
@@ -106,6 +110,11 @@ function configInput(flags: RunFlags): MachineConfigInput {
 function addRunOptions(command: Command): Command {
   const number = (option: string, unit: string) => once(option, (text) => parse.wholeNumber(option, text, unit));
   return command
+    .option(
+      '--machine <KIND>',
+      'kind of machine: pc (default), or microvm, without PCI, for kernels started at once',
+      once('--machine', asText),
+    )
     .option('--accel <KIND>', 'processor: auto, kvm or software', once('--accel', asText))
     .option(
       '--cpus <N>',
@@ -159,6 +168,11 @@ function addRunOptions(command: Command): Command {
       '--channel <name=NAME,socket=PATH>',
       'channel between a program of the guest, in /dev/virtio-ports, and one of the host (repeatable)',
       every((text) => parse.channel('--channel', text)),
+    )
+    .option(
+      '--sound <wav=FILE[,input=FILE]|null|none>',
+      'virtio sound card that records what the guest plays, and plays what it is to hear',
+      once('--sound', (text) => parse.sound('--sound', text)),
     )
     .option(
       '--net <nat[,model=…][,forward=tcp:HOSTPORT:GUESTPORT][,host-loopback][,isolated][,capture=FILE]|none>',

@@ -1,6 +1,7 @@
 import { encodeLoaderScript, type LoaderCommand } from '../table-loader.ts';
 import { type Aml, bytes, u32, u64 } from './aml.ts';
 import { dsdtBody } from './dsdt.ts';
+import { reducedDsdtBody } from './dsdt-reduced.ts';
 import type { AcpiConfig } from './pc-config.ts';
 import {
   FADT_DSDT,
@@ -12,6 +13,8 @@ import {
   HEADER_LENGTH,
   hpetTable,
   madt,
+  reducedFadt,
+  reducedMadt,
   table,
   waet,
 } from './tables.ts';
@@ -68,10 +71,12 @@ export function buildAcpiTables(config: AcpiConfig): AcpiBlobs {
     return at;
   };
 
+  const { reduced } = config;
+  const body = reduced === undefined ? dsdtBody(config) : reducedDsdtBody(config, reduced);
   const facsAt = append(facs());
-  const dsdtAt = appendChecked(table('DSDT', 1, dsdtBody(config)));
+  const dsdtAt = appendChecked(table('DSDT', reduced === undefined ? 1 : 2, body));
 
-  const fixed = fadt(config);
+  const fixed = reduced === undefined ? fadt(config) : reducedFadt(reduced);
   const view = new DataView(fixed.buffer);
   view.setUint32(FADT_FACS, facsAt, true);
   view.setUint32(FADT_DSDT, dsdtAt, true);
@@ -84,9 +89,9 @@ export function buildAcpiTables(config: AcpiConfig): AcpiBlobs {
 
   const listed = [
     fadtAt,
-    appendChecked(madt(config)),
+    appendChecked(reduced === undefined ? madt(config) : reducedMadt(config)),
     ...(config.hpet ? [appendChecked(hpetTable())] : []),
-    appendChecked(waet()),
+    ...(reduced === undefined ? [appendChecked(waet())] : []),
   ];
 
   const rsdt = table('RSDT', 1, bytes(...listed.map(u32)));

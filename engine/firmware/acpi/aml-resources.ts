@@ -29,6 +29,11 @@ export function levelInterrupt(...choices: number[]): Aml {
   return bytes(0x89, u16(2 + choices.length * 4), 0x09, choices.length, ...choices.map(u32));
 }
 
+/** A consumed interrupt: edge-triggered, active high, not shared. */
+export function edgeInterrupt(gsi: number): Aml {
+  return bytes(0x89, u16(6), 0x03, 1, u32(gsi));
+}
+
 /** Ranges that a bridge passes on to its bus (6.4.3.5): minimum and maximum fixed, positive decode. */
 const PRODUCED = 0x0c;
 

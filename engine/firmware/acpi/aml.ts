@@ -186,6 +186,11 @@ export function otherwise(...terms: Aml[]): Aml {
   return packaged([0xa1], ...terms);
 }
 
+/** Tells the operating system that something has happened to a device. */
+export function notify(of: Aml, value: number): Aml {
+  return bytes(0x86, of, integer(value));
+}
+
 export function returns(value: Aml): Aml {
   return bytes(0xa4, value);
 }

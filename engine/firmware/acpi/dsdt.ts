@@ -51,10 +51,22 @@ const STATUS_DISABLED = 0x09;
 export function dsdtBody(config: AcpiConfig): Aml {
   return bytes(
     scope('\\_SB', pciRoot(config), ...LINKS.map(linkDevice), ...(config.hpet ? [hpet()] : [])),
-    scope('\\_PR', ...Array.from({ length: config.cpus }, (_, id) => processor(cpuName(id), id))),
+    scope('\\_PR', ...processors(config)),
     // Soft-off is the only sleep state: SLP_TYP 0 on this chip.
     name('\\_S5', packageOf(integer(0), integer(0), integer(0), integer(0))),
   );
+}
+
+export function processors({ cpus }: AcpiConfig): Aml[] {
+  return Array.from({ length: cpus }, (_, id) => processor(cpuName(id), id));
+}
+
+export function realTimeClock(): Aml {
+  return isaDevice('RTC', 'PNP0B00', ioPorts(0x70, 2), irq(8));
+}
+
+export function serialPorts(config: AcpiConfig): Aml[] {
+  return [serialPort('COM1', 1, 0x3f8, 4), serialPort('COM2', 2, 0x2f8, 3)].slice(0, config.serialPorts);
 }
 
 function cpuName(id: number): string {
@@ -164,14 +176,13 @@ function isaBridge(config: AcpiConfig): Aml {
       ['PRQ2', 8],
       ['PRQ3', 8],
     ]),
-    isaDevice('RTC', 'PNP0B00', ioPorts(0x70, 2), irq(8)),
+    realTimeClock(),
     isaDevice('KBD', 'PNP0303', ioPorts(0x60, 1), ioPorts(0x64, 1), irq(1)),
     isaDevice('MOU', 'PNP0F13', irq(12)),
     ...(config.floppy
       ? [isaDevice('FDC0', 'PNP0700', ioPorts(0x3f2, 4), ioPorts(0x3f7, 1), irq(6), dmaChannel(2))]
       : []),
-    ...(config.serialPorts > 0 ? [serialPort('COM1', 1, 0x3f8, 4)] : []),
-    ...(config.serialPorts > 1 ? [serialPort('COM2', 2, 0x2f8, 3)] : []),
+    ...serialPorts(config),
     device(
       'FWCF',
       name('_HID', string('QEMU0002')),

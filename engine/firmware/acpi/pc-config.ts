@@ -11,6 +11,29 @@ export interface AcpiConfig {
   readonly hpet: boolean;
   readonly floppy: boolean;
   readonly serialPorts: number;
+  /** The machine has reduced hardware: neither PCI nor the chips of a PC that ACPI describes otherwise. */
+  readonly reduced?: ReducedAcpi;
+}
+
+/** What ACPI says of machines with reduced hardware (ACPI 6.4, section 4.1). */
+export interface ReducedAcpi {
+  readonly sleepControlPort: number;
+  readonly sleepStatusPort: number;
+  readonly resetPort: number;
+  readonly resetValue: number;
+  /** SLP_TYP of soft-off. */
+  readonly softOffType: number;
+  /** Interrupt of the power button. */
+  readonly buttonGsi: number;
+  readonly virtioMmio: readonly VirtioMmioPlace[];
+}
+
+/** Where a virtio device in a window of memory is. */
+export interface VirtioMmioPlace {
+  readonly base: number;
+  readonly length: number;
+  /** Global system interrupt. */
+  readonly gsi: number;
 }
 
 export const LOCAL_APIC_ADDRESS = 0xfee00000;

@@ -1,5 +1,12 @@
 import { type Aml, bytes, u16, u32, u64 } from './aml.ts';
-import { type AcpiConfig, HPET_ADDRESS, IO_APIC_ADDRESS, LOCAL_APIC_ADDRESS, SCI_IRQ } from './pc-config.ts';
+import {
+  type AcpiConfig,
+  HPET_ADDRESS,
+  IO_APIC_ADDRESS,
+  LOCAL_APIC_ADDRESS,
+  type ReducedAcpi,
+  SCI_IRQ,
+} from './pc-config.ts';
 
 /** Offsets in the header that every table but FACS and RSDP starts with (ACPI 6.4, table 5.4). */
 export const HEADER_LENGTH = 36;
@@ -120,6 +127,50 @@ export function fadt(config: AcpiConfig): Aml {
       NOWHERE,
     ),
   );
+}
+
+const FADT_PWR_BUTTON = 1 << 4;
+const FADT_HW_REDUCED = 1 << 20;
+const BOOT_ARCH_NO_VGA = 1 << 2;
+/** Bytes between the flags for ARM and X_DSDT, and from there to the sleep registers: fields of hardware not there. */
+const FADT_REDUCED_BLOCKS = 8 * 12;
+
+/** The fixed description table of reduced hardware, revision 6 (ACPI 6.4, section 5.2.9); its pointers are left 0. */
+export function reducedFadt(reduced: ReducedAcpi): Aml {
+  return table(
+    'FACP',
+    6,
+    bytes(
+      u32(0), // FACS
+      u32(0), // DSDT
+      new Uint8Array(108 - 44), // fields of hardware that is not there, up to the century
+      CMOS_CENTURY,
+      u16(BOOT_ARCH_LEGACY_DEVICES | BOOT_ARCH_NO_VGA),
+      0,
+      u32(FADT_WBINVD | FADT_PROC_C1 | FADT_PWR_BUTTON | FADT_SLP_BUTTON | FADT_RESET_REG_SUP | FADT_HW_REDUCED),
+      address('io', 8, reduced.resetPort),
+      reduced.resetValue,
+      u16(0),
+      0,
+      u64(0), // X_FIRMWARE_CTRL
+      u64(0), // X_DSDT
+      new Uint8Array(FADT_REDUCED_BLOCKS),
+      address('io', 8, reduced.sleepControlPort),
+      address('io', 8, reduced.sleepStatusPort),
+      u64(0), // hypervisor vendor
+    ),
+  );
+}
+
+/** The interrupt controllers of reduced hardware: no 8259s, and ISA interrupts are those of the I/O APIC. */
+export function reducedMadt(config: AcpiConfig): Aml {
+  const entries: Aml[] = [];
+  for (let id = 0; id < config.cpus; id++) {
+    entries.push(bytes(0, 8, id, id, u32(MADT_ENABLED)));
+  }
+  entries.push(bytes(1, 12, 0, 0, u32(IO_APIC_ADDRESS), u32(0)));
+  entries.push(bytes(4, 6, 0xff, u16(0), 1));
+  return table('APIC', 1, bytes(u32(LOCAL_APIC_ADDRESS), u32(0), ...entries));
 }
 
 /** Firmware ACPI control structure: no header, no checksum, on a 64-byte boundary. */

@@ -1,4 +1,4 @@
-import type { AudioSink, AudioSource } from '../../backends/audio/audio-backend.ts';
+import type { AudioFormat, AudioSink, AudioSource } from '../../backends/audio/audio-backend.ts';
 import type { Clock } from '../../clock/clock.ts';
 import type { StateValue } from '../../devices/device.ts';
 import type { StateReader } from '../../devices/state.ts';
@@ -26,6 +26,11 @@ export interface VirtioSoundWiring {
   readonly clock: Clock;
   readonly sink: AudioSink;
   readonly source: AudioSource;
+}
+
+/** Whether the capture stream can have a source of this format. */
+export function canRecord({ channels, rate }: AudioFormat): boolean {
+  return channels >= MIN_CHANNELS && channels <= MAX_CHANNELS && layout.rateBits(rate) !== 0n;
 }
 
 /** Maps of channels: direction, then the positions of the speakers. */

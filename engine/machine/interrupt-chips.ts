@@ -1,0 +1,73 @@
+import type { MmioWindows } from '../bus/mmio-bus.ts';
+import type { Ports } from '../bus/port-bus.ts';
+import type { MachineClock } from '../clock/machine-clock.ts';
+import type { MachineCpus } from '../cpu/cpu-backend.ts';
+import type { Device } from '../devices/device.ts';
+import { ApicBus } from '../irq/apic-bus.ts';
+import { IoApic } from '../irq/io-apic.ts';
+import { IsaInterrupts } from '../irq/isa-interrupts.ts';
+import type { InterruptLine } from '../irq/line.ts';
+import { LocalApic } from '../irq/local-apic.ts';
+import { Pic } from '../irq/pic.ts';
+import { SharedLine } from '../irq/shared-line.ts';
+import * as layout from './pc-layout.ts';
+
+/** What the board offers its interrupt controllers. */
+export interface InterruptBoard {
+  readonly clock: MachineClock;
+  readonly cpuCount: number;
+  /** The processors, once they are attached. */
+  cpus(): MachineCpus | undefined;
+  add<T extends Device>(device: T): T;
+  port(place: readonly [number, number], handler: Parameters<Ports['map']>[2], owner: string): void;
+  window(place: { base: number; length: number }, handler: Parameters<MmioWindows['map']>[2], owner: string): void;
+}
+
+export interface InterruptChips {
+  readonly apics: ApicBus;
+  readonly isa: IsaInterrupts;
+  /** A connection to a global system interrupt that others may have too. */
+  sharedLine(gsi: number): InterruptLine;
+}
+
+/** The two 8259s, the I/O APIC and a local APIC for each processor, at the places of a PC. */
+export function addInterruptChips(board: InterruptBoard): InterruptChips {
+  const { add, clock } = board;
+  const apics = new ApicBus(() => board.cpus()?.current ?? 0);
+  const pic = add(new Pic('pic', { intr: apics.lint0 }));
+  const ioApic = add(new IoApic('ioapic', { messages: apics }));
+  apics.attachIoApic(ioApic);
+  const isa = new IsaInterrupts(pic, ioApic);
+  const signals = {
+    setInterruptRequest: (cpu: number, pending: boolean) => board.cpus()?.signals.setInterruptRequest(cpu, pending),
+    nmi: (cpu: number) => board.cpus()?.signals.nmi(cpu),
+    init: (cpu: number) => board.cpus()?.signals.init(cpu),
+    startup: (cpu: number, vector: number) => board.cpus()?.signals.startup(cpu, vector),
+    smi: (cpu: number) => board.cpus()?.signals.smi(cpu),
+  };
+  for (let cpu = 0; cpu < board.cpuCount; cpu++) {
+    const wiring = {
+      clock,
+      signals,
+      fabric: apics,
+      acknowledgePic: () => pic.acknowledge(),
+      tscToNanos: (tsc: bigint, index: number) => board.cpus()?.tscToNanos(tsc, index) ?? Number.POSITIVE_INFINITY,
+    };
+    apics.attach(add(new LocalApic(`apic${cpu}`, wiring, { cpu })));
+  }
+  board.port(layout.PORTS.picMaster, pic.master, 'pic');
+  board.port(layout.PORTS.picSlave, pic.slave, 'pic');
+  board.port(layout.PORTS.elcr, pic.elcr, 'pic');
+  board.window(layout.IO_APIC, ioApic.mmio, 'ioapic');
+  board.window(layout.LOCAL_APIC, apics.page, 'apic');
+  const shared = new Map<number, SharedLine>();
+  const sharedLine = (gsi: number): InterruptLine => {
+    let line = shared.get(gsi);
+    if (line === undefined) {
+      line = new SharedLine(isa.gsi(gsi));
+      shared.set(gsi, line);
+    }
+    return line.connect();
+  };
+  return { apics, isa, sharedLine };
+}
