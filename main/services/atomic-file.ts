@@ -1,5 +1,6 @@
-import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { closeSync, fsyncSync, openSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { errnoOf } from './failures.ts';
 
 /** Replaces a file: readers and crashes see the old contents or the new ones, never a part. Throws errors of Node. */
 export function writeFileAtomically(path: string, contents: string | Uint8Array): void {
@@ -30,4 +31,29 @@ function syncFolder(path: string): void {
       closeSync(folder);
     }
   } catch {}
+}
+
+/** What `writeFileAtomically` and the lock of a data folder (owner-lock.ts) call their files until they are finished. */
+const UNFINISHED = /\.(\d+)\.tmp$|^owner\.lock\.(\d+)$/;
+
+/** Removes what processes that were killed left unfinished in a folder. Never throws: it is only tidier without them. */
+export function removeUnfinished(folder: string): void {
+  try {
+    for (const name of readdirSync(folder)) {
+      const [, ofFile, ofLock] = UNFINISHED.exec(name) ?? [];
+      const pid = Number(ofFile ?? ofLock ?? Number.NaN);
+      if (!Number.isNaN(pid) && !isAlive(pid)) {
+        rmSync(join(folder, name), { force: true });
+      }
+    }
+  } catch {}
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return errnoOf(error) !== 'ESRCH';
+  }
 }

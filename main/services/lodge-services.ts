@@ -2,6 +2,7 @@ import { ApiError } from '../contract/errors.ts';
 import { failure, failureData } from '../contract/failures.ts';
 import type { ProcessHost } from '../vms/process-host.ts';
 import { type ApiHandlers, apiHandlers } from './api-handlers.ts';
+import { removeUnfinished } from './atomic-file.ts';
 import { demoGuestImage } from './demo-guest.ts';
 import { causeOf } from './failures.ts';
 import { Machines } from './machines.ts';
@@ -55,6 +56,9 @@ export function openServices(options: ServicesOptions): LodgeServices {
     const registry = new Registry(dataFolder);
     if (registry.problem !== undefined) {
       log(registry.problem);
+    }
+    for (const folder of [dataFolder, ...registry.entries.map((entry) => entry.folder)]) {
+      removeUnfinished(folder);
     }
     const machines = new Machines(registry, processHost, options.demoImage ?? demoGuestImage);
     const settings = new SettingsStore(dataFolder);
