@@ -1,5 +1,7 @@
 import type { BlockBackend } from '../backends/block/block-backend.ts';
 import type { Disposable } from '../base/disposable.ts';
+import type { Doorbells } from '../bus/doorbells.ts';
+import type { Ports } from '../bus/port-bus.ts';
 import type { CpuBus, MachineCpus } from '../cpu/cpu-backend.ts';
 import type { Device } from '../devices/device.ts';
 import type { AtapiCdrom } from '../devices/ide/atapi-cdrom.ts';
@@ -12,6 +14,8 @@ import type { VirtioDevices } from './virtio-devices.ts';
 
 /** A machine's main board, as the machine and those who use it see it. */
 export interface Board extends Disposable {
+  readonly ports: Ports;
+  readonly doorbells: Doorbells;
   readonly cpuBus: CpuBus;
   readonly virtio: VirtioDevices;
   readonly serial: readonly [Uart16550, Uart16550];

@@ -1,6 +1,7 @@
 import type { CharBackend } from '../backends/char.ts';
 import { DisposableStore } from '../base/disposable.ts';
 import type { Log } from '../base/log.ts';
+import { Doorbells } from '../bus/doorbells.ts';
 import { MmioWindows } from '../bus/mmio-bus.ts';
 import { Ports } from '../bus/port-bus.ts';
 import type { MachineClock } from '../clock/machine-clock.ts';
@@ -23,7 +24,7 @@ import { Uart16550 } from '../devices/serial/uart-16550.ts';
 import type { AcpiConfig, VirtioMmioPlace } from '../firmware/acpi/pc-config.ts';
 import { pcAcpiConfig } from '../firmware/acpi/pc-config.ts';
 import type { MachineMemory } from '../memory/machine-memory.ts';
-import { VIRTIO_MMIO_BYTES, VirtioMmio, virtioMmioParameter } from '../virtio/mmio/virtio-mmio.ts';
+import { VIRTIO_MMIO_BYTES, VirtioMmio, virtioMmioDoorbells, virtioMmioParameter } from '../virtio/mmio/virtio-mmio.ts';
 import type { Board } from './board.ts';
 import type { BootInput } from './boot/boot-input.ts';
 import { addInterruptChips } from './interrupt-chips.ts';
@@ -58,6 +59,7 @@ const WITHOUT_ACPI = /(^|\s)acpi=off(\s|$)/;
 export class MicrovmBoard implements Board {
   readonly ports = new Ports();
   readonly mmio = new MmioWindows();
+  readonly doorbells = new Doorbells();
   readonly cpuBus: CpuBus;
   readonly virtio: VirtioDevices;
   readonly serial: readonly [Uart16550, Uart16550];
@@ -132,6 +134,9 @@ export class MicrovmBoard implements Board {
       const place = this.#nextPlace();
       const transport = add(new VirtioMmio(id, device, { memory, line: sharedLine(place.gsi), log }));
       window(place, transport.mmio, id);
+      for (const doorbell of virtioMmioDoorbells(place.base, device.queueSizes.length)) {
+        this.#store.add(this.doorbells.add(doorbell));
+      }
     };
     if (parts.networkCard !== undefined) {
       const { mac, port: network } = parts.networkCard;
@@ -156,7 +161,7 @@ export class MicrovmBoard implements Board {
         },
       },
     );
-    const { ports, mmio } = this;
+    const { ports, mmio, doorbells } = this;
     this.cpuBus = {
       readPort: (address, size) => ports.read(address, size),
       writePort: (address, size, value) => ports.write(address, size, value),
@@ -168,6 +173,7 @@ export class MicrovmBoard implements Board {
       readApicMsr: (cpu, msr) => apics.readApicMsr(cpu, msr),
       writeApicMsr: (cpu, msr, value) => apics.writeApicMsr(cpu, msr, value),
       tscChanged: (cpu) => apics.tscChanged(cpu),
+      doorbells,
       localApics: apics,
     };
   }

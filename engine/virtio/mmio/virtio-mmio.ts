@@ -1,5 +1,6 @@
 import { type Log, silentLog } from '../../base/log.ts';
 import type { AccessSize, MmioHandler } from '../../bus/bus.ts';
+import type { Doorbell } from '../../bus/doorbells.ts';
 import type { Device, DeviceId, StateValue } from '../../devices/device.ts';
 import { StateReader } from '../../devices/state.ts';
 import type { InterruptLine } from '../../irq/line.ts';
@@ -42,6 +43,13 @@ const INTERRUPT_CONFIG = 2;
 
 /** Bytes of the register window. */
 export const VIRTIO_MMIO_BYTES = 0x1000;
+
+/** Where drivers write the number of a queue, in a window at `base`: one place for all of `queueCount` queues. */
+export function virtioMmioDoorbells(base: number, queueCount: number): Doorbell[] {
+  return Array.from({ length: queueCount }, (_, queue) => {
+    return { space: 'memory', address: base + QUEUE_NOTIFY, size: 4, value: queue, exact: true };
+  });
+}
 
 export interface VirtioMmioWiring {
   readonly memory: GuestMemory;
