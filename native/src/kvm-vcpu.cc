@@ -110,6 +110,9 @@ KvmVcpu::KvmVcpu(const Napi::CallbackInfo &info) : Napi::ObjectWrap<KvmVcpu>(inf
   core_ = std::move(handover->core);
   index_ = handover->index;
   exits_ = exactly(info.Env(), handover->exits, HEADER_BYTES + DATA_BYTES);
+  if (reinterpret_cast<std::uintptr_t>(exits_) % alignof(std::uint64_t) != 0) {
+    throwTypeError(info.Env(), "the array of exits is not aligned");
+  }
   exitsReference_ = Napi::Reference<Napi::Value>::New(handover->exits, 1);
   kickHandle_ = KickRegistry::instance().add(core_, nullptr);
 }
@@ -142,8 +145,7 @@ VcpuCore &KvmVcpu::idle(Napi::Env env) const {
 /** Hands KVM what was asked for and the answer to the last exit. */
 void KvmVcpu::prepare() {
   kvm_run *run = core_->run();
-  std::uint32_t words[HEADER_BYTES / 4];
-  std::memcpy(words, exits_, sizeof(words));
+  const auto *words = reinterpret_cast<const std::uint32_t *>(exits_);
   run->request_interrupt_window = words[WANT_WINDOW] != 0 ? 1 : 0;
   run->cr8 = words[CR8_IN];
   const std::uint8_t *data = exits_ + HEADER_BYTES;
@@ -178,8 +180,7 @@ std::uint32_t KvmVcpu::describe(Napi::Env env, std::uint32_t reason) {
     throwSystemError(env, "KVM_RUN", core_->error());
   }
   const kvm_run *run = core_->run();
-  std::uint32_t words[HEADER_BYTES / 4];
-  std::memcpy(words, exits_, sizeof(words));
+  auto *words = reinterpret_cast<std::uint32_t *>(exits_);
   std::uint8_t *data = exits_ + HEADER_BYTES;
   words[0] = reason;
   words[ERROR] = 0;
@@ -234,7 +235,6 @@ std::uint32_t KvmVcpu::describe(Napi::Env env, std::uint32_t reason) {
     default:
       break;
   }
-  std::memcpy(exits_, words, sizeof(words));
   return reason;
 }
 

@@ -58,11 +58,9 @@ VcpuCore::~VcpuCore() { munmap(run_, mapped_); }
 std::uint32_t VcpuCore::enter() {
   run_->immediate_exit = 0;
   threadRun = run_;
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    thread_ = pthread_self();
-    entered_ = true;
-  }
+  thread_.store(pthread_self(), std::memory_order_relaxed);
+  // Before `kicked_` is looked at: a kick sets that first and then looks whether anybody is to be signalled.
+  entered_.store(true);
   std::uint32_t reason = EXIT_INTERRUPTED;
   if (kicked_.exchange(false) || threadSignalled) {
     // KVM takes the answer to the last exit in all the same.
@@ -78,10 +76,7 @@ std::uint32_t VcpuCore::enter() {
     error_ = errno;
     reason = EXIT_ERROR;
   }
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    entered_ = false;
-  }
+  entered_.store(false);
   threadRun = nullptr;
   if (reason == EXIT_INTERRUPTED) {
     kicked_.store(false);
@@ -140,10 +135,12 @@ void VcpuCore::kick() {
   std::lock_guard<std::mutex> lock(mutex_);
   kicked_.store(true);
   run_->immediate_exit = 1;
-  if (entered_) {
-    pthread_kill(thread_, kickSignal());
+  if (entered_.load()) {
+    pthread_kill(thread_.load(std::memory_order_relaxed), kickSignal());
   }
 }
+
+void VcpuCore::leaveThread() { std::lock_guard<std::mutex> lock(mutex_); }
 
 ThreadTimer::~ThreadTimer() {
   if (made_) {
@@ -318,6 +315,7 @@ void VcpuThread::loop() {
       std::unique_lock<std::mutex> lock(mutex_);
       changed_.wait(lock, [this] { return wanted_ || ending_; });
       if (ending_) {
+        core_->leaveThread();
         return;
       }
       wanted_ = false;

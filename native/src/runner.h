@@ -41,6 +41,8 @@ class VcpuCore {
   bool settle();
   /** Makes the present or next `enter` come back at once. From any thread. */
   void kick();
+  /** Before a thread that has run it ends: nobody is about to signal it afterwards. */
+  void leaveThread();
 
   int fd() const { return fd_.get(); }
   kvm_run *run() const { return run_; }
@@ -52,10 +54,10 @@ class VcpuCore {
   std::size_t mapped_;
   int error_ = 0;
   std::atomic<bool> kicked_{false};
-  /** Guards `thread_`: a thread that is not inside `enter` is not signalled. */
+  /** Held by whoever signals `thread_`, which does not end meanwhile (leaveThread, and the registry for all others). */
   std::mutex mutex_;
-  bool entered_ = false;
-  pthread_t thread_{};
+  std::atomic<bool> entered_{false};
+  std::atomic<pthread_t> thread_{};
 };
 
 /** A deadline for the calling thread's `enter`: a POSIX timer that sends it the kick signal. */
