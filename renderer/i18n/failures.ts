@@ -52,6 +52,10 @@ const ENGINE_FAILURES: Readonly<Record<string, { readonly ko: string; readonly r
     remedy: '폴더를 만들거나 다른 경로를 지정하십시오',
   },
   'usage.folder-missing': { ko: '{{path}}: 폴더가 없습니다', remedy: '다른 폴더를 선택하십시오' },
+  'accelerator-fixed': {
+    ko: 'KVM 없이 시작한 가상 머신은 KVM으로 옮길 수 없습니다',
+    remedy: '전원을 끄고 가속기를 KVM으로 설정한 뒤 다시 시작하십시오',
+  },
   'port-in-use': {
     ko: '{{address}}의 {{protocol}} 포트 {{port}}: 다른 프로그램이 사용 중입니다',
     remedy: '다른 호스트 포트를 지정하거나 그 프로그램을 끝내십시오',
@@ -79,6 +83,15 @@ const ENGINE_FAILURES: Readonly<Record<string, { readonly ko: string; readonly r
   'no-firmware': {
     ko: '펌웨어({{file}})가 설치되어 있지 않습니다',
     remedy: 'SeaBIOS(Debian 패키지 seabios) 또는 QEMU를 설치하십시오',
+  },
+  'no-scsi': {
+    ko: '가상 머신에 SCSI 컨트롤러가 없습니다',
+    remedy: '전원을 끄고 SCSI 버스에 디스크나 CD-ROM 드라이브를 추가하십시오',
+  },
+  'scsi-full': { ko: 'SCSI 컨트롤러에 빈자리가 없습니다', remedy: '먼저 디스크를 하나 분리하십시오' },
+  'no-scsi-disk': {
+    ko: '{{target}}번 자리에 SCSI 디스크가 없습니다',
+    remedy: '디스크를 연결할 때 받은 번호를 지정하십시오',
   },
   'no-drive': { ko: '가상 머신에 CD-ROM 드라이브가 없습니다', remedy: '전원을 끄고 설정에서 추가하십시오' },
 };

@@ -192,6 +192,8 @@ export const machineMessages = {
   'network.forwardsMenu': { en: 'Forwarded ports…', ko: '포트 전달…' },
   'memory.menu': { en: 'Memory for the guest…', ko: '게스트 메모리…' },
   'shares.menu': { en: 'Shared folders…', ko: '공유 폴더…' },
+  'accelerate.kvm': { en: 'Move to KVM', ko: 'KVM으로 옮기기' },
+  'accelerate.software': { en: 'Move to software', ko: '소프트웨어로 옮기기' },
   'console.settings': { en: 'Settings', ko: '설정' },
   'status.shares': { en: 'Shared folders', ko: '공유 폴더' },
   'status.networkUnplugged': { en: 'Network: cable not plugged in', ko: '네트워크: 케이블이 연결되지 않음' },

@@ -12,7 +12,14 @@ export interface ConsoleCommands {
   eject(drive: Drive): void;
   /** Plugs the network cable in or out. */
   setLink(up: boolean): void;
+  /** Moves the running machine to the other kind of processor. */
+  accelerate(accelerator: 'kvm' | 'software'): void;
   toggleFullScreen(): void;
+}
+
+/** What a machine can be moved to. */
+export function otherAccelerator(present: Machine['accelerator']): 'kvm' | 'software' {
+  return present?.name === 'kvm' ? 'software' : 'kvm';
 }
 
 interface KeyboardLock {
@@ -70,6 +77,9 @@ export function useConsoleCommands({ id, name }: Pick<Machine, 'id' | 'name'>, h
       },
       setLink(up) {
         api.call('machines.setLink', { id, up }).catch(showError);
+      },
+      accelerate(accelerator) {
+        api.call('machines.accelerate', { id, accelerator }).catch(showError);
       },
       async toggleFullScreen() {
         try {

@@ -4,6 +4,7 @@ import {
   Camera,
   CircleHelp,
   CirclePlay,
+  Cpu,
   Disc3,
   DoorOpen,
   Eject,
@@ -31,7 +32,7 @@ import { SCALE_MODES } from '../../display/scaling.ts';
 import { useText } from '../../i18n/i18n.ts';
 import { Menu, MenuCheck, MenuItem, MenuRadio, MenuSeparator } from '../../ui/menu.tsx';
 import type { Tab } from '../machine-settings/settings-form.ts';
-import type { ConsoleCommands } from './console-commands.ts';
+import { type ConsoleCommands, otherAccelerator } from './console-commands.ts';
 import { type HostCommand, shortcutLabel } from './shortcuts.ts';
 
 interface ConsoleMenusProps {
@@ -81,6 +82,7 @@ export function ConsoleMenus(props: ConsoleMenusProps) {
   const medium = status?.media;
   const heads = status?.heads ?? 1;
   const network = machine.settings?.network ?? null;
+  const other = otherAccelerator(machine.accelerator);
   return (
     <Menubar className="menubar" aria-label={text('console.menus')} modal={false}>
       <Menu focusAfter={props.focusAfterMenu} trigger={trigger(text('console.menu.machine'))}>
@@ -125,6 +127,9 @@ export function ConsoleMenus(props: ConsoleMenusProps) {
           onSelect={() => onCommand('settings')}
         >
           {text('machine.settingsMenu')}
+        </MenuItem>
+        <MenuItem icon={<Cpu size={16} />} disabled={!on} onSelect={() => commands.accelerate(other)}>
+          {text(`accelerate.${other}`)}
         </MenuItem>
         <MenuItem
           icon={<Camera size={16} />}

@@ -241,3 +241,12 @@ test('the guest is told how large its screen is shown, unless that is switched o
   resized.mockRestore();
   heights.mockRestore();
 });
+
+test('a running machine is moved to another accelerator', async () => {
+  const lodge = new FakeLodge([fakeMachine('One', 'running')], {
+    'machines.accelerate': ({ id }) => fakeMachine('One', 'running', { id }),
+  });
+  await openConsole(lodge);
+  await choose('Machine', 'Move to KVM');
+  await waitFor(() => expect(lodge.callsOf('machines.accelerate')).toEqual([{ id: 'one', accelerator: 'kvm' }]));
+});

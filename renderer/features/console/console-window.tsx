@@ -301,6 +301,7 @@ function Console({ machine }: { machine: Machine }) {
         onInsert={(drive) => setOpen({ insert: drive })}
         onEject={commands.eject}
         onLink={commands.setLink}
+        onAccelerate={commands.accelerate}
         onSettings={(settings) => setOpen({ settings })}
       />
       {confirmation}

@@ -12,6 +12,7 @@ import { useLandmark } from '../../ui/landmark.ts';
 import { MenuItem } from '../../ui/menu.tsx';
 import { Tooltip } from '../../ui/tooltip.tsx';
 import type { Tab } from '../machine-settings/settings-form.ts';
+import { otherAccelerator } from './console-commands.ts';
 import { mediumName } from './console-dialogs.tsx';
 
 interface StatusBarProps {
@@ -23,16 +24,19 @@ interface StatusBarProps {
   readonly onEject: (drive: Drive) => void;
   readonly onLink: (up: boolean) => void;
   readonly onSettings: (tab: Tab) => void;
+  readonly onAccelerate: (accelerator: 'kvm' | 'software') => void;
 }
 
 /** What the devices are doing, who has keyboard and mouse, and what runs the guest. */
 export function StatusBar(props: StatusBarProps) {
-  const { machine, status, keyboardCaptured, mouseCaptured, onInsert, onEject, onLink, onSettings } = props;
+  const { machine, status, keyboardCaptured, mouseCaptured, onInsert, onEject, onLink, onSettings, onAccelerate } =
+    props;
   const { settings } = useLodge();
   const text = useText();
   const keyName = useKeyName();
   const host = keyName(settings.hostKey);
   const accelerator = status?.accelerator ?? undefined;
+  const other = otherAccelerator(accelerator ?? null);
   const drives = { status, onInsert, onEject };
   return (
     <footer className="status">
@@ -48,16 +52,22 @@ export function StatusBar(props: StatusBarProps) {
       <SharesIndicator machine={machine} status={status} onSettings={onSettings} />
       <span className="status__space" />
       {accelerator !== undefined && (
-        <Tooltip text={acceleratorReason(accelerator, text)}>
-          <button
-            type="button"
-            className="status__item status__item--text"
-            aria-label={`${text('status.accelerator', { name: acceleratorName(accelerator, text) })}. ${acceleratorReason(accelerator, text)}`}
-          >
-            <Cpu size={16} aria-hidden="true" />
-            {acceleratorName(accelerator, text)}
-          </button>
-        </Tooltip>
+        <IndicatorWithMenu
+          indicator={
+            <Tooltip text={acceleratorReason(accelerator, text)}>
+              <button
+                type="button"
+                className="status__item status__item--text"
+                aria-label={`${text('status.accelerator', { name: acceleratorName(accelerator, text) })}. ${acceleratorReason(accelerator, text)}`}
+              >
+                <Cpu size={16} aria-hidden="true" />
+                {acceleratorName(accelerator, text)}
+              </button>
+            </Tooltip>
+          }
+        >
+          <MenuItem onSelect={() => onAccelerate(other)}>{text(`accelerate.${other}`)}</MenuItem>
+        </IndicatorWithMenu>
       )}
       <Capture
         name={text(
