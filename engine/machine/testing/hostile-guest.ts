@@ -321,6 +321,8 @@ function disturb(machine: Machine, random: Random): void {
       }
       break;
     default:
-      machine.board.display.vga.refresh();
+      for (const screen of machine.board.display.screens) {
+        screen.refresh();
+      }
   }
 }
