@@ -219,6 +219,22 @@ export class Processor implements OperationHost {
     this.translation.select();
   }
 
+  timestampRead(): void {
+    const { state } = this;
+    // In virtual time every reading has its own time. Without the compiler stretches are not bounded.
+    if (!this.#shared.exact && this.#shared.jit !== undefined) {
+      const low = state.u32(L.GPR) + L.TSC_STEP;
+      state.setU32(L.TSC_NEXT, low);
+      state.setU32(L.TSC_NEXT + 4, state.u32(L.GPR + 16) + (low > 0xffffffff ? 1 : 0));
+    }
+  }
+
+  /** The next reading of the time-stamp counter looks at the clock. */
+  forgetTimestamp(): void {
+    this.state.setU32(L.TSC_NEXT, 0);
+    this.state.setU32(L.TSC_NEXT + 4, 0);
+  }
+
   random(): bigint {
     return this.#shared.random();
   }
@@ -229,6 +245,7 @@ export class Processor implements OperationHost {
     const call = this.#call;
     call.uop = uop;
     const entry = defined(this.#shared.interpreter.operations[number], 'system operation');
+    this.forgetTimestamp();
     call.variant = entry.variant;
     if ((state.mode & L.MODE_CODE_MASK) !== L.MODE_CODE64) {
       // EIP wraps at 4 GiB.
@@ -339,6 +356,7 @@ export class Processor implements OperationHost {
       this.#reserve = Math.max(0, state.i32(L.FUEL) - jit.options.sampleFuel);
       state.setI32(L.FUEL, state.i32(L.FUEL) - this.#reserve);
     }
+    this.forgetTimestamp();
     this.#inGenerated = true;
     const reason = run(this.record);
     this.#inGenerated = false;

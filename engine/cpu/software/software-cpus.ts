@@ -106,13 +106,18 @@ export class SoftwareCpus implements CpuBackend {
       env: {
         memory: memory.arena,
         walk: (record: number, write: number) => processorAt(record).translation.walkForGenerated(write),
-        readMmio: (_record: number, physical: number, size: number) => bus.readMmio(physical >>> 0, size as 1 | 2 | 4),
-        writeMmio: (_record: number, physical: number, size: number, value: number) =>
+        readMmio: (record: number, physical: number, size: number) => {
+          processorAt(record).forgetTimestamp();
+          return bus.readMmio(physical >>> 0, size as 1 | 2 | 4);
+        },
+        writeMmio: (record: number, physical: number, size: number, value: number) => {
+          processorAt(record).forgetTimestamp();
           bus.writeMmio(
             physical >>> 0,
             size as 1 | 2 | 4,
             size === 4 ? value >>> 0 : value & (size === 1 ? 0xff : 0xffff),
-          ),
+          );
+        },
         codeWritten: (_record: number, physical: number, size: number) => code.written(physical >>> 0, size),
         system: (record: number, uop: number, operation: number) => processorAt(record).carryOut(uop, operation),
       },

@@ -24,6 +24,8 @@ export interface OperationHost {
   yieldSlice(): void;
   /** RFLAGS.AC changed outside the system part. */
   accessRightsChanged(): void;
+  /** RDX:RAX is what the time-stamp counter says now. */
+  timestampRead(): void;
   /** 64 random bits. */
   random(): bigint;
 }
@@ -517,8 +519,14 @@ export const SYSTEM_OPERATIONS: Readonly<Record<string, Operation>> = {
   lidt: (call) => call.system.lidt(call.address, call.size),
   lmsw: (call) => call.system.lmsw(call.scratch),
   invpcid: (call) => call.system.invpcid(call.register(0), call.address),
-  rdtsc: (call) => call.system.rdtsc(),
-  rdtscp: (call) => call.system.rdtscp(),
+  rdtsc: (call) => {
+    call.system.rdtsc();
+    call.host.timestampRead();
+  },
+  rdtscp: (call) => {
+    call.system.rdtscp();
+    call.host.timestampRead();
+  },
   rdpmc: (call) => call.system.rdpmc(),
   rdmsr: (call) => call.system.rdmsr(),
   wrmsr: (call) => call.system.wrmsr(),

@@ -169,6 +169,13 @@ export const MXCSR = 0x6b0;
 
 /** i32: micro-operation of the computed branch whose target is being looked up, or 0. RIP_BASE is still that of its page. */
 export const JUMP_SOURCE = 0x6b4;
+/**
+ * u64: what RDTSC answers next, or 0 when it has to look at the clock. Looking costs far more than a system call of the
+ * guest, so one look does for the rest of a stretch of generated code, in which the counter goes up by TSC_STEP each
+ * time it is read: slower than time does. Every access to a device ends that too.
+ */
+export const TSC_NEXT = 0x6b8;
+export const TSC_STEP = 4;
 
 /** Registers that only some machines have, i64 each: speculation control, and those of hypervisors' interfaces. */
 export const MSR_SPEC_CTRL = 0x700;

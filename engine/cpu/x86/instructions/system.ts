@@ -1,6 +1,7 @@
-import { get, i32, load, op } from '../../software/wasm/function-builder.ts';
+import { get, i32, i64, load, op } from '../../software/wasm/function-builder.ts';
 import * as L from '../layout.ts';
 import type { InstructionOptions, InstructionTable } from './definition.ts';
+import type { InstructionBuilder } from './instruction-builder.ts';
 
 /**
  * Instructions whose meaning lies in the TypeScript part of the processor (see x86/system): the table says how they are
@@ -84,7 +85,7 @@ export function defineSystemInstructions(table: InstructionTable): void {
     b.setField64(L.SCRATCH, op('i64.extend_i32_u', b.read(0, 2)));
     b.system('lmsw');
   });
-  system('rdtscp', '0F 01 =F9');
+  table.define('rdtscp', '0F 01 =F9', { system: true }, (b) => readTimestamp(b, 'rdtscp'));
   system('xgetbv', 'NP 0F 01 =D0', {});
   system('xsetbv', 'NP 0F 01 =D1', { ...ends, privileged: true });
   system('vmcall', ['NP 0F 01 =C1', 'NP 0F 01 =D9'], ends);
@@ -105,7 +106,7 @@ export function defineSystemInstructions(table: InstructionTable): void {
   // Old system calls, identification, time.
   system('sysenter', '0F 34', ends);
   system('sysexit', '0F 35 : Xv', { ...ends, privileged: true });
-  system('rdtsc', '0F 31');
+  table.define('rdtsc', '0F 31', { system: true }, (b) => readTimestamp(b, 'rdtsc'));
   system('rdpmc', '0F 33', ends);
   system('cpuid', '0F A2', ends);
   system('rsm', '0F AA', ends);
@@ -129,4 +130,23 @@ export function defineSystemInstructions(table: InstructionTable): void {
     // An unmasked x87 exception is reported at the next waiting instruction.
     b.f.if(op('i32.and', load('i32.load', get(b.cpu), L.FPU_STATUS), i32(0x80)), () => b.fault(L.VECTOR_MF));
   });
+}
+
+/** RDTSC and RDTSCP: by TSC_NEXT where that is known. */
+function readTimestamp(b: InstructionBuilder, name: 'rdtsc' | 'rdtscp'): void {
+  const next = b.field64(L.TSC_NEXT);
+  const unknown = op('i64.eqz', next);
+  const restricted = op('i32.and', load('i32.load', get(b.cpu), L.CR4), i32(L.CR4_TSD));
+  b.f.if(
+    op('i32.or', unknown, restricted),
+    () => b.system(name),
+    () => {
+      b.setField64(L.TSC_NEXT, op('i64.add', next, i64(L.TSC_STEP)));
+      b.setGpr(0, op('i64.and', next, i64(0xffffffff)), 8);
+      b.setGpr(2, op('i64.shr_u', next, i64(32)), 8);
+      if (name === 'rdtscp') {
+        b.setGpr(1, load('i64.load32_u', get(b.cpu), L.MSR_TSC_AUX), 8);
+      }
+    },
+  );
 }

@@ -58,6 +58,8 @@ export interface TestMachineOptions {
   readonly ramBytes?: number;
   readonly count?: number;
   readonly jit?: JitOptions;
+  /** Time does not depend on what has been executed. */
+  readonly hostTime?: boolean;
 }
 
 /** One or more software processors with plain memory and nothing else, in virtual time of 1 ns per instruction. */
@@ -80,7 +82,7 @@ export class TestMachine {
       bus: this.bus,
       timing: {
         now: () => this.time,
-        nanosPerInstruction: 1,
+        nanosPerInstruction: options.hostTime ? undefined : 1,
         tscFrequencyHz: 1e9,
         timestamp: () => BigInt(this.time),
       },
