@@ -155,6 +155,9 @@ test('mistakes are told in one line with exit code 2, and nothing is changed', a
     [['set', 'Strict', 'cdrom', join(folder, 'none.iso')], /none\.iso: there is no such file/],
     [['set', 'Strict', 'cdrom', cut], /700 bytes are too few for a CD/],
     [['set', 'Strict', 'cdrom', folder], /is a directory/],
+    [['disk', 'Strict', 'attach', `${cut},bus=ide`], /only SCSI disks come and go/],
+    [['disk', 'Strict', 'attach', cut], /Strict: is not running|not running/],
+    [['disk', 'Strict', 'detach', 'first'], /^disk detach first: is not a whole number/],
     [
       ['disk', 'Strict', 'add', `${cut},bus=usb`],
       /cut\.img: there is no bus 'usb'; give bus=ide, bus=virtio, bus=scsi/,
@@ -168,7 +171,7 @@ test('mistakes are told in one line with exit code 2, and nothing is changed', a
     [['disk', 'Strict', 'add', empty], /the file is empty/],
     [['disk', 'Strict', 'add', join(folder, 'none.img')], /there is no such file/],
     [['disk', 'Strict', 'remove', '/nothing.img'], /^Strict: \/nothing\.img is none of its hard disks/],
-    [['disk', 'Strict', 'attach', cut], /^disk attach: is not known; give add or remove/],
+    [['disk', 'Strict', 'eject', cut], /^disk eject: is not known; give add or remove or attach or detach/],
     [['forward', 'Strict', 'add', 'tcp:22'], /^tcp:22: is not a forward; write tcp:HOSTPORT:GUESTPORT/],
     [['forward', 'Strict', 'add', 'tcp:99999:22'], /there is no such host port/],
     [['forward', 'Strict', 'add', 'tcp:2022:80'], /^TCP port 2022 is forwarded already/],

@@ -204,12 +204,43 @@ export function addSettingsCommands(program: Command, parts: SettingsCommandsPar
       }
     });
 
+  const plugDisk = (wish: 'attach' | 'detach', wanted: string, text: string): Promise<void> => {
+    if (wish === 'detach') {
+      const target = parse.wholeNumber('disk detach', text, 'the disk');
+      return onMachine('disk', wanted, async (client, { id }) => {
+        await client.call('machines.detachDisk', { id, target });
+        return 0;
+      });
+    }
+    const { path, bus, readOnly, serial } = diskWish('disk', text);
+    if (bus !== undefined && bus !== 'scsi') {
+      throw usageError(`disk attach ${text}: only SCSI disks come and go while a machine runs`, 'leave bus= away');
+    }
+    return onMachine('disk', wanted, async (client, { id }) => {
+      const { target } = await client.call('machines.attachDisk', { id, path, readOnly, serial: serial ?? null });
+      print(String(target));
+      return 0;
+    });
+  };
+
   program
     .command('disk <machine> <action> <FILE[,bus=ide|virtio|scsi][,serial=TEXT][,readonly]>')
-    .description('hard disks of a machine that is switched off: add FILE, remove FILE')
-    .addHelpText('after', '\nWithout bus= a disk goes to the bus that suits the guest system. Removing keeps the file.')
+    .description(
+      'hard disks: add FILE, remove FILE of a machine that is switched off; attach FILE, detach NUMBER of one that runs',
+    )
+    .addHelpText(
+      'after',
+      `
+Without bus= a disk goes to the bus that suits the guest system. Removing keeps the file.
+attach puts a disk on the machine's SCSI controller until it is detached or the machine is switched off, and prints the
+number that detach wants. Unmount a disk in the guest before it is detached.`,
+    )
     .action((wanted: string, action: string, text: string) => {
-      if (actionOf('disk', action, text, ['add', 'remove']) === 'remove') {
+      const wish = actionOf('disk', action, text, ['add', 'remove', 'attach', 'detach']);
+      if (wish === 'attach' || wish === 'detach') {
+        return plugDisk(wish, wanted, text);
+      }
+      if (wish === 'remove') {
         const file = resolve(text);
         return onMachine('disk', wanted, async (client, { id, name }, { disks }) => {
           const kept = disks.filter(({ path }) => path !== file);
@@ -220,16 +251,16 @@ export function addSettingsCommands(program: Command, parts: SettingsCommandsPar
           return 0;
         });
       }
-      const wish = diskWish('disk', text);
+      const disk = diskWish('disk', text);
       return onMachine('disk', wanted, async (client, { id, name }, settings) => {
         const systems = await client.call('osCatalogue.list');
         const usual = systems.find((system) => system.id === settings.guestSystem)?.defaults.diskBus;
-        const bus = wish.bus ?? usual ?? 'ide';
+        const bus = disk.bus ?? usual ?? 'ide';
         const port = freeDrivePort(bus, settings);
         if (port === undefined) {
           throw failure('bus-full', { name, bus });
         }
-        const added = { path: wish.path, bus, port, readOnly: wish.readOnly, serial: wish.serial ?? null };
+        const added = { path: disk.path, bus, port, readOnly: disk.readOnly, serial: disk.serial ?? null };
         await client.call('machines.update', { id, changes: { disks: [...settings.disks, added] } });
         return 0;
       });

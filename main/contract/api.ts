@@ -20,13 +20,14 @@ import {
   settingsSchema,
 } from './host.ts';
 import {
+  diskSizeSchema,
   keptReasonSchema,
-  MAX_DISK_GIGABYTES,
   machineChangesSchema,
   machineIdSchema,
   machineSchema,
   machinesChangeSchema,
   memorySchema,
+  newDiskTraits,
   newMachineSchema,
 } from './machines.ts';
 import { pathSchema } from './paths.ts';
@@ -64,7 +65,7 @@ export const calls = {
   'media.inspect': { args: z.object({ path: pathSchema }), result: mediaInspectionSchema },
   /** Makes a raw image without using its space yet. Refuses to overwrite. */
   'media.createDisk': {
-    args: z.object({ path: pathSchema, sizeGigabytes: z.number().min(0.001).max(MAX_DISK_GIGABYTES) }),
+    args: z.object({ path: pathSchema, sizeGigabytes: diskSizeSchema }),
     result: z.object({ path: pathSchema, sizeBytes: z.number() }),
   },
 
@@ -108,8 +109,17 @@ export const calls = {
     args: id.extend({ accelerator: z.enum(['kvm', 'software']) }),
     result: machineSchema,
   },
+  /** Makes a raw image in the folder of a machine that is off, and attaches it; nothing is left when that fails. */
+  'machines.addDisk': { args: id.extend({ sizeGigabytes: diskSizeSchema, ...newDiskTraits }), result: machineSchema },
   /** Asks a running guest to get along with so many megabytes, until it is switched off. */
   'machines.setBalloon': { args: id.extend({ megabytes: memorySchema }), result: balloonSchema },
+  /** Adds a disk on SCSI to a running machine, until it is detached or the machine is switched off; answers its number. */
+  'machines.attachDisk': {
+    args: id.extend({ path: pathSchema, readOnly: z.boolean().default(false), serial: z.string().max(20).nullable() }),
+    result: z.object({ target: z.int() }),
+  },
+  /** Takes a SCSI disk away from a running machine, as if it were pulled out. */
+  'machines.detachDisk': { args: id.extend({ target: z.int().min(0).max(255) }), result: done },
   /** Leads a port of the host to one of the guest, now and in later runs; answers with the host port that was taken. */
   'machines.addForward': {
     args: id.extend({ forward: newPortForwardSchema }),

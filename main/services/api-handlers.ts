@@ -110,7 +110,17 @@ export function apiHandlers({ dataFolder, machinesFolder, machines, settings }: 
         await machines.get(id).accelerate(accelerator);
         return present(id);
       },
+      'machines.addDisk': (args) => machines.addDisk(args),
       'machines.setBalloon': ({ id, megabytes }) => machines.get(id).setBalloon(megabytes),
+      'machines.attachDisk': ({ id, path, readOnly, serial }) =>
+        machines.get(id).perform({
+          ...{ kind: 'attach-disk', path: hostPath('path', path), readOnly },
+          ...(serial === null ? {} : { serial }),
+        }),
+      'machines.detachDisk': async ({ id, target }) => {
+        await machines.get(id).perform({ kind: 'detach-disk', target });
+        return null;
+      },
       'machines.addForward': async (args) => ({ forward: await machines.addForward(args) }),
       'machines.removeForward': (args) => machines.removeForward(args),
       'machines.setLink': ({ id, up }) => machines.setLink(id, up),

@@ -326,6 +326,17 @@ test('a drive that the guest has locked keeps its medium', async () => {
   assert.equal((await settingsOf(id)).cdrom?.path, iso);
 });
 
+test('SCSI disks are attached to running machines only', async () => {
+  const { id } = await client.call('machines.create', plain);
+  const wish = { id, path: join(folder, 'more.img'), serial: 'MORE' };
+  await assert.rejects(client.call('machines.attachDisk', wish), { code: 'wrong-state' });
+  answerWith((command) => (command.kind === 'attach-disk' ? { target: 3 } : null));
+  await client.call('machines.start', { id });
+  assert.deepEqual(await client.call('machines.attachDisk', wish), { target: 3 });
+  await assert.rejects(client.call('machines.attachDisk', { ...wish, path: 'more.img' }), { field: 'path' });
+  assert.equal(await client.call('machines.detachDisk', { id, target: 3 }), null);
+});
+
 test('the balloon is for running machines that have one', async () => {
   const { id } = await client.call('machines.create', plain);
   await assert.rejects(client.call('machines.setBalloon', { id, megabytes: 256 }), { code: 'wrong-state' });
