@@ -48,19 +48,19 @@ export const GPU_CURSOR_SIDE = 64;
 /** Pixel formats, named by the order of their bytes in memory: how far each component is shifted in a 32-bit word. */
 export const GPU_FORMATS: ReadonlyMap<number, GpuFormat> = new Map([
   [1, { red: 16, green: 8, blue: 0, alpha: 24 }], // B8G8R8A8
-  [2, { red: 16, green: 8, blue: 0, alpha: undefined }], // B8G8R8X8
+  [2, { red: 16, green: 8, blue: 0, alpha: 24 }], // B8G8R8X8
   [3, { red: 8, green: 16, blue: 24, alpha: 0 }], // A8R8G8B8
-  [4, { red: 8, green: 16, blue: 24, alpha: undefined }], // X8R8G8B8
+  [4, { red: 8, green: 16, blue: 24, alpha: 0 }], // X8R8G8B8
   [67, { red: 0, green: 8, blue: 16, alpha: 24 }], // R8G8B8A8
-  [68, { red: 24, green: 16, blue: 8, alpha: undefined }], // X8B8G8R8
+  [68, { red: 24, green: 16, blue: 8, alpha: 0 }], // X8B8G8R8
   [121, { red: 24, green: 16, blue: 8, alpha: 0 }], // A8B8G8R8
-  [134, { red: 0, green: 8, blue: 16, alpha: undefined }], // R8G8B8X8
+  [134, { red: 0, green: 8, blue: 16, alpha: 24 }], // R8G8B8X8
 ]);
 
 export interface GpuFormat {
   readonly red: number;
   readonly green: number;
   readonly blue: number;
-  /** Undefined: all pixels are opaque. */
-  readonly alpha: number | undefined;
+  /** Of pointers only. Drivers make them in formats without it too (X), and mean it all the same: Linux's dumb buffers. */
+  readonly alpha: number;
 }

@@ -182,7 +182,7 @@ export class GpuResource {
     for (let y = 0; y < Math.min(height, this.height); y++) {
       for (let x = 0; x < Math.min(width, this.width); x++) {
         const word = this.#words[y * this.width + x] ?? 0;
-        const opacity = alpha === undefined ? 0xff : (word >>> alpha) & 0xff;
+        const opacity = (word >>> alpha) & 0xff;
         // Guests' cursors have colours multiplied by their opacity already, as planes of Linux are.
         const plain = (component: number) =>
           opacity === 0 ? 0 : Math.min(255, Math.round((((word >>> component) & 0xff) * 255) / opacity));

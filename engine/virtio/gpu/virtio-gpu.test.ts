@@ -20,7 +20,6 @@ import { VirtioGpu } from './virtio-gpu.ts';
 const CONTROL = gpu.GPU_CONTROL_QUEUE;
 const CURSOR = gpu.GPU_CURSOR_QUEUE;
 const BGRX = 2;
-const BGRA = 1;
 const RGBA = 67;
 /** Guest memory that no buffer of the driver uses. */
 const PIXELS = 0x180000;
@@ -299,7 +298,8 @@ test('gpu: the pointer has an image, a place and a hot spot, and can be hidden',
   const line = new Uint8Array(64 * 4);
   line.set([0, 0, 128, 128]);
   memory.write(PIXELS, line);
-  ok(guest, create(3, 64, 64, BGRA), attach(3, [PIXELS, 64 * 64 * 4]), transfer(3, [0, 0, 64, 64]));
+  // Linux makes it in a format that says nothing of transparency.
+  ok(guest, create(3, 64, 64, BGRX), attach(3, [PIXELS, 64 * 64 * 4]), transfer(3, [0, 0, 64, 64]));
   const move = (bytes: Uint8Array) => {
     assert.equal(guest.request(CURSOR, [bytes]).length, 0);
     device.heads[0]?.refresh();
