@@ -162,7 +162,7 @@ export function lapicState(
       mode,
       divideConfiguration,
       initialCount,
-      loadedAt: Math.max(0, Math.round(now - (initialCount - left) * tick)),
+      loadedAt: initialCount === 0 ? 0 : Math.max(0, Math.round(now - (initialCount - left) * tick)),
       tscDeadline: mode === TIMER_TSC_DEADLINE ? tscDeadline : 0n,
       alarm: timerAlarm(view, tscDeadline, now, tscToNanos),
     },
