@@ -45,17 +45,19 @@ export const ERRNO = {
 export type ErrnoName = keyof typeof ERRNO;
 
 /** The same errors by the other names that Node has for them. */
-const OTHER_NAMES: Readonly<Record<string, ErrnoName>> = {
-  ENOTSUP: 'EOPNOTSUPP',
-  ENOSYS: 'EOPNOTSUPP',
-  ECHARSET: 'EILSEQ',
-  EFTYPE: 'EINVAL',
-  ENOATTR: 'EOPNOTSUPP',
-  ERR_INVALID_ARG_VALUE: 'EINVAL',
-  ERR_INVALID_ARG_TYPE: 'EINVAL',
-  ERR_OUT_OF_RANGE: 'EINVAL',
-  ERR_FS_FILE_TOO_LARGE: 'EFBIG',
-};
+const OTHER_NAMES = new Map<string, ErrnoName>(
+  Object.entries({
+    ENOTSUP: 'EOPNOTSUPP',
+    ENOSYS: 'EOPNOTSUPP',
+    ECHARSET: 'EILSEQ',
+    EFTYPE: 'EINVAL',
+    ENOATTR: 'EOPNOTSUPP',
+    ERR_INVALID_ARG_VALUE: 'EINVAL',
+    ERR_INVALID_ARG_TYPE: 'EINVAL',
+    ERR_OUT_OF_RANGE: 'EINVAL',
+    ERR_FS_FILE_TOO_LARGE: 'EFBIG',
+  } as const),
+);
 
 /** A message of 9P that is answered with this error. */
 export class ShareError extends Error {
@@ -81,5 +83,5 @@ export function isFileError(error: unknown): error is Error {
  */
 export function errnoName(error: unknown): ErrnoName {
   const code = errorCode(error);
-  return OTHER_NAMES[code] ?? (Object.hasOwn(ERRNO, code) ? (code as ErrnoName) : 'EIO');
+  return OTHER_NAMES.get(code) ?? (Object.hasOwn(ERRNO, code) ? (code as ErrnoName) : 'EIO');
 }

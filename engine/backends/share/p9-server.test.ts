@@ -461,6 +461,38 @@ test('share: a folder that vanishes is an error for the guest and a line for the
   assert.equal(client.read(client.open('hello')).toString(), 'hello, world');
 });
 
+test('share: a host without space is an error for the guest and a line for the user', (t) => {
+  const path = join(folder, 'full');
+  mkdirSync(path);
+  if (spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'none', path]).status !== 0) {
+    t.skip('a file system that fills up needs root and mount');
+    return;
+  }
+  try {
+    const troubles: string[] = [];
+    const server = new P9Server({ path, readOnly: false, onTrouble: (line) => troubles.push(line) });
+    const reply = new Uint8Array(65_536);
+    const client = new P9Client((request) => reply.slice(0, server.handle(request, reply)));
+    client.start();
+    const fid = client.create('', 'file');
+    let written = 0;
+    fails(28, () => {
+      for (let i = 0; i < 20; i++) {
+        written += client.write(fid, written, Buffer.alloc(10_000));
+      }
+    });
+    assert.ok(written > 50_000 && written <= 65_536, `${written} bytes`);
+    assert.equal(client.attributes(fid).size, written, 'what was said to be written is there');
+    fails(28, () => client.write(fid, written, Buffer.alloc(10_000)));
+    assert.deepEqual(troubles, ['the host has no space left; the guest gets an error: free some space']);
+    client.set(fid, 8, 0, 0, 0);
+    assert.equal(client.write(fid, 0, Buffer.alloc(10_000)), 10_000);
+    server.dispose();
+  } finally {
+    spawnSync('umount', [path]);
+  }
+});
+
 test('share: limits', () => {
   const { client } = build();
   let at = client.walk('sub');
