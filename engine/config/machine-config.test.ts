@@ -55,6 +55,7 @@ test('an empty configuration is a machine with defaults', () => {
     channels: [],
     entropy: false,
     balloon: false,
+    hyperv: false,
     debugExit: false,
     headless: false,
     noReboot: false,

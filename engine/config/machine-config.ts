@@ -129,6 +129,8 @@ export interface MachineConfig {
   readonly entropy: boolean;
   /** The host can take memory back from the guest, by a virtio memory balloon. */
   readonly balloon: boolean;
+  /** Guests are offered Hyper-V's interface, which Windows knows, besides KVM's, which Linux knows. */
+  readonly hyperv: boolean;
   /** Port 0xF4 ends the run: the exit code is the byte written × 2 + 1. */
   readonly debugExit: boolean;
   /** No window, even where there could be one. */
@@ -196,6 +198,7 @@ export interface MachineConfigInput {
   readonly entropy?: boolean | undefined;
   /** Undefined: as `entropy`. */
   readonly balloon?: boolean | undefined;
+  readonly hyperv?: boolean | undefined;
   readonly debugExit?: boolean | undefined;
   readonly headless?: boolean | undefined;
   readonly timeoutSeconds?: number | undefined;

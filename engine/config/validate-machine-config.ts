@@ -120,6 +120,7 @@ export function validateMachineConfig(given: MachineConfigInput, options: Valida
     ...(vsock === undefined ? {} : { vsock }),
     entropy: input.entropy ?? hasVirtio,
     balloon: input.balloon ?? hasVirtio,
+    hyperv: input.hyperv ?? false,
     debugExit: input.debugExit ?? false,
     headless: input.headless ?? false,
     ...(timeoutSeconds === undefined ? {} : { timeoutSeconds }),

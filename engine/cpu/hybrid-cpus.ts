@@ -34,6 +34,8 @@ export interface HybridCpusOptions extends Omit<SoftwareCpusOptions, 'timing' | 
   now(): Nanos;
   /** Calendar time: milliseconds since 1970-01-01T00:00:00Z. */
   epochMillis(): number;
+  /** Guests are offered Hyper-V's interface too. */
+  readonly hyperv?: boolean;
   /** Nanoseconds that an instruction takes in virtual time, which only the software processor keeps. */
   readonly nanosPerInstruction: number | undefined;
   /** The time-stamp counter's frequency where KVM does not decide on it. */
@@ -45,6 +47,8 @@ export interface HybridCpusOptions extends Omit<SoftwareCpusOptions, 'timing' | 
 /** Turns of the software processors when a stretch of code is theirs. */
 const TURN = 20_000;
 const APIC_MSRS = 0x800;
+/** Input of the local APICs' timers (engine/irq/local-apic.ts). */
+const APIC_FREQUENCY_HZ = 1_000_000_000;
 /** In EDX of CPUID leaf 7. */
 const SPEC_CTRL = 1 << 26;
 
@@ -83,7 +87,7 @@ export class HybridCpus implements MachineCpus {
   #pausedAt: bigint | undefined;
 
   constructor(options: HybridCpusOptions) {
-    const { kvm, now, epochMillis, nanosPerInstruction, tscFrequencyHz, ...forSoftware } = options;
+    const { kvm, now, epochMillis, hyperv, nanosPerInstruction, tscFrequencyHz, ...forSoftware } = options;
     const { bus } = options;
     this.count = options.count;
     this.#now = now;
@@ -99,12 +103,14 @@ export class HybridCpus implements MachineCpus {
         memory: options.memory,
         cpuCount: options.count,
         tscFrequencyHz: this.tscFrequencyHz,
+        apicFrequencyHz: APIC_FREQUENCY_HZ,
+        log: options.log,
         timestamp,
         tscOffset: (cpu) => this.tscOffset(cpu),
         epochMillis,
       },
       // Without the attributes of processors (Linux before 5.16) KVM does not tell how their counters stand.
-      { kvm: kvm === undefined || kvm.system.checkExtension(KVM_CAP_VCPU_ATTRIBUTES) > 0 },
+      { kvm: kvm === undefined || kvm.system.checkExtension(KVM_CAP_VCPU_ATTRIBUTES) > 0, hyperv: hyperv === true },
     );
     this.#software = new SoftwareCpus({
       ...forSoftware,
@@ -343,6 +349,14 @@ export class HybridCpus implements MachineCpus {
       this.#hypervisor.load(reader.value('hypervisor'), timestamp);
     }
     this.#clocksStale = true;
+  }
+
+  /** The present processor's guest calls Hyper-V (x86/hypervisor/hyperv-interface.ts): an access to the port of calls. */
+  hypercall(): void {
+    const cpu = this.current;
+    // The access is complete as far as the processor is concerned; the call works on its record.
+    this.#take(cpu);
+    this.#hypervisor.hypercall(defined(this.#software.processors[cpu], 'processor').state);
   }
 
   // ── Running ──

@@ -14,6 +14,7 @@ import { HybridCpus } from '../cpu/hybrid-cpus.ts';
 import type { KvmAccess } from '../cpu/kvm/kvm-access.ts';
 import type { CompilerThread } from '../cpu/software/jit/compile-request.ts';
 import { DEFAULT_JIT } from '../cpu/software/jit/jit.ts';
+import { HYPERCALL_PORT } from '../cpu/x86/hypervisor/hyperv-interface.ts';
 import { KeyTyper } from '../devices/i8042/key-typer.ts';
 import type { AtapiCdrom } from '../devices/ide/atapi-cdrom.ts';
 import type { IdeDriveConfig } from '../devices/ide/piix-ide.ts';
@@ -239,6 +240,7 @@ export class Machine implements Disposable {
       log,
       now: () => clock.now(),
       epochMillis: () => clock.wall.epochMillis(),
+      hyperv: config.hyperv,
       nanosPerInstruction: config.virtualTime ? VIRTUAL_NANOS_PER_INSTRUCTION : undefined,
       tscFrequencyHz: TSC_FREQUENCY_HZ,
       jit: config.compile ? DEFAULT_JIT : undefined,
@@ -248,6 +250,10 @@ export class Machine implements Disposable {
     this.cpus = cpus;
     this.#store.add(cpus);
     this.board.attach(cpus);
+    if (config.hyperv) {
+      const calls = { readPort: () => 0xff, writePort: () => this.cpus.hypercall() };
+      this.#store.add(this.board.ports.map(HYPERCALL_PORT, 1, calls, 'hyperv'));
+    }
     // A nearer alarm than the one that the processors run towards ends their slice.
     clock.onEarlier = () => this.cpus.stopSoon();
     this.typer = new KeyTyper(clock, this.board.input);

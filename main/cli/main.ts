@@ -51,6 +51,7 @@ interface RunFlags {
   /** Commander's name for `--no-reboot`. */
   readonly reboot?: boolean;
   readonly virtualTime?: boolean;
+  readonly hyperv?: boolean;
   readonly compile?: boolean;
   readonly screenshot?: ReturnType<typeof parse.screenshot>[];
   readonly type?: ReturnType<typeof parse.typed>[];
@@ -101,6 +102,7 @@ function configInput(flags: RunFlags): MachineConfigInput {
     timeoutSeconds: flags.timeout,
     noReboot: flags.reboot === false,
     virtualTime: flags.virtualTime,
+    hyperv: flags.hyperv,
     compile: flags.compile,
     screenshots: flags.screenshot,
     typed: flags.type,
@@ -197,6 +199,7 @@ function addRunOptions(command: Command): Command {
     )
     .option('--no-reboot', 'a guest that restarts ends the run')
     .option('--virtual-time', 'time follows executed instructions: every run is the same')
+    .option('--hyperv', 'tell guests that they run on Hyper-V, whose interface Windows knows')
     .option('--no-compile', 'the software processor interprets all code, for comparisons')
     .option(
       '--screenshot <FILE.png@SECONDS>',

@@ -8,6 +8,7 @@ export interface BareMachineOptions {
   readonly cpus?: number;
   readonly memoryMegabytes?: number;
   readonly virtualTime?: boolean;
+  readonly hyperv?: boolean;
   readonly log?: Log;
   readonly serial?: (byte: number) => void;
   readonly kvm?: KvmAccess | undefined;
@@ -21,6 +22,7 @@ export function bareMachine(options: BareMachineOptions): Machine {
     cpus: options.cpus,
     memoryMegabytes: options.memoryMegabytes ?? 16,
     virtualTime: options.virtualTime ?? options.kvm === undefined,
+    hyperv: options.hyperv,
     serial: { kind: 'none' },
   });
   return new Machine({

@@ -1,3 +1,4 @@
+import type { Log } from '../../../base/log.ts';
 import type { GuestMemory } from '../../../memory/guest-memory.ts';
 import type { CpuState } from '../cpu-state.ts';
 
@@ -37,6 +38,9 @@ export interface HypervisorHost {
   readonly cpuCount: number;
   /** Of the time-stamp counters. */
   readonly tscFrequencyHz: number;
+  /** Of the local APICs' timers. */
+  readonly apicFrequencyHz: number;
+  readonly log: Log;
   /** The counter that the processors' own offsets are added to. */
   timestamp(): bigint;
   /** What a processor's counter differs by from it, at this moment. */

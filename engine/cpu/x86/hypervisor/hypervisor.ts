@@ -3,6 +3,7 @@ import { StateReader } from '../../../devices/state.ts';
 import type { CpuState } from '../cpu-state.ts';
 import { GuestClock } from './guest-clock.ts';
 import type { GuestInterface, HypervisorHost, Leaf } from './guest-interface.ts';
+import { HypervInterface } from './hyperv-interface.ts';
 import { KvmInterface } from './kvm-interface.ts';
 
 /** Where the leaves of hypervisors begin; each further interface has its own 256 leaves behind. */
@@ -13,11 +14,14 @@ const LEAVES = 0x100;
 export interface HypervisorOptions {
   /** KVM's interface: its clock. */
   readonly kvm: boolean;
+  /** Hyper-V's, in front of KVM's. */
+  readonly hyperv: boolean;
 }
 
 /** The interfaces that a machine offers guests which know that they are guests, the same on every processor backend. */
 export class Hypervisor {
   readonly #clock: GuestClock;
+  readonly #hyperv: HypervInterface | undefined;
   readonly #interfaces: readonly GuestInterface[];
   /** VMCALL is answered with an error instead of #UD: KVM's interface is there. */
   readonly answersHypercalls: boolean;
@@ -26,7 +30,9 @@ export class Hypervisor {
     const clock = new GuestClock(host);
     this.#clock = clock;
     this.answersHypercalls = options.kvm;
-    this.#interfaces = options.kvm ? [new KvmInterface(host, clock)] : [];
+    this.#hyperv = options.hyperv ? new HypervInterface(host, clock) : undefined;
+    const kvm = options.kvm ? new KvmInterface(host, clock) : undefined;
+    this.#interfaces = [this.#hyperv, kvm].filter((one) => one !== undefined);
   }
 
   /** The first leaf that is none of the interfaces'. */
@@ -80,6 +86,11 @@ export class Hypervisor {
     }
   }
 
+  /** A guest calls Hyper-V by the page that it was given. */
+  hypercall(state: CpuState): void {
+    this.#hyperv?.hypercall(state);
+  }
+
   reset(): void {
     for (const one of this.#interfaces) {
       one.reset();
@@ -88,13 +99,17 @@ export class Hypervisor {
 
   /** What belongs to no single processor, at the moment at which the machine's counter stands at `timestamp`. */
   save(timestamp: bigint): StateValue {
-    return { clock: this.#clock.save(timestamp) };
+    return { clock: this.#clock.save(timestamp), hyperv: this.#hyperv?.save() };
   }
 
   /** Throws HostError('bad-state'). Then `tscMoved` is due for every processor, once guest memory is restored too. */
   load(saved: StateValue, timestamp: bigint): void {
     const reader = new StateReader('hypervisor', saved);
-    this.#clock.load('hypervisor clock', reader.value('clock'), timestamp);
+    if (reader.has('hyperv') !== (this.#hyperv !== undefined)) {
+      reader.refuse("Hyper-V's interface is on in one of the two machines only");
+    }
     this.reset();
+    this.#hyperv?.load(reader.value('hyperv'));
+    this.#clock.load('hypervisor clock', reader.value('clock'), timestamp);
   }
 }

@@ -14,7 +14,7 @@ const ENABLED = 1n;
 
 function machine(cpus = 1) {
   const host = new FakeHypervisorHost(cpus);
-  const hypervisor = new Hypervisor(host, { kvm: true });
+  const hypervisor = new Hypervisor(host, { kvm: true, hyperv: false });
   const cpu = (index: number): CpuState => defined(host.processors[index], 'processor');
   const enable = (index: number, address = PAGE + index * 0x40) =>
     hypervisor.writeMsr(cpu(index), MSR_KVM_SYSTEM_TIME_NEW, BigInt(address) | ENABLED);
@@ -37,7 +37,7 @@ test('CPUID names KVM, its clock, and then who it really is', () => {
   assert.equal(hypervisor.cpuid(0x40000100, 0), undefined);
   assert.equal(hypervisor.nextLeaf, 0x40000100);
   assert.deepEqual(hypervisor.leaves, [0x40000000, 0x40000001, 0x40000100]);
-  assert.deepEqual(new Hypervisor(new FakeHypervisorHost(), { kvm: false }).leaves, [0x40000000]);
+  assert.deepEqual(new Hypervisor(new FakeHypervisorHost(), { kvm: false, hyperv: false }).leaves, [0x40000000]);
 });
 
 test('the scale of a counter is exact to a part in two thousand million', () => {

@@ -1,3 +1,4 @@
+import type { Log } from '../../../../base/log.ts';
 import { FakeMemory } from '../../../../testing/fakes.ts';
 import { CpuState } from '../../cpu-state.ts';
 import * as L from '../../layout.ts';
@@ -9,6 +10,13 @@ export class FakeHypervisorHost implements HypervisorHost {
   readonly cpuCount: number;
   readonly processors: readonly CpuState[];
   tscFrequencyHz = 2_500_000_000;
+  readonly apicFrequencyHz = 1_000_000_000;
+  /** What was logged. */
+  readonly lines: string[] = [];
+  readonly log: Log = {
+    info: (line) => this.lines.push(line),
+    warn: (line) => this.lines.push(line),
+  };
   tsc = 1_000_000n;
   wall = Date.UTC(2026, 0, 1);
 

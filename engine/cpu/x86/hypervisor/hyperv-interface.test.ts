@@ -1,0 +1,179 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { defined } from '../../../base/assert.ts';
+import type { CpuState } from '../cpu-state.ts';
+import * as L from '../layout.ts';
+import { GuestFault } from '../linear-memory.ts';
+import * as HV from './hyperv-interface.ts';
+import { Hypervisor } from './hypervisor.ts';
+import { MSR_KVM_SYSTEM_TIME_NEW } from './kvm-interface.ts';
+import { FakeHypervisorHost } from './testing/fake-host.ts';
+
+const PAGE = 0x4000;
+const ENABLED = 1n;
+
+function machine(cpus = 1) {
+  const host = new FakeHypervisorHost(cpus);
+  const hypervisor = new Hypervisor(host, { kvm: true, hyperv: true });
+  const cpu = (index: number): CpuState => defined(host.processors[index], 'processor');
+  const read = (msr: number, index = 0) => hypervisor.readMsr(cpu(index), msr);
+  const write = (msr: number, value: bigint, index = 0) => hypervisor.writeMsr(cpu(index), msr, value);
+  const view = new DataView(host.memory.bytes.buffer, PAGE, 4096);
+  /** What a guest computes from the page; undefined: it is to ask the register. */
+  const pageTime = (index = 0) =>
+    view.getUint32(0, true) === 0
+      ? undefined
+      : BigInt.asUintN(
+          64,
+          ((BigInt.asUintN(64, host.tsc + host.tscOffset(index)) * view.getBigUint64(8, true)) >> 64n) +
+            view.getBigInt64(16, true),
+        );
+  return { host, hypervisor, cpu, read, write, view, pageTime };
+}
+
+function faults(action: () => unknown): void {
+  assert.throws(action, (error) => error instanceof GuestFault && error.vector === L.VECTOR_GP);
+}
+
+test('CPUID: Hyper-V first, KVM behind it, and then who it really is', () => {
+  const { hypervisor } = machine(3);
+  const letters = (leaf: number) => {
+    const { ebx, ecx, edx } = defined(hypervisor.cpuid(leaf, 0), 'leaf');
+    return Buffer.from(Uint32Array.of(ebx, ecx, edx).buffer).toString('latin1');
+  };
+  assert.equal(letters(0x40000000), 'Microsoft Hv');
+  assert.equal(hypervisor.cpuid(0x40000000, 0)?.eax, 0x40000006);
+  const { eax } = defined(hypervisor.cpuid(0x40000001, 0), 'leaf');
+  assert.equal(Buffer.from(Uint32Array.of(eax).buffer).toString('latin1'), 'Hv#1');
+  // What guests need: calls and their numbers; what they gain: clocks.
+  assert.equal(hypervisor.cpuid(0x40000003, 0)?.eax, 0x262 | (1 << 11));
+  assert.equal(hypervisor.cpuid(0x40000005, 0)?.eax, 3);
+  assert.equal(letters(0x40000100), 'KVMKVMKVM\0\0\0');
+  assert.equal(hypervisor.cpuid(0x40000100, 0)?.eax, 0x40000101);
+  assert.equal(hypervisor.nextLeaf, 0x40000200);
+});
+
+test('without the option there is nothing of it', () => {
+  const hypervisor = new Hypervisor(new FakeHypervisorHost(), { kvm: true, hyperv: false });
+  const state = defined(new FakeHypervisorHost().processors[0], 'processor');
+  for (const msr of [HV.HV_X64_MSR_GUEST_OS_ID, HV.HV_X64_MSR_REFERENCE_TSC, HV.HV_X64_MSR_CRASH_CTL]) {
+    assert.equal(hypervisor.readMsr(state, msr), undefined);
+    assert.equal(hypervisor.writeMsr(state, msr, 1n), false);
+  }
+});
+
+test('the page of calls is given to guests that say who they are', () => {
+  const { host, hypervisor, cpu, read, write } = machine();
+  write(HV.HV_X64_MSR_HYPERCALL, BigInt(PAGE) | ENABLED);
+  assert.equal(read(HV.HV_X64_MSR_HYPERCALL), BigInt(PAGE));
+  assert.equal(host.memory.bytes[PAGE], 0);
+  write(HV.HV_X64_MSR_GUEST_OS_ID, 0x8100_0000_0000_0001n);
+  write(HV.HV_X64_MSR_HYPERCALL, BigInt(PAGE) | ENABLED);
+  assert.deepEqual([...host.memory.bytes.subarray(PAGE, PAGE + 3)], [0xe6, HV.HYPERCALL_PORT, 0xc3]);
+  const state = cpu(0);
+  state.setI32(L.MODE, L.MODE_CODE64);
+  const call = (code: bigint) => {
+    state.setGpr(0, 0x1234n);
+    state.setGpr(1, code);
+    hypervisor.hypercall(state);
+    return state.gpr(0);
+  };
+  assert.equal(call(0x8n), 0n, 'a long wait is noted');
+  assert.equal(call(0x2n), 2n, 'no such call');
+  // 32-bit code: EDX:EAX both ways.
+  state.setI32(L.MODE, L.MODE_CODE32);
+  state.setGpr(0, 0x8n);
+  state.setGpr(2, 0xffffn);
+  hypervisor.hypercall(state);
+  assert.deepEqual([state.gpr32(0), state.gpr32(2)], [0, 0]);
+  // Locked: it stays; a guest without a name has it no more.
+  write(HV.HV_X64_MSR_HYPERCALL, BigInt(PAGE) | 3n);
+  write(HV.HV_X64_MSR_HYPERCALL, 0n);
+  assert.equal(read(HV.HV_X64_MSR_HYPERCALL), BigInt(PAGE) | 3n);
+  write(HV.HV_X64_MSR_GUEST_OS_ID, 0n);
+  state.setGpr(0, 0x77n);
+  hypervisor.hypercall(state);
+  assert.equal(state.gpr(0), 0x77n);
+});
+
+test('reference time by the register and by the page agree, whatever the counter does', () => {
+  const { host, hypervisor, cpu, read, write, view, pageTime } = machine(2);
+  host.advance(2.5);
+  const time = () => defined(read(HV.HV_X64_MSR_TIME_REF_COUNT), 'time');
+  assert.ok(time() >= 25_000_000n && time() < 25_010_000n);
+  write(HV.HV_X64_MSR_REFERENCE_TSC, BigInt(PAGE) | ENABLED);
+  const agree = (index: number) => {
+    const difference = Number(defined(pageTime(index), 'page') - time());
+    assert.ok(Math.abs(difference) <= 1, `${difference}`);
+  };
+  agree(0);
+  host.advance(100_000);
+  agree(0);
+  agree(1);
+  const sequence = view.getUint32(0, true);
+  // One processor's counter moves: not comparable any more.
+  cpu(1).setU64(L.TSC_OFFSET, 12345n);
+  hypervisor.tscMoved(cpu(1));
+  cpu(0).setU64(L.TSC_OFFSET, 12345n);
+  hypervisor.tscMoved(cpu(0));
+  agree(1);
+  assert.notEqual(view.getUint32(0, true), sequence);
+  // Counters that began at zero later than the machine's, and ones that were set to anything.
+  for (const offset of [-host.tsc, 5n - host.tsc, 1n << 62n, (1n << 63n) + 12n]) {
+    for (const index of [0, 1]) {
+      cpu(index).setU64(L.TSC_OFFSET, BigInt.asUintN(64, offset));
+      hypervisor.tscMoved(cpu(index));
+    }
+    agree(0);
+    host.advance(7);
+    agree(1);
+  }
+  cpu(0).setU64(L.TSC_OFFSET, 99n);
+  hypervisor.tscMoved(cpu(0));
+  assert.equal(pageTime(), undefined);
+});
+
+test('numbers, frequencies, and word of a crash', () => {
+  const { host, read, write } = machine(2);
+  assert.equal(read(HV.HV_X64_MSR_VP_INDEX, 1), 1n);
+  assert.equal(read(HV.HV_X64_MSR_TSC_FREQUENCY), 2_500_000_000n);
+  assert.equal(read(HV.HV_X64_MSR_APIC_FREQUENCY), 1_000_000_000n);
+  for (let i = 0; i < 5; i++) {
+    write(HV.HV_X64_MSR_CRASH_P0 + i, BigInt(0xa0 + i));
+  }
+  assert.equal(read(HV.HV_X64_MSR_CRASH_P4), 0xa4n);
+  write(HV.HV_X64_MSR_CRASH_CTL, 1n << 63n);
+  assert.match(host.lines[0] ?? '', /has crashed: a0, a1, a2, a3, a4/);
+  // Read-only, and never announced: synthetic interrupts and timers, the APIC's own.
+  for (const msr of [HV.HV_X64_MSR_VP_INDEX, HV.HV_X64_MSR_TIME_REF_COUNT, 0x40000080, 0x400000b0, 0x40000070]) {
+    faults(() => write(msr, 1n));
+  }
+  for (const msr of [0x40000003, 0x40000070, 0x40000073, 0x40000090, 0x400000b1]) {
+    faults(() => read(msr));
+  }
+});
+
+test('what it holds is saved and restored, and not taken for granted', () => {
+  const first = machine();
+  first.write(HV.HV_X64_MSR_GUEST_OS_ID, 7n);
+  first.write(HV.HV_X64_MSR_HYPERCALL, BigInt(PAGE) | 3n);
+  first.write(HV.HV_X64_MSR_REFERENCE_TSC, BigInt(PAGE) | ENABLED);
+  first.write(HV.HV_X64_MSR_CRASH_P0, 9n);
+  first.host.advance(40);
+  const saved = first.hypervisor.save(first.host.tsc);
+  const second = machine();
+  second.host.tsc = 3n;
+  second.hypervisor.load(saved, second.host.tsc);
+  second.hypervisor.tscMoved(second.cpu(0));
+  for (const msr of [HV.HV_X64_MSR_GUEST_OS_ID, HV.HV_X64_MSR_HYPERCALL, HV.HV_X64_MSR_CRASH_P0]) {
+    assert.equal(second.read(msr), first.read(msr));
+  }
+  const gone = Number(defined(second.pageTime(), 'page') - defined(first.pageTime(), 'page'));
+  assert.ok(gone >= -1 && gone < 10, `${gone}`);
+  const plain = new Hypervisor(second.host, { kvm: true, hyperv: false });
+  assert.throws(() => plain.load(saved, 0n), { code: 'bad-state' });
+  assert.throws(() => second.hypervisor.load(plain.save(0n), 0n), { code: 'bad-state' });
+  second.hypervisor.reset();
+  assert.equal(second.read(HV.HV_X64_MSR_REFERENCE_TSC), 0n);
+  assert.equal(second.write(MSR_KVM_SYSTEM_TIME_NEW, 0n), true);
+});
