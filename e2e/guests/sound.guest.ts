@@ -78,9 +78,7 @@ for (const virtualTime of [true, false]) {
         const run = async (what: string) => {
           guest.send(`sound ${what} ${FRAMES}\n`);
           const [, millis] = await guest.waitFor(
-            what === 'play'
-              ? /sound-played 96000 frames in (\d+) ms/
-              : /sound-recorded 96000 frames in (\d+) ms, 0 of/,
+            what === 'play' ? /sound-played 96000 frames in (\d+) ms/ : /sound-recorded 96000 frames in (\d+) ms, 0 of/,
             SECONDS,
           );
           return Number(millis);
