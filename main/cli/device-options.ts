@@ -9,7 +9,7 @@ import {
 import { DEFAULT_HOST_ADDRESS, type PortForwardConfig } from '../../engine/config/network-config.ts';
 import { validateMachineConfig } from '../../engine/config/validate-machine-config.ts';
 import type { PortForward, PortForwardKey, Share } from '../contract/devices.ts';
-import type { MachineSettings } from '../contract/machines.ts';
+import { diskSizeSchema, MAX_DISK_GIGABYTES, type MachineSettings } from '../contract/machines.ts';
 import type { NetworkWish } from '../contract/new-network.ts';
 import * as parse from './command-line.ts';
 
@@ -112,7 +112,11 @@ export function newDiskWish(
   if (!/^\d{1,9}(\.\d+)?$/.test(size)) {
     throw usageError(`${option} ${size}: is not a size`, 'give a number of gigabytes');
   }
-  return { sizeGigabytes: Number(size), ...diskTraits(option, size, parts) };
+  const sizeGigabytes = Number(size);
+  if (!diskSizeSchema.safeParse(sizeGigabytes).success) {
+    throw usageError(`${option} ${size}: is out of range`, `give 0.001 to ${MAX_DISK_GIGABYTES} gigabytes`);
+  }
+  return { sizeGigabytes, ...diskTraits(option, size, parts) };
 }
 
 function diskTraits(

@@ -86,6 +86,8 @@ test('set, forward and disk change a machine that is off', async () => {
   assert.equal((await run('forward', 'Box')).out, 'udp:5353:53\ntcp:[::1]:8080:10.0.2.16:80\n');
   await quietly('forward', 'Box', 'remove', 'udp:5353');
   await quietly('disk', 'Box', 'add', `${second},bus=ide,serial=TWO`);
+  const made = await run('disk', 'Box', 'new', '0.01,bus=scsi,serial=THREE');
+  assert.deepEqual([made.code, made.out], [0, `${join(folder, 'data', 'machines', 'Box', 'disk-2.img')}\n`]);
   await quietly('set', 'Box', 'name', 'Renamed');
   const changed = await settings('Renamed');
   assert.deepEqual(
@@ -105,6 +107,8 @@ test('set, forward and disk change a machine that is off', async () => {
   assert.equal((await run('share', 'Renamed')).out, `docs=${folder},readonly\n`);
   await quietly('share', 'Renamed', 'remove', 'docs');
   assert.deepEqual((await settings('Renamed')).shares, []);
+  assert.deepEqual([changed.disks[2].bus, changed.disks[2].serial], ['scsi', 'THREE']);
+  await quietly('disk', 'Renamed', 'remove', changed.disks[2].path);
   await quietly('disk', 'Renamed', 'remove', second);
   await quietly('set', 'Renamed', 'net', 'none');
   await quietly('set', 'Renamed', 'cdrom', 'none');
@@ -171,7 +175,8 @@ test('mistakes are told in one line with exit code 2, and nothing is changed', a
     [['disk', 'Strict', 'add', empty], /the file is empty/],
     [['disk', 'Strict', 'add', join(folder, 'none.img')], /there is no such file/],
     [['disk', 'Strict', 'remove', '/nothing.img'], /^Strict: \/nothing\.img is none of its hard disks/],
-    [['disk', 'Strict', 'eject', cut], /^disk eject: is not known; give add or remove or attach or detach/],
+    [['disk', 'Strict', 'new', '9999999'], /^disk 9999999: is out of range; give 0\.001 to 2048 gigabytes/],
+    [['disk', 'Strict', 'eject', cut], /^disk eject: is not known; give add or remove or new or attach or detach/],
     [['forward', 'Strict', 'add', 'tcp:22'], /^tcp:22: is not a forward; write tcp:HOSTPORT:GUESTPORT/],
     [['forward', 'Strict', 'add', 'tcp:99999:22'], /there is no such host port/],
     [['forward', 'Strict', 'add', 'tcp:2022:80'], /^TCP port 2022 is forwarded already/],

@@ -10,7 +10,16 @@ import { failure } from '../contract/failures.ts';
 import type { Machine, MachineChanges, MachineSettings } from '../contract/machines.ts';
 import { newNetwork } from '../contract/new-network.ts';
 import * as parse from './command-line.ts';
-import { diskWish, forwardKey, forwardWish, networkWish, oneOf, shareWish, soundWish } from './device-options.ts';
+import {
+  diskWish,
+  forwardKey,
+  forwardWish,
+  networkWish,
+  newDiskWish,
+  oneOf,
+  shareWish,
+  soundWish,
+} from './device-options.ts';
 
 /** What these commands need of the others. */
 export interface SettingsCommandsParts {
@@ -226,7 +235,7 @@ export function addSettingsCommands(program: Command, parts: SettingsCommandsPar
   program
     .command('disk <machine> <action> <FILE[,bus=ide|virtio|scsi][,serial=TEXT][,readonly]>')
     .description(
-      'hard disks: add FILE, remove FILE of a machine that is switched off; attach FILE, detach NUMBER of one that runs',
+      'hard disks: add FILE, remove FILE, new GB of a machine that is switched off; attach FILE, detach NUMBER of one that runs',
     )
     .addHelpText(
       'after',
@@ -236,7 +245,15 @@ attach puts a disk on the machine's SCSI controller until it is detached or the 
 number that detach wants. Unmount a disk in the guest before it is detached.`,
     )
     .action((wanted: string, action: string, text: string) => {
-      const wish = actionOf('disk', action, text, ['add', 'remove', 'attach', 'detach']);
+      const wish = actionOf('disk', action, text, ['add', 'remove', 'new', 'attach', 'detach']);
+      if (wish === 'new') {
+        const made = newDiskWish('disk', text);
+        return onMachine('disk', wanted, async (client, { id }) => {
+          const { settings } = await client.call('machines.addDisk', { id, ...made });
+          print(settings?.disks.at(-1)?.path ?? '');
+          return 0;
+        });
+      }
       if (wish === 'attach' || wish === 'detach') {
         return plugDisk(wish, wanted, text);
       }

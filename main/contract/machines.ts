@@ -44,6 +44,7 @@ export const machineNameSchema = oneLine(MAX_NAME_LENGTH).refine((name) => name.
 export const guestSystemIdSchema = z.string().regex(/^[a-z0-9][a-z0-9-]{0,39}$/);
 export const memorySchema = z.int().min(MIN_MEMORY_MEGABYTES).max(MAX_MEMORY_MEGABYTES);
 export const processorsSchema = z.int().min(MIN_CPUS).max(MAX_CPUS);
+export const diskSizeSchema = z.number().min(0.001).max(MAX_DISK_GIGABYTES);
 /** UEFI is to come. */
 export const firmwareSchema = z.enum(['bios']);
 /** Why a file stays when a machine is deleted with its files. */
@@ -142,7 +143,8 @@ export const machineSchema = z.object({
 });
 export type Machine = z.infer<typeof machineSchema>;
 
-const newDiskTraits = {
+/** What may be wished of a disk that is made or attached. */
+export const newDiskTraits = {
   /** Undefined: what suits the guest system. */
   bus: diskBusSchema.optional(),
   serial: diskSerialSchema.optional(),
@@ -162,7 +164,7 @@ export const newMachineSchema = z.strictObject({
   hardDisk: z.discriminatedUnion('kind', [
     z.strictObject({
       kind: z.literal('new'),
-      sizeGigabytes: z.number().min(0.001).max(MAX_DISK_GIGABYTES),
+      sizeGigabytes: diskSizeSchema,
       ...newDiskTraits,
     }),
     z.strictObject({

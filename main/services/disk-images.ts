@@ -1,5 +1,15 @@
-import { accessSync, closeSync, constants, ftruncateSync, openSync, rmSync, statfsSync, statSync } from 'node:fs';
-import { dirname } from 'node:path';
+import {
+  accessSync,
+  closeSync,
+  constants,
+  existsSync,
+  ftruncateSync,
+  openSync,
+  rmSync,
+  statfsSync,
+  statSync,
+} from 'node:fs';
+import { dirname, join } from 'node:path';
 import { failure } from '../contract/failures.ts';
 import type { DiskSpace } from '../contract/host.ts';
 import { causeOf, errnoOf } from './failures.ts';
@@ -38,6 +48,16 @@ export function createRawDisk(path: string, sizeGigabytes: number, field: string
     closeSync(file);
   }
   return sizeBytes;
+}
+
+/** A path in a machine's folder at which there is nothing yet: `disk.img`, `disk-2.img`, … */
+export function freeDiskPath(folder: string): string {
+  for (let number = 1; ; number++) {
+    const path = join(folder, number === 1 ? 'disk.img' : `disk-${number}.img`);
+    if (!existsSync(path)) {
+      return path;
+    }
+  }
 }
 
 /** Room in the nearest existing folder above a path. */

@@ -1,4 +1,4 @@
-import { existsSync, writeFileSync } from 'node:fs';
+import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Disposable } from '../../engine/base/disposable.ts';
 import { Emitter } from '../../engine/base/event.ts';
@@ -12,7 +12,7 @@ import type { Machine, MachineSettings, MachinesChange } from '../contract/machi
 import { newNetwork } from '../contract/new-network.ts';
 import type { ProcessHost } from '../vms/process-host.ts';
 import { changeSettings, checkSettings } from './change-settings.ts';
-import { createRawDisk } from './disk-images.ts';
+import { createRawDisk, freeDiskPath } from './disk-images.ts';
 import { causeOf } from './failures.ts';
 import { DEMO_GUEST_SYSTEM, guestSystems } from './guest-systems.ts';
 import { hostPath } from './host-paths.ts';
@@ -25,6 +25,8 @@ import { forwardConfig } from './vm-config.ts';
 
 const DEMO_NAME = 'Tour';
 const EMPTY_CDROM = { path: null, bus: 'ide', port: DEFAULT_CDROM_PORT } as const;
+
+type AddDiskInput = Omit<CallInput<'machines.addDisk'>, 'serial'> & { readonly serial?: string | null | undefined };
 
 interface NewDiskTraits {
   readonly bus?: DiskBus | undefined;
@@ -237,6 +239,32 @@ export class Machines implements Disposable {
       guestSystem(changes.guestSystem);
     }
     await machine.exclusively(() => changeSettings(machine, changes));
+    return machine.describe();
+  }
+
+  async addDisk({ id, sizeGigabytes, bus: wish, serial = null }: AddDiskInput): Promise<Machine> {
+    const machine = this.get(id);
+    await machine.exclusively(async () => {
+      const { name } = machine;
+      if (machine.isRunning) {
+        throw failure('wrong-state.settings', { name, settings: 'disks', field: 'disks' });
+      }
+      const settings = machine.checkedSettings();
+      const { guestSystem: system, disks } = settings;
+      const bus = wish ?? guestSystems.find((known) => known.id === system)?.defaults.diskBus ?? 'ide';
+      const port = freeDrivePort(bus, settings);
+      if (port === undefined) {
+        throw failure('bus-full', { name, bus, field: 'bus' });
+      }
+      const path = freeDiskPath(machine.folder);
+      createRawDisk(path, sizeGigabytes, 'sizeGigabytes');
+      try {
+        await changeSettings(machine, { disks: [...disks, { path, bus, port, readOnly: false, serial }] });
+      } catch (error) {
+        rmSync(path, { force: true });
+        throw error;
+      }
+    });
     return machine.describe();
   }
 

@@ -70,6 +70,11 @@ export const machineMessages = {
   'machine.serialHint': { en: 'Empty: made up by Lodge.', ko: '비워 두면 Lodge가 정합니다.' },
   'machine.readOnly': { en: 'Read-only', ko: '읽기 전용' },
   'machine.diskAdd': { en: 'Add a disk', ko: '디스크 추가' },
+  'machine.diskNew': { en: 'New disk', ko: '새 디스크' },
+  'machine.diskNewHint': {
+    en: 'An image of this size is made in the machine’s folder; it takes space only as the guest writes to it.',
+    ko: '가상 머신 폴더에 이 크기의 이미지를 만듭니다. 게스트가 기록한 만큼만 공간을 차지합니다.',
+  },
   'machine.diskRemove': { en: 'Remove hard disk {{number}}', ko: '하드 디스크 {{number}} 제거' },
   'machine.diskNone': { en: 'The machine has no hard disk.', ko: '하드 디스크가 없습니다.' },
   'machine.remove': { en: 'Remove', ko: '제거' },

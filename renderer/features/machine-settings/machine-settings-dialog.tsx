@@ -6,6 +6,7 @@ import { type FieldPath, FormProvider, useForm } from 'react-hook-form';
 import type { Balloon } from '../../../main/contract/console.ts';
 import { ApiError } from '../../../main/contract/errors.ts';
 import type { Machine, MachineSettings } from '../../../main/contract/machines.ts';
+import { errorData } from '../../api/error-data.ts';
 import { errorText, useFeed, useLodge } from '../../api/lodge-context.ts';
 import { useText } from '../../i18n/i18n.ts';
 import { Button } from '../../ui/button.tsx';
@@ -110,6 +111,31 @@ function SettingsForm({ machine, settings, balloon, first, onClose }: SettingsFo
     }
   }, [refusals]);
 
+  /** Makes the images that are wanted; each row then is a disk like the others. */
+  const makeDisks = async ({ disks }: SettingsValues) => {
+    for (const [index, { size, bus, serial }] of disks.entries()) {
+      if (size === undefined) {
+        continue;
+      }
+      const wish = { bus, ...(serial.trim() === '' ? {} : { serial: serial.trim() }) };
+      try {
+        const made = await api.call('machines.addDisk', { id, sizeGigabytes: Number(size), ...wish });
+        const disk = made.settings?.disks.at(-1);
+        form.setValue(`disks.${index}.path`, disk?.path ?? '');
+        form.setValue(`disks.${index}.port`, disk?.port);
+        form.setValue(`disks.${index}.size`, undefined);
+      } catch (error) {
+        const { code, message, remedy, details } = errorData(error);
+        throw new ApiError({
+          code,
+          message,
+          ...(remedy === undefined ? {} : { remedy }),
+          details: { ...details, field: `disks.${index}.size` },
+        });
+      }
+    }
+  };
+
   const save = async (values: SettingsValues) => {
     setSaving(true);
     setFailure(undefined);
@@ -118,6 +144,7 @@ function SettingsForm({ machine, settings, balloon, first, onClose }: SettingsFo
       if (Object.keys(changes).length > 0) {
         await api.call('machines.update', { id, changes });
       }
+      await makeDisks(values);
       if (running && balloon !== undefined && Number(values.present) !== present) {
         await api.call('machines.setBalloon', { id, megabytes: Number(values.present) });
       }

@@ -167,3 +167,31 @@ test('the details show network and forwards, and a disk’s trouble with a way t
   await userEvent.click(notice.getByRole('button', { name: 'Resume' }));
   await waitFor(() => expect(lodge.callsOf('machines.resume')).toEqual([{ id: 'one' }]));
 });
+
+test('a new disk is made once everything else is stored; what fails stands at its size', async () => {
+  let full = true;
+  const lodge = new FakeLodge([fakeMachine('One', 'powered-off')], {
+    'machines.addDisk': ({ id, bus }) => {
+      if (full) {
+        throw new ApiError({ code: 'write-failed', message: 'the host’s disk is full' });
+      }
+      const machine = fakeMachine('One', 'powered-off', { id });
+      const { settings } = machine;
+      const disk = { path: '/m/disk-2.img', bus: bus ?? 'ide', port: 1, readOnly: false, serial: null };
+      return settings === null ? machine : { ...machine, settings: { ...settings, disks: [...settings.disks, disk] } };
+    },
+  });
+  const dialog = await openSettings(lodge);
+  await fill(dialog.getByLabelText('Processors'), '1');
+  await tab(dialog, 'Storage');
+  await userEvent.click(await dialog.findByRole('button', { name: 'New disk' }));
+  await fill(dialog.getByLabelText('Size (GB)'), '3');
+  await save(dialog);
+  expect(await dialog.findByText('the host’s disk is full')).toBeTruthy();
+  expect(dialog.getByLabelText('Size (GB)').getAttribute('aria-invalid')).toBe('true');
+  full = false;
+  await save(dialog);
+  await waitFor(() => expect(screen.queryByRole('dialog')).toBeNull());
+  expect(lodge.callsOf('machines.update')).toEqual([{ id: 'one', changes: { processors: 1 } }]);
+  expect(lodge.callsOf('machines.addDisk').at(-1)).toEqual({ id: 'one', sizeGigabytes: 3, bus: 'virtio' });
+});

@@ -32,6 +32,8 @@ const valuesSchema = z.object({
       port: z.number().optional(),
       serial: z.string(),
       readOnly: z.boolean(),
+      /** Gigabytes of an image that is still to be made; undefined: it is there. */
+      size: z.string().optional(),
     }),
   ),
   cdrom: z.object({ bus: z.enum(['none', ...CDROM_BUSES]), path: z.string() }),
@@ -196,6 +198,11 @@ function forwardOf(forward: SettingsValues['network']['forwards'][number]): Port
   };
 }
 
+/** Whether a disk's image is there; others are made once everything else is stored. */
+export function isThere({ size }: SettingsValues['disks'][number]): boolean {
+  return size === undefined;
+}
+
 /** Drives keep their places; new ones get the first that are free. */
 function drivesOf(values: SettingsValues, settings: MachineSettings): Pick<MachineSettings, 'disks' | 'cdrom'> {
   const { bus, path } = values.cdrom;
@@ -210,7 +217,7 @@ function drivesOf(values: SettingsValues, settings: MachineSettings): Pick<Machi
           : (freeDrivePort(bus, { disks: kept, cdrom: null }) ?? 0);
   const cdrom = bus === 'none' ? null : { path: orNull(path), bus, port: cdromPort };
   const taken = [...kept];
-  const disks = values.disks.map((disk): Disk => {
+  const disks = values.disks.filter(isThere).map((disk): Disk => {
     const port = disk.port ?? freeDrivePort(disk.bus, { disks: taken, cdrom }) ?? 0;
     taken.push({ bus: disk.bus, port });
     return { path: disk.path.trim(), bus: disk.bus, port, readOnly: disk.readOnly, serial: orNull(disk.serial) };
@@ -257,7 +264,11 @@ export function settingsSchema(text: Text, info: AppInfo) {
       problem(['soundFile'], path(values.soundFile, text('machine.error.file')));
     }
     values.disks.forEach((disk, index) => {
-      problem(['disks', index, 'path'], path(disk.path, text('wizard.error.image')));
+      problem(
+        ['disks', index, 'size'],
+        disk.size === undefined ? undefined : numberProblem(text, disk.size, limits.diskGigabytes, false),
+      );
+      problem(['disks', index, 'path'], isThere(disk) ? path(disk.path, text('wizard.error.image')) : undefined);
       const serial = disk.serial.trim();
       problem(
         ['disks', index, 'serial'],

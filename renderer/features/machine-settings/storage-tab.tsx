@@ -15,7 +15,10 @@ export function StorageTab() {
   const text = useText();
   const { control, register, setValue, watch, formState } = useFormContext<SettingsValues>();
   const disks = useFieldArray({ control, name: 'disks' });
-  const bus = guestSystems.find(({ id }) => id === watch('guestSystem'))?.defaults.diskBus ?? 'ide';
+  const defaults = guestSystems.find(({ id }) => id === watch('guestSystem'))?.defaults;
+  const bus = defaults?.diskBus ?? 'ide';
+  const size = String(defaults?.diskGigabytes ?? 8);
+  const full = disks.fields.length >= MAX_DISKS;
   return (
     <TabBody locked>
       <Locked>
@@ -29,7 +32,20 @@ export function StorageTab() {
               title={text('machine.disk', { number })}
               remove={{ label: text('machine.diskRemove', { number }), onClick: () => disks.remove(index) }}
             >
-              <PathSetting name={`disks.${index}.path`} label={text('machine.diskImage')} want="file" />
+              {watch(`disks.${index}.size`) === undefined ? (
+                <PathSetting name={`disks.${index}.path`} label={text('machine.diskImage')} want="file" />
+              ) : (
+                <TextField
+                  label={text('wizard.size')}
+                  type="number"
+                  inputMode="decimal"
+                  min={0}
+                  step="any"
+                  hint={text('machine.diskNewHint')}
+                  error={errors?.size?.message}
+                  {...register(`disks.${index}.size`)}
+                />
+              )}
               <div className="device__row">
                 <SelectField
                   label={text('machine.bus')}
@@ -56,14 +72,22 @@ export function StorageTab() {
             </Device>
           );
         })}
-        <Button
-          className="button--start"
-          icon={<Plus size={16} aria-hidden="true" />}
-          disabled={disks.fields.length >= MAX_DISKS}
-          onClick={() => disks.append({ path: '', bus, serial: '', readOnly: false })}
-        >
-          {text('machine.diskAdd')}
-        </Button>
+        <div className="buttons">
+          <Button
+            icon={<Plus size={16} aria-hidden="true" />}
+            disabled={full}
+            onClick={() => disks.append({ path: '', bus, serial: '', readOnly: false, size })}
+          >
+            {text('machine.diskNew')}
+          </Button>
+          <Button
+            icon={<Plus size={16} aria-hidden="true" />}
+            disabled={full}
+            onClick={() => disks.append({ path: '', bus, serial: '', readOnly: false })}
+          >
+            {text('machine.diskAdd')}
+          </Button>
+        </div>
       </Locked>
       <Device title={text('manager.detail.optical')}>
         <Locked>
