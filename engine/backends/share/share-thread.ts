@@ -37,8 +37,8 @@ function open({ path, readOnly }: ShareThreadInput, send: (message: FromShare) =
 
 const input = workerData as ShareThreadInput;
 const port = defined(parentPort, 'the port of the thread of a share');
-// Guests ask for files that are not there all the time; nobody looks at where such an error was made.
-Error.stackTraceLimit = 0;
+// Guests ask for files that are not there all the time; where such an error was made need not be known in full.
+Error.stackTraceLimit = 2;
 const server = open(input, (message) => port.postMessage(message));
 if (server === undefined) {
   input.end.port.close();
