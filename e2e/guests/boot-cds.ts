@@ -6,7 +6,7 @@ import { debianPackage, debianTool, NotAvailable } from '../../scripts/debian.ts
 import { prepared } from './prepared.ts';
 
 /** A BIOS-bootable CD made by grub-mkrescue, with a GRUB configuration and files by their path on the CD. */
-function grubCd(path: string, configuration: string, files: Readonly<Record<string, string>> = {}): void {
+export function grubCd(path: string, configuration: string, files: Readonly<Record<string, string>> = {}): void {
   const packages = ['grub-common', 'grub-pc-bin', 'xorriso', 'mtools'];
   const modules = existsSync('/usr/lib/grub/i386-pc')
     ? '/usr/lib/grub/i386-pc'
