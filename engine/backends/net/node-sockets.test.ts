@@ -196,3 +196,16 @@ test('a boot folder gives its files, and nothing outside it', async () => {
     rmSync(base, { recursive: true });
   }
 });
+
+test('what the host forbids is told to the user, besides the one who asked', async (t) => {
+  if (process.platform !== 'linux') {
+    t.skip('other systems allow broadcasts without asking for them');
+    return;
+  }
+  const told: string[] = [];
+  const socket = new NodeSockets((message) => told.push(message)).openUdp(4, { datagram() {} });
+  const error = await new Promise((resolve) => socket.send(new Uint8Array(3), '255.255.255.255', 9, resolve));
+  socket.close();
+  assert.equal(error, 'EACCES');
+  assert.deepEqual(told, ['network: the guest does not reach 255.255.255.255 port 9: the host forbids it (EACCES)']);
+});
