@@ -1,9 +1,11 @@
+import { errnoName, isFileError } from '../backends/share/linux-errno.ts';
 import { LocalShare } from '../backends/share/local-share.ts';
 import { P9Server } from '../backends/share/p9-server.ts';
 import type { ShareBackend } from '../backends/share/share-backend.ts';
 import type { ShareEnd } from '../backends/share/share-channel.ts';
 import { ShareClient } from '../backends/share/share-client.ts';
-import { HostError } from '../base/host-error.ts';
+import { shareRefusal } from '../backends/share/share-host.ts';
+import { defined } from '../base/assert.ts';
 import type { MachineConfig } from '../config/machine-config.ts';
 import type { ShareConfig } from '../config/share-config.ts';
 
@@ -32,11 +34,7 @@ export class MachineShares {
   }
 
   #connect({ name }: ShareConfig, index: number): ShareBackend {
-    const end = this.#ends[index];
-    if (end === undefined) {
-      throw new RangeError(`share ${name} has no thread`);
-    }
-    const client = new ShareClient(name, end, this.#bell);
+    const client = new ShareClient(name, defined(this.#ends[index], 'the thread of a share'), this.#bell);
     this.#clients.push(client);
     return client;
   }
@@ -46,12 +44,8 @@ export class MachineShares {
     const onTrouble = (message: string) => this.#tell(`share ${name} (${path}): ${message}`);
     try {
       return new LocalShare(new P9Server({ path, readOnly, onTrouble }), defer);
-    } catch (cause) {
-      throw new HostError('share-unavailable', `share ${name}=${path}: the folder cannot be opened`, {
-        cause,
-        remedy: 'give a folder that you may read',
-        details: { name, path },
-      });
+    } catch (error) {
+      throw isFileError(error) ? shareRefusal(name, path, errnoName(error)) : error;
     }
   }
 

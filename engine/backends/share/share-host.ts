@@ -57,7 +57,7 @@ export class ShareHost {
                 resolve();
                 return;
               case 'refused':
-                reject(refusal(name, path, message.code));
+                reject(shareRefusal(name, path, message.code));
                 return;
               case 'trouble':
                 tell(`share ${name} (${path}): ${message.message}`);
@@ -104,7 +104,8 @@ export class ShareHost {
   }
 }
 
-function refusal(name: string, path: string, code: string): HostError {
+/** Why a folder cannot be shared, by the error that opening it gave. */
+export function shareRefusal(name: string, path: string, code: string): HostError {
   const why =
     code === 'ENOENT' || code === 'ENOTDIR'
       ? 'there is no such folder'
