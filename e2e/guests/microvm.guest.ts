@@ -1,6 +1,6 @@
 /** MicroVMs: Debian's kernel finds the virtio devices by ACPI, and is at its shell sooner than on a PC. */
 import assert from 'node:assert/strict';
-import { closeSync, ftruncateSync, mkdtempSync, openSync, rmSync } from 'node:fs';
+import { closeSync, ftruncateSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -63,11 +63,12 @@ test('a microVM with two processors reaches its shell, and its disk, network, co
       );
       await run('head -c 64 /dev/hwrng | md5sum', /[0-9a-f]{32}/);
       await run('ip link set eth0 up; udhcpc -n -q -i eth0 -s /bin/true && echo leased-$((1+1))', /leased-2/);
-      await run('echo hello > /dev/hvc0; dmesg | grep -c "virtio-mmio.*error"', /\n0\r/);
+      await run('test -c /dev/hvc0 && echo hello > /dev/hvc0; dmesg | grep -c "virtio-mmio.*error"', /\n0\r/);
       await run('cat /proc/interrupts | grep -c virtio', /\n[1-9]/);
       guest.send('poweroff -f\n');
       assert.equal(await guest.exitCode(SECONDS), 0);
     });
+    assert.equal(readFileSync(join(folder, 'console'), 'latin1'), 'hello\r\n', 'what the guest said on hvc0');
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
