@@ -6,6 +6,7 @@ import { createServer as createHttpServer, type Server } from 'node:http';
 import { type AddressInfo, connect, createServer as createTcpServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
 import { type TestContext, test } from 'node:test';
 import { debianPackage } from '../../scripts/debian.ts';
 import { GuestRun } from './guest-run.ts';
@@ -33,10 +34,8 @@ interface Card {
   readonly kernel: KernelName;
   readonly modules: readonly string[];
 }
-const CARDS: readonly Card[] = [
-  { model: 'e1000', kernel: 'generic', modules: ['e1000'] },
-  { model: 'virtio', kernel: 'cloud', modules: ['virtio_pci', 'virtio_net'] },
-];
+const VIRTIO: Card = { model: 'virtio', kernel: 'cloud', modules: ['virtio_pci', 'virtio_net'] };
+const CARDS: readonly Card[] = [{ model: 'e1000', kernel: 'generic', modules: ['e1000'] }, VIRTIO];
 
 type Run = (command: string, answer: RegExp, seconds?: number) => Promise<RegExpExecArray>;
 
@@ -72,21 +71,21 @@ async function onNetwork(
   });
 }
 
-/** Bytes that repeat only after a long time, the same every time. */
-function content(bytes: number): Buffer {
+/** Bytes that repeat only after a long time, the same every time, in pieces of a megabyte. */
+function* pieces(bytes: number): Generator<Buffer> {
   const block = Buffer.alloc(MEGABYTE);
   let state = 12_345;
   for (let i = 0; i < block.length; i += 4) {
     state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
     block.writeUInt32LE(state, i);
   }
-  const all = Buffer.alloc(bytes);
   for (let at = 0; at < bytes; at += block.length) {
-    block.copy(all, at);
-    all.writeUInt32LE(at, at);
+    block.writeUInt32LE(at);
+    yield Buffer.from(block);
   }
-  return all;
 }
+
+const content = (bytes: number) => Buffer.concat([...pieces(bytes)]);
 
 const md5 = (bytes: Buffer) => createHash('md5').update(bytes).digest('hex');
 
@@ -172,6 +171,47 @@ for (const card of CARDS) {
   });
 }
 
+test('virtio: 1 GB down with its checksum in less than a minute, and 256 MB up', async (t) => {
+  if (process.env['LODGE_LONG'] === undefined) {
+    t.skip('takes minutes on a busy machine; LODGE_LONG=1 runs it');
+    return;
+  }
+  const expected = createHash('md5');
+  for (const piece of pieces(1024 * MEGABYTE)) {
+    expected.update(piece);
+  }
+  const web = createHttpServer((_request, response) => Readable.from(pieces(1024 * MEGABYTE)).pipe(response));
+  const received = createHash('md5');
+  let bytes = 0;
+  const sink = createTcpServer((socket) => {
+    socket.on('data', (data) => {
+      received.update(data);
+      bytes += data.length;
+    });
+    socket.on('end', () => socket.end());
+    socket.on('error', () => {});
+  });
+  const [webPort, sinkPort] = await Promise.all([listening(web), listening(sink)]);
+  try {
+    await onNetwork(t, VIRTIO, ',host-loopback', async (_guest, run) => {
+      const started = Date.now();
+      await run(`wget -q -O - http://10.0.2.2:${webPort}/file | md5sum`, new RegExp(expected.digest('hex')));
+      const seconds = (Date.now() - started) / 1000;
+      t.diagnostic(`1 GB down in ${seconds.toFixed(1)} s`);
+      const uploaded = Date.now();
+      await run(`dd if=/dev/zero bs=64k count=4096 | nc 10.0.2.2 ${sinkPort}; echo sent-$((1+1))`, /sent-2/);
+      t.diagnostic(`256 MB up in ${((Date.now() - uploaded) / 1000).toFixed(1)} s`);
+      assert.equal(bytes, 256 * MEGABYTE);
+      assert.equal(received.digest('hex'), md5(Buffer.alloc(256 * MEGABYTE)));
+      assert.ok(seconds < 60, `1 GB took ${seconds} s`);
+    });
+  } finally {
+    web.close();
+    web.closeAllConnections();
+    sink.close();
+  }
+});
+
 /** Talks to a forwarded port until somebody behind it answers. */
 async function ask(port: number, question: string): Promise<string> {
   for (let tries = 0; ; tries++) {
@@ -198,8 +238,11 @@ function ipxeCd(): string {
   return join(debianPackage('ipxe'), 'usr/lib/ipxe/ipxe.iso');
 }
 
-for (const model of ['e1000', 'virtio'] as const) {
-  test(`iPXE on ${model}: DHCP, a script by TFTP, kernel and ramdisk by HTTP`, async (t) => {
+for (const { model, script, files } of [
+  { model: 'e1000', script: 'tftp', files: 'http' },
+  { model: 'virtio', script: 'http', files: 'tftp' },
+] as const) {
+  test(`iPXE on ${model}: DHCP, a script by ${script}, kernel and ramdisk by ${files}`, async (t) => {
     const cdrom = needs(t, ipxeCd);
     const kernel = cdrom && needs(t, () => linuxKernel('cloud'));
     const initrd = kernel && needs(t, () => busyboxInitramfs());
@@ -210,14 +253,15 @@ for (const model of ['e1000', 'virtio'] as const) {
     try {
       copyFileSync(kernel, join(folder, 'vmlinuz'));
       copyFileSync(initrd, join(folder, 'initrd'));
-      const script = [
+      const lines = [
         '#!ipxe',
-        'kernel http://10.0.2.2/vmlinuz console=ttyS0 panic=-1',
-        'initrd http://10.0.2.2/initrd',
+        `kernel ${files}://10.0.2.2/vmlinuz console=ttyS0 panic=-1`,
+        `initrd ${files}://10.0.2.2/initrd`,
         'boot\n',
       ];
-      writeFileSync(join(folder, 'boot.ipxe'), script.join('\n'));
-      const net = `nat,model=${model},isolated,boot=${folder},bootfile=boot.ipxe`;
+      writeFileSync(join(folder, 'boot.ipxe'), lines.join('\n'));
+      const bootFile = script === 'http' ? 'http://10.0.2.2/boot.ipxe' : 'boot.ipxe';
+      const net = `nat,model=${model},isolated,boot=${folder},bootfile=${bootFile}`;
       const options = { memory: 256, cdrom, boot: 'cdrom', net, noReboot: true, timeout: SECONDS * 4 };
       await GuestRun.with(options, async (guest) => {
         await guest.waitFor(new RegExp(READY), SECONDS * 2);
