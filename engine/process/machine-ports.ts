@@ -104,15 +104,14 @@ export class MachinePorts implements Disposable {
   #write(port: MachinePort, bytes: Uint8Array): number {
     const { writer } = port;
     let { count, tell } = writer.write(bytes);
-    if (count < bytes.length && !port.host.console) {
+    while (count < bytes.length && !port.host.console) {
       if (writer.wantRoom()) {
         port.refused = true;
-      } else {
-        const more = writer.write(bytes.subarray(count));
-        count += more.count;
-        tell ||= more.tell;
-        port.refused = count < bytes.length;
+        break;
       }
+      const more = writer.write(bytes.subarray(count));
+      count += more.count;
+      tell ||= more.tell;
     }
     if (tell) {
       this.#wiring.wake();

@@ -153,7 +153,7 @@ export class PortsHost {
   /** From the client to the guest. */
   #receive({ writer }: HostPort, bytes: Uint8Array): number {
     let { count } = writer.write(bytes);
-    if (count < bytes.length && !writer.wantRoom()) {
+    while (count < bytes.length && !writer.wantRoom()) {
       count += writer.write(bytes.subarray(count)).count;
     }
     this.#ring();

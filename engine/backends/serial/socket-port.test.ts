@@ -134,6 +134,20 @@ test('a client that does not read stops the guest, until it reads', async () => 
   assert.equal(read, sent + 1);
 });
 
+test('a client that has said its last word and reads nothing does not hold the end up', async () => {
+  const { port: listening, events, until } = await port('e');
+  const socket = await client(listening.path);
+  socket.pause();
+  await until(() => events[0] === true);
+  while (listening.write(Buffer.alloc(65_536))) {
+    // Until the client's buffers are full.
+  }
+  socket.end();
+  await until(() => events.includes(false));
+  await listening.close();
+  socket.destroy();
+});
+
 test('a socket left behind is replaced; one in use and a file are not', async () => {
   const path = join(folder, 'left');
   const { port: first } = await port('left');

@@ -23,6 +23,8 @@ export class SocketPort {
   readonly #server: Server;
   readonly #user: SocketPortUser;
   #client: Socket | undefined;
+  /** Clients, and those that are on their way out. */
+  readonly #sockets = new Set<Socket>();
   /** What the client said and nobody has taken yet. */
   #unread: Uint8Array | undefined;
   #closed = false;
@@ -76,6 +78,7 @@ export class SocketPort {
       return;
     }
     this.#client = socket;
+    this.#sockets.add(socket);
     socket.on('data', (bytes: Buffer) => {
       // The last client may have left something that was not taken yet.
       this.#unread = this.#unread === undefined ? bytes : Buffer.concat([this.#unread, bytes]);
@@ -84,7 +87,10 @@ export class SocketPort {
     socket.on('drain', () => this.#user.writable());
     // What it said before it went is still delivered.
     socket.on('end', () => this.#gone(socket));
-    socket.on('close', () => this.#gone(socket));
+    socket.on('close', () => {
+      this.#sockets.delete(socket);
+      this.#gone(socket);
+    });
     this.#user.connected(true);
   }
 
@@ -133,7 +139,11 @@ export class SocketPort {
     this.#client = undefined;
     client?.end();
     // A client that does not read is not waited for.
-    const timer = client && setTimeout(() => client.destroy(), CLOSE_MILLIS);
+    const timer = setTimeout(() => {
+      for (const socket of this.#sockets) {
+        socket.destroy();
+      }
+    }, CLOSE_MILLIS);
     await new Promise<void>((resolve) => this.#server.close(() => resolve()));
     clearTimeout(timer);
   }
