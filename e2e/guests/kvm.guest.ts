@@ -20,6 +20,8 @@ import { linuxSession } from './linux-session.ts';
 import { needs } from './needs.ts';
 
 const WAIT = 400;
+/** Probes that read one clock after another: on a host that is busy at that moment they are tried again. */
+const COMPARES_CLOCKS = /^FAIL (?:pit|tsc|pm-timer|hpet|pic-timer|lapic-timer) /;
 
 /** False, and the test is skipped with the reason, where KVM cannot be used. */
 function kvmUsable(t: TestContext): boolean {
@@ -40,10 +42,22 @@ for (const cpus of [1, 4]) {
       const path = join(folder, 'tour.img');
       writeFileSync(path, buildTour({ autoquit: true }));
       const options = { accel: 'kvm', cpus, memory: 64, disks: [{ path, readOnly: true }], timeout: 200 } as const;
-      await GuestRun.with(options, async (guest) => {
-        await guest.waitFor(/TOUR RESULT passed=\d+ failed=0\b/, WAIT);
-        assert.equal(await guest.exitCode(WAIT), 0);
-      });
+      let failed: string[] = [];
+      for (let attempt = 0; attempt < 4; attempt++) {
+        await GuestRun.with(options, async (guest) => {
+          await guest.waitFor(/TOUR RESULT passed=\d+ failed=\d+/, WAIT);
+          assert.equal(await guest.exitCode(WAIT), 0);
+          failed = guest.serial.split(/\r?\n/).filter((line) => line.startsWith('FAIL '));
+        });
+        assert.deepEqual(
+          failed.filter((line) => !COMPARES_CLOCKS.test(line)),
+          [],
+        );
+        if (failed.length === 0) {
+          break;
+        }
+      }
+      assert.deepEqual(failed, []);
     } finally {
       rmSync(folder, { recursive: true, force: true });
     }
