@@ -195,11 +195,19 @@ test('virtio: 1 GB down with its checksum in less than a minute, and 256 MB up',
   try {
     await onNetwork(t, VIRTIO, ',host-loopback', async (_guest, run) => {
       const started = Date.now();
-      await run(`wget -q -O - http://10.0.2.2:${webPort}/file | md5sum`, new RegExp(expected.digest('hex')));
+      await run(
+        `wget -q -O - http://10.0.2.2:${webPort}/file | md5sum`,
+        new RegExp(expected.digest('hex')),
+        SECONDS * 5,
+      );
       const seconds = (Date.now() - started) / 1000;
       t.diagnostic(`1 GB down in ${seconds.toFixed(1)} s`);
       const uploaded = Date.now();
-      await run(`dd if=/dev/zero bs=64k count=4096 | nc 10.0.2.2 ${sinkPort}; echo sent-$((1+1))`, /sent-2/);
+      await run(
+        `dd if=/dev/zero bs=64k count=4096 | nc 10.0.2.2 ${sinkPort}; echo sent-$((1+1))`,
+        /sent-2/,
+        SECONDS * 5,
+      );
       t.diagnostic(`256 MB up in ${((Date.now() - uploaded) / 1000).toFixed(1)} s`);
       assert.equal(bytes, 256 * MEGABYTE);
       assert.equal(received.digest('hex'), md5(Buffer.alloc(256 * MEGABYTE)));
