@@ -33,6 +33,11 @@ const TRAP_GATE = 0xf00;
 const GATE_IST = 7;
 const CODE_BITS = 0x1800;
 const CONFORMING = 0x400;
+const READABLE = 0x200;
+const SEGMENT_BIT = 0x1000;
+const WRITABLE_DATA = 0x200;
+/** Free for the system's use. */
+const AVAILABLE = 0x100000;
 const ACCESSED = 0x100;
 const LEVEL = 0x6000;
 const LONG = 0x200000;
@@ -41,6 +46,15 @@ const PAGES = 0x800000;
 /** Offsets in a 64-bit TSS: RSP0, and IST0 if there were one. */
 const TSS_RSP0 = 4;
 const TSS_IST = 28;
+
+/** Offset of ESP0 in a 32-bit TSS; behind it stands SS0. */
+const TSS32_ESP0 = 4;
+/** Types of TSS descriptors, of which the busy 32-bit one is in use. */
+const BUSY_TSS32 = 0xb;
+
+/** Flat 32-bit protected code that is not single-stepped, at any privilege level. */
+const FLAT32 = L.MODE_PROTECTED | L.MODE_CODE32 | L.MODE_STACK32_FLAT | L.MODE_FLAT;
+const FLAT32_BITS = FLAT32 | L.MODE_CODE_MASK | L.MODE_STACK_MASK | L.MODE_VM86 | L.MODE_LONG | L.MODE_SINGLE;
 
 /** How `deliver` is called: an error code goes with the exception; RF is pushed set, as for faults. */
 const WITH_ERROR = 1;
@@ -54,8 +68,8 @@ export interface InterruptFunctions {
 }
 
 /**
- * Interrupts and page faults of 64-bit code through a 64-bit gate to level 0 (SDM 3A, 6.14): what kernels see all the
- * time. Whatever is not in order, or not in plain memory, is left to x86/system.
+ * Interrupts and page faults through a gate to level 0, of 64-bit code to 64-bit code (SDM 3A, 6.14) and of flat 32-bit
+ * code to such code (6.12): what kernels see all the time. Whatever is not in order, or not in plain memory, is left to x86/system.
  */
 export function buildInterrupts(
   module: ModuleBuilder,
@@ -83,8 +97,8 @@ export function buildInterrupts(
   const deliver = module.function('deliver', deliverType, (f) => {
     const cpu = get(f.parameter(0, 'i32'));
     const mode = f.keep(load('i32.load', cpu, L.MODE));
-    const single = d.and(mode, L.MODE_CODE_MASK | L.MODE_SINGLE);
-    f.if(d.ne(single, L.MODE_CODE64), () => f.return(i32(0)));
+    const is64 = f.keep(d.eq(d.and(mode, L.MODE_CODE_MASK | L.MODE_SINGLE), L.MODE_CODE64));
+    f.if(d.and(d.zero(is64), d.ne(d.and(mode, FLAT32_BITS), FLAT32)), () => f.return(i32(0)));
     const table = f.keep(load('i32.load', cpu, L.DTLB));
     const user = f.keep(d.and(mode, L.MODE_CPL_MASK));
     f.if(user, () => {
@@ -93,7 +107,13 @@ export function buildInterrupts(
       const supervisor = select(restrained, i32(DTLB_SUPERVISOR), i32(DTLB_SUPERVISOR_USER));
       f.store('i32.store', cpu, d.add(tlbsOf(cpu), supervisor), L.DTLB);
     });
-    f.block((rare) => buildDelivery(f, rare, user, plainHost, tlb));
+    f.block((rare) => {
+      f.if(
+        is64,
+        () => buildDelivery(f, rare, user, plainHost, tlb),
+        () => buildDelivery32(f, rare, user, plainHost, tlb),
+      );
+    });
     f.store('i32.store', cpu, table, L.DTLB);
     f.return(i32(0));
     f.unreachable();
@@ -224,6 +244,108 @@ function buildDelivery(
   f.store('i32.store', cpu, d.and(load('i32.load', cpu, L.FLAGS_REST), cleared), L.FLAGS_REST);
   const mode = d.and(load('i32.load', cpu, L.MODE), ~L.MODE_CPL_MASK);
   f.store('i32.store', cpu, d.or(mode, L.MODE_IOPL_OK), L.MODE);
+  f.store('i32.store', cpu, i32(0), L.SHADOW);
+  f.store('i32.store', cpu, i32(L.ACTIVITY_RUNNING), L.ACTIVITY);
+  f.callVoid(tlb.selectTlbs, cpu);
+  f.return(i32(1));
+}
+
+/** The same between flat 32-bit code, with frames of 32-bit words. */
+function buildDelivery32(
+  f: FunctionBuilder,
+  rare: Label,
+  user: I32,
+  plainHost: FunctionReference,
+  tlb: TlbFunctions,
+): void {
+  const cpu = get(f.parameter(0, 'i32'));
+  const vector = get(f.parameter(1, 'i32'));
+  const error = get(f.parameter(2, 'i32'));
+  const how = get(f.parameter(3, 'i32'));
+  const host = (address: I64, write: number, size: number | I32) => {
+    const place = f.keep(
+      f.call(plainHost, cpu, address, i32(write), typeof size === 'number' ? i32(size) : size) as I32,
+    );
+    f.brIf(rare, d.zero(place));
+    return place;
+  };
+  const field = (offset: number) => load('i32.load', cpu, offset);
+  const inTable = (table: number, offset: I32) =>
+    q.and(q.add(load('i64.load', cpu, table), q.fromU32(offset)), 0xffffffff);
+  /** The flat segment of level 0 that a selector names in the GDT; `bits` are wanted of its high word. */
+  const flatSegment = (selector: I32, bits: number) => {
+    f.brIf(rare, d.or(d.zero(d.and(selector, 0xfffc)), d.and(selector, 4)));
+    f.brIf(rare, d.gtU(d.or(selector, 7), field(L.GDTR + 8)));
+    const place = host(inTable(L.GDTR, d.and(selector, 0xfff8)), 0, 8);
+    const low = f.keep(load('i32.load', place));
+    const high = f.keep(load('i32.load', place, 4));
+    const base = PRESENT | ACCESSED | BIG | PAGES | 0xf0000;
+    f.brIf(rare, d.ne(low, 0xffff));
+    f.brIf(rare, d.ne(d.and(high, ~AVAILABLE), base | bits));
+    return high;
+  };
+
+  const gateOffset = f.keep(d.shl(vector, 3));
+  f.brIf(rare, d.gtU(d.add(gateOffset, 7), field(L.IDTR + 8)));
+  const gate = host(inTable(L.IDTR, gateOffset), 0, 8);
+  const gateLow = f.keep(load('i32.load', gate));
+  const gateHigh = f.keep(load('i32.load', gate, 4));
+  const type = f.keep(d.and(gateHigh, GATE_TYPE | PRESENT));
+  f.brIf(rare, d.and(d.ne(type, INTERRUPT_GATE | PRESENT), d.ne(type, TRAP_GATE | PRESENT)));
+  const target = f.keep(d.or(d.and(gateLow, 0xffff), d.and(gateHigh, 0xffff0000 | 0)));
+  const selector = f.keep(d.and(d.shr(gateLow, 16), 0xfffc));
+  const codeHigh = flatSegment(selector, CODE_BITS | READABLE);
+
+  // The stack: of level 0 when coming from an outer one, or the present one.
+  const esp = f.keep(field(RSP));
+  const stack = f.local('i32');
+  const stackSelector = f.local('i32');
+  const stackHigh = f.local('i32');
+  const size = f.local('i32');
+  f.set(stack, esp);
+  f.set(size, select(d.and(how, WITH_ERROR), i32(16), i32(12)));
+  f.if(user, () => {
+    f.brIf(rare, d.ne(d.and(field(TR + L.SEGMENT_ATTRIBUTES), 0x1f), BUSY_TSS32));
+    f.brIf(rare, d.gtU(i32(TSS32_ESP0 + 5), field(TR + L.SEGMENT_LIMIT)));
+    const inner = host(inTable(TR, i32(TSS32_ESP0)), 0, 8);
+    f.set(stack, load('i32.load', inner));
+    f.set(stackSelector, load('i32.load16_u', inner, 4));
+    f.brIf(rare, d.and(get(stackSelector), 3));
+    f.set(stackHigh, flatSegment(get(stackSelector), SEGMENT_BIT | WRITABLE_DATA));
+    f.set(size, d.add(get(size), 8));
+  });
+  const bottom = f.keep(d.sub(get(stack), get(size)));
+  f.brIf(rare, d.gtU(bottom, get(stack)));
+  const frame = host(q.fromU32(bottom), 1, get(size));
+
+  // Nothing fails from here on.
+  const at = f.local('i32');
+  f.set(at, frame);
+  const put = (value: I32) => {
+    f.store('i32.store', get(at), value);
+    f.set(at, d.add(get(at), 4));
+  };
+  f.if(d.and(how, WITH_ERROR), () => put(error));
+  put(field(L.RIP));
+  put(field(CS + L.SEGMENT_SELECTOR));
+  put(d.or(flagsImage(f, cpu), select(d.and(how, WITH_RF), i32(L.FLAG_RF), i32(0))));
+  const setSegment = (place: number, selected: I32, high: I32) => {
+    f.store('i64.store', cpu, i64(0), place + L.SEGMENT_BASE);
+    f.store('i32.store', cpu, i32(-1), place + L.SEGMENT_LIMIT);
+    f.store('i32.store', cpu, d.and(d.shr(high, 8), 0xf0ff), place + L.SEGMENT_ATTRIBUTES);
+    f.store('i32.store', cpu, selected, place + L.SEGMENT_SELECTOR);
+  };
+  f.if(user, () => {
+    put(esp);
+    put(field(SS + L.SEGMENT_SELECTOR));
+    setSegment(SS, get(stackSelector), get(stackHigh));
+  });
+  setSegment(CS, selector, codeHigh);
+  f.store('i64.store', cpu, q.fromU32(bottom), RSP);
+  f.store('i64.store', cpu, q.fromU32(target), L.RIP);
+  const cleared = select(d.eq(type, INTERRUPT_GATE | PRESENT), i32(~(CLEARED | L.FLAG_IF)), i32(~CLEARED));
+  f.store('i32.store', cpu, d.and(field(L.FLAGS_REST), cleared), L.FLAGS_REST);
+  f.store('i32.store', cpu, d.or(d.and(field(L.MODE), ~L.MODE_CPL_MASK), L.MODE_IOPL_OK), L.MODE);
   f.store('i32.store', cpu, i32(0), L.SHADOW);
   f.store('i32.store', cpu, i32(L.ACTIVITY_RUNNING), L.ACTIVITY);
   f.callVoid(tlb.selectTlbs, cpu);

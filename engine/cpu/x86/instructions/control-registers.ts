@@ -1,5 +1,5 @@
 import { d, q } from '../../software/wasm/arithmetic.ts';
-import { get, i32, type i64, load, op } from '../../software/wasm/function-builder.ts';
+import { get, i32, load, op } from '../../software/wasm/function-builder.ts';
 import * as L from '../layout.ts';
 import { IA32_FS_BASE, IA32_GS_BASE, IA32_KERNEL_GS_BASE } from '../system/msr.ts';
 import type { InstructionTable } from './definition.ts';
@@ -37,7 +37,7 @@ function forBase(b: InstructionBuilder, body: (place: number) => void, otherwise
  */
 export function defineControlRegisters(table: InstructionTable): void {
   table.define('mov-from-control', '0F 20 /r f64 : Ev Cv', { privileged: true, system: true }, (b) => {
-    if (b.size !== 8 || b.isMemory(0)) {
+    if (b.size < 4 || b.isMemory(0)) {
       b.system('mov-from-control');
       return;
     }
@@ -48,20 +48,24 @@ export function defineControlRegisters(table: InstructionTable): void {
       () => b.system('mov-from-control'),
       () => {
         const index = d.sub(number, d.ne(number, 0));
-        b.write(0, b.keep(load('i64.load', d.add(get(b.cpu), d.shl(index, 3)), L.CR0)));
+        b.write(0, b.keep(b.fit(load('i64.load', d.add(get(b.cpu), d.shl(index, 3)), L.CR0))));
       },
     );
   });
 
   table.define('mov-to-control', '0F 22 /r f64 : Cv Ev', { ends: true, privileged: true, system: true }, (b) => {
-    if (b.size !== 8 || b.isMemory(1)) {
+    if (b.size < 4 || b.isMemory(1)) {
       b.system('mov-to-control');
       return;
     }
     b.f.block((rare) => {
       b.f.brIf(rare, d.ne(b.slotValue(0), 3));
       const value = b.f.local('i64');
-      b.f.set(value, b.read(1) as ReturnType<typeof i64>);
+      b.f.set(value, b.zeroExtend64(b.read(1)));
+      if (b.size === 4) {
+        // The four entries of PAE are read when CR3 is written.
+        b.f.brIf(rare, d.and(load('i32.load', get(b.cpu), L.CR4), L.CR4_PAE));
+      }
       b.f.if(d.and(load('i32.load', get(b.cpu), L.CR4), L.CR4_PCIDE), () =>
         b.f.set(value, q.and(get(value), BigInt.asIntN(64, ~NO_FLUSH))),
       );

@@ -1,7 +1,9 @@
+import { defined } from '../../../base/assert.ts';
 import { get, type I32, type I64, i32, i64, load, op, select } from '../../software/wasm/function-builder.ts';
 import * as L from '../layout.ts';
 import { hex, type InstructionTable } from './definition.ts';
 import type { InstructionBuilder, Integer } from './instruction-builder.ts';
+import { loadDataSegment } from './privilege-levels.ts';
 import { defineBits, defineShifts } from './shifts-and-bits.ts';
 
 const { FLAG_AF, FLAG_CF, FLAG_OF, FLAG_PF, FLAG_SF, FLAG_ZF } = L;
@@ -293,7 +295,16 @@ function defineStack(table: InstructionTable): void {
     if (opcode !== '0E') {
       const pop = i < 4 ? hex(Number.parseInt(opcode, 16) + 1) : `0F ${hex(Number.parseInt(opcode.slice(3), 16) + 1)}`;
       table.define(`pop-segment-${numbers[i]}`, `${pop} ${flags} : Xv`, { ...stack, ends: true, system: true }, (b) => {
-        b.setField64(L.SCRATCH, b.zeroExtend64(b.peek(2), 2));
+        const selector = b.keep(op('i32.and', b.peek(2), i32(0xffff)));
+        const segment = defined(numbers[i], 'segment');
+        if (segment !== L.SEG_SS) {
+          b.f.block((rare) => {
+            loadDataSegment(b, i32(L.SEGMENTS + segment * L.SEGMENT_SIZE), selector, rare);
+            b.dropStack(i64(b.size));
+            b.jumpNext();
+          });
+        }
+        b.setField64(L.SCRATCH, op('i64.extend_i32_u', selector));
         b.setField64(L.SCRATCH + 8, op('i64.extend_i32_u', i32(b.size)));
         b.system(`pop-segment-${numbers[i]}`);
       });

@@ -1,11 +1,12 @@
 import { d, q } from '../../software/wasm/arithmetic.ts';
 import { get, type I32, type I64, i32, type Label, load, select } from '../../software/wasm/function-builder.ts';
 import * as L from '../layout.ts';
-import { FLAT_CODE64, FLAT_DATA } from '../system/descriptor.ts';
+import { FLAT_CODE32, FLAT_CODE64, FLAT_DATA } from '../system/descriptor.ts';
 import type { InstructionTable } from './definition.ts';
 import type { InstructionBuilder } from './instruction-builder.ts';
 
 const RCX = 1;
+const RDX = 2;
 const RSP = 4;
 const R11 = 11;
 const USER = 3 << L.ATTR_DPL_SHIFT;
@@ -59,7 +60,7 @@ function setFlags(b: InstructionBuilder, image: I32, mask: number): void {
   b.setArithmeticFlags(image);
 }
 
-/** From 64-bit code to 64-bit code at privilege level 0 or 3: MODE and the TLBs in force follow. RFLAGS is set. */
+/** From code to code of the same kind at privilege level 0 or 3: MODE and the TLBs in force follow. RFLAGS is set. */
 function setLevel(b: InstructionBuilder, level: I32): void {
   const iopl = d.and(d.shr(load('i32.load', get(b.cpu), L.FLAGS_REST), 12), 3);
   const mode = d.and(load('i32.load', get(b.cpu), L.MODE), ~(L.MODE_CPL_MASK | L.MODE_IOPL_OK));
@@ -73,9 +74,18 @@ function opensToInterrupt(b: InstructionBuilder, flags: I32): I32 {
   return d.and(d.ne(d.and(flags, L.FLAG_IF), 0), d.ne(load('i32.load', get(b.cpu), L.INTR), 0));
 }
 
+/** Flat 32-bit protected code that is not single-stepped, at any privilege level. */
+const FLAT32 = L.MODE_PROTECTED | L.MODE_CODE32 | L.MODE_STACK32_FLAT | L.MODE_FLAT;
+const FLAT32_BITS = FLAT32 | L.MODE_CODE_MASK | L.MODE_STACK_MASK | L.MODE_VM86 | L.MODE_LONG | L.MODE_SINGLE;
+
+function isNotFlat32(b: InstructionBuilder): I32 {
+  return d.ne(d.and(b.field32(L.MODE), FLAT32_BITS), FLAT32);
+}
+
 /**
- * SYSCALL, SYSRET, IRET and what goes with them, from 64-bit code to 64-bit code; everything else, and all that might
- * fault or be trapped, is left to x86/system, which finds the state as it was.
+ * SYSCALL, SYSRET, IRET and what goes with them, from 64-bit code to 64-bit code; SYSENTER, SYSEXIT and IRET between
+ * flat 32-bit code too. Everything else, and all that might fault or be trapped, is left to x86/system, which finds the
+ * state as it was.
  */
 export function definePrivilegeLevels(table: InstructionTable): void {
   table.define('syscall', '0F 05', { ends: true, system: true }, (b) => {
@@ -119,8 +129,42 @@ export function definePrivilegeLevels(table: InstructionTable): void {
   table.define('iret', 'CF : Xv', { ends: true, system: true }, (b) => {
     if (b.size === 8) {
       b.f.block((rare) => iretFromKernel(b, rare));
+    } else if (b.size === 4) {
+      b.f.block((rare) => iretFromKernel32(b, rare));
     }
     b.system('iret');
+  });
+
+  table.define('sysenter', '0F 34', { ends: true, system: true }, (b) => {
+    b.f.block((rare) => {
+      const selector = b.keep(d.and(load('i32.load16_u', get(b.cpu), L.MSR_SYSENTER_CS), 0xfffc));
+      b.f.brIf(rare, d.or(isNotFlat32(b), d.zero(selector)));
+      b.f.brIf(rare, d.and(b.field32(L.FLAGS_REST), L.FLAG_TF));
+      b.setField32(L.FLAGS_REST, d.and(b.field32(L.FLAGS_REST), ~(L.FLAG_VM | L.FLAG_IF | L.FLAG_RF)));
+      setSegment(b, L.SEG_CS, selector, i32(0), i32(-1), i32(FLAT_CODE32));
+      setSegment(b, L.SEG_SS, d.and(d.add(selector, 8), 0xffff), i32(0), i32(-1), i32(FLAT_DATA));
+      b.setGpr(RSP, load('i64.load32_u', get(b.cpu), L.MSR_SYSENTER_ESP), 8);
+      setLevel(b, i32(0));
+      b.jumpTo(b.keep(load('i64.load32_u', get(b.cpu), L.MSR_SYSENTER_EIP)));
+    });
+    b.system('sysenter');
+  });
+
+  table.define('sysexit', '0F 35 : Xv', { ends: true, privileged: true, system: true }, (b) => {
+    if (b.size === 4) {
+      b.f.block((rare) => {
+        const base = b.keep(d.and(load('i32.load16_u', get(b.cpu), L.MSR_SYSENTER_CS), 0xfffc));
+        b.f.brIf(rare, d.or(isNotFlat32(b), d.zero(base)));
+        b.f.brIf(rare, d.and(b.field32(L.FLAGS_REST), L.FLAG_TF));
+        const selector = (offset: number) => d.or(d.and(d.add(base, offset), 0xffff), 3);
+        setSegment(b, L.SEG_CS, selector(16), i32(0), i32(-1), i32(FLAT_CODE32 | USER));
+        setSegment(b, L.SEG_SS, selector(24), i32(0), i32(-1), i32(FLAT_DATA | USER));
+        b.setGpr(RSP, load('i64.load32_u', get(b.cpu), L.GPR + RCX * 8), 8);
+        setLevel(b, i32(3));
+        b.jumpTo(b.keep(load('i64.load32_u', get(b.cpu), L.GPR + RDX * 8)));
+      });
+    }
+    b.system('sysexit');
   });
 
   table.define('swapgs', '0F 01 =F8 o64', { privileged: true, system: true }, (b) => {
@@ -210,4 +254,108 @@ function iretFromKernel(b: InstructionBuilder, rare: Label): void {
   setFlags(b, flags, IRET_FLAGS);
   setLevel(b, level);
   b.jumpTo(target);
+}
+
+const BASE_LOW = 0xffff0000;
+const BASE_HIGH = 0xff0000ff;
+const LIMIT_HIGH = 0xf0000;
+
+/** The descriptor of a segment from 0 to 4 GiB. */
+function isNotWhole(low: I32, high: I32): I32 {
+  const base = d.or(d.and(low, BASE_LOW | 0), d.and(high, BASE_HIGH | 0));
+  const limit = d.or(d.and(low, 0xffff), d.and(high, LIMIT_HIGH | PAGES));
+  return d.or(base, d.ne(limit, 0xffff | LIMIT_HIGH | PAGES));
+}
+
+/** Reads a descriptor of the GDT; branches to `rare` for the LDT and beyond the table's end. */
+function readDescriptor(b: InstructionBuilder, selector: I32, rare: Label): { low: I32; high: I32 } {
+  b.f.brIf(rare, d.or(d.and(selector, 4), d.gtU(d.or(selector, 7), b.field32(L.GDTR + 8))));
+  const address = q.add(load('i64.load', get(b.cpu), L.GDTR), q.fromU32(d.and(selector, 0xfff8)));
+  const whole = b.loadMemory(address, 8) as I64;
+  return { low: b.keep(d.wrap(whole)), high: b.keep(d.wrap(q.shr(whole, 32))) };
+}
+
+/** IRET at CPL 0 to flat 32-bit code at level 0 or 3, by descriptors of the GDT; branches to `rare` otherwise. */
+function iretFromKernel32(b: InstructionBuilder, rare: Label): void {
+  const { f } = b;
+  f.brIf(rare, d.or(isNotFlat32(b), d.and(b.field32(L.MODE), L.MODE_CPL_MASK)));
+  f.brIf(rare, d.and(b.field32(L.FLAGS_REST), L.FLAG_NT));
+  f.brIf(rare, b.field32(L.NMI_PENDING));
+  const sp = b.keep(load('i64.load32_u', get(b.cpu), L.GPR + RSP * 8));
+  f.brIf(rare, q.gtU(sp, 0xffffffff - 19));
+  const item = (index: number) => b.keep(b.loadMemory(q.add(sp, index * 4), 4) as I32);
+  const target = item(0);
+  const cs = b.keep(d.and(item(1), 0xffff));
+  const flags = item(2);
+  f.brIf(rare, d.or(d.and(flags, L.FLAG_TF | L.FLAG_VM), opensToInterrupt(b, flags)));
+  const level = b.keep(d.and(cs, 3));
+  f.brIf(rare, d.and(d.ne(level, 0), d.ne(level, 3)));
+  f.brIf(rare, d.zero(d.and(cs, 0xfffc)));
+  const code = readDescriptor(b, cs, rare);
+  const codeBits = PRESENT | SEGMENT | CODE | WRITABLE | ACCESSED | BIG;
+  f.brIf(rare, d.ne(d.and(code.high, codeBits | CONFORMING | LONG), codeBits));
+  f.brIf(rare, d.or(isNotWhole(code.low, code.high), d.ne(d.and(d.shr(code.high, 13), 3), level)));
+  const newSp = f.local('i64');
+  f.set(newSp, q.and(q.add(sp, 12), 0xffffffff));
+  f.if(level, () => {
+    for (const index of [L.SEG_ES, L.SEG_DS, L.SEG_FS, L.SEG_GS]) {
+      const attributes = b.field32(segmentPlace(index) + L.SEGMENT_ATTRIBUTES);
+      f.brIf(rare, d.and(d.zero(d.and(attributes, L.ATTR_UNUSABLE)), d.ne(d.and(attributes, USER), USER)));
+    }
+    const outer = item(3);
+    const ss = b.keep(d.and(item(4), 0xffff));
+    f.brIf(rare, d.or(d.ne(d.and(ss, 3), level), d.zero(d.and(ss, 0xfffc))));
+    const stack = readDescriptor(b, ss, rare);
+    const stackBits = PRESENT | SEGMENT | WRITABLE | ACCESSED | BIG;
+    f.brIf(rare, d.ne(d.and(stack.high, stackBits | CODE | CONFORMING), stackBits));
+    f.brIf(rare, d.or(isNotWhole(stack.low, stack.high), d.ne(d.and(d.shr(stack.high, 13), 3), level)));
+    setSegmentFrom(b, L.SEG_SS, ss, stack.low, stack.high);
+    f.set(newSp, q.fromU32(outer));
+  });
+  // Nothing fails from here on.
+  setSegmentFrom(b, L.SEG_CS, cs, code.low, code.high);
+  b.setField32(L.NMI_BLOCKED, i32(0));
+  b.setGpr(RSP, get(newSp), 8);
+  setFlags(b, flags, IRET_FLAGS);
+  setLevel(b, level);
+  b.jumpTo(q.fromU32(target));
+}
+
+/**
+ * Loads DS, ES, FS or GS at level 0 from a writable data segment of the GDT; FS and GS from a null selector too. Branches
+ * to `rare` otherwise, and where the kind of addressing would change. `place`: the segment's offset in the record.
+ */
+export function loadDataSegment(b: InstructionBuilder, place: I32, selector: I32, rare: Label): void {
+  const { f } = b;
+  const mode = b.field32(L.MODE);
+  const wanted = L.MODE_PROTECTED | L.MODE_FLAT;
+  f.brIf(rare, d.ne(d.and(mode, wanted | L.MODE_VM86 | L.MODE_CPL_MASK | L.MODE_SINGLE), wanted));
+  f.brIf(rare, d.eq(place, segmentPlace(L.SEG_SS)));
+  const isFsOrGs = b.keep(d.gtU(place, segmentPlace(L.SEG_FS) - 1));
+  const address = b.keep(d.add(get(b.cpu), place));
+  const set = (base: I32, limit: I32, attributes: I32) => {
+    f.store('i64.store', address, q.fromU32(base), L.SEGMENT_BASE);
+    f.store('i32.store', address, limit, L.SEGMENT_LIMIT);
+    f.store('i32.store', address, attributes, L.SEGMENT_ATTRIBUTES);
+    f.store('i32.store', address, selector, L.SEGMENT_SELECTOR);
+  };
+  f.if(
+    d.zero(d.and(selector, 0xfffc)),
+    () => {
+      f.brIf(rare, d.zero(isFsOrGs));
+      set(i32(0), i32(0), i32(L.ATTR_UNUSABLE));
+    },
+    () => {
+      const { low, high } = readDescriptor(b, selector, rare);
+      const bits = PRESENT | SEGMENT | WRITABLE | ACCESSED;
+      // CONFORMING is "expand down" in data segments.
+      f.brIf(rare, d.ne(d.and(high, bits | CODE | CONFORMING), bits));
+      f.brIf(rare, d.gtU(d.and(selector, 3), d.and(d.shr(high, 13), 3)));
+      f.brIf(rare, d.and(d.zero(isFsOrGs), d.ne(isNotWhole(low, high), 0)));
+      const base = d.or(d.or(d.shr(low, 16), d.shl(d.and(high, 0xff), 16)), d.and(high, 0xff000000 | 0));
+      const raw = b.keep(d.or(d.and(low, 0xffff), d.and(high, LIMIT_HIGH)));
+      const limit = select(d.and(high, PAGES), d.or(d.shl(raw, 12), 0xfff), raw);
+      set(b.keep(base), b.keep(limit), b.keep(d.and(d.shr(high, 8), 0xf0ff)));
+    },
+  );
 }

@@ -2,6 +2,7 @@ import { get, i32, i64, load, op } from '../../software/wasm/function-builder.ts
 import * as L from '../layout.ts';
 import type { InstructionOptions, InstructionTable } from './definition.ts';
 import type { InstructionBuilder } from './instruction-builder.ts';
+import { loadDataSegment } from './privilege-levels.ts';
 
 /**
  * Instructions whose meaning lies in the TypeScript part of the processor (see x86/system): the table says how they are
@@ -42,7 +43,12 @@ export function defineSystemInstructions(table: InstructionTable): void {
     }
   });
   table.define('mov-to-segment', '8E /r : Sw Ew', { ends: true, system: true }, (b) => {
-    b.setField64(L.SCRATCH, op('i64.extend_i32_u', b.read(1, 2)));
+    const selector = b.keep(op('i32.and', b.read(1, 2), i32(0xffff)));
+    b.f.block((rare) => {
+      loadDataSegment(b, b.keep(b.slotValue(0)), selector, rare);
+      b.jumpNext();
+    });
+    b.setField64(L.SCRATCH, op('i64.extend_i32_u', selector));
     b.system('mov-to-segment');
   });
   for (const [name, opcode] of [
@@ -104,8 +110,6 @@ export function defineSystemInstructions(table: InstructionTable): void {
   });
 
   // Old system calls, identification, time.
-  system('sysenter', '0F 34', ends);
-  system('sysexit', '0F 35 : Xv', { ...ends, privileged: true });
   table.define('rdtsc', '0F 31', { system: true }, (b) => readTimestamp(b, 'rdtsc'));
   system('rdpmc', '0F 33', ends);
   system('cpuid', '0F A2', ends);
