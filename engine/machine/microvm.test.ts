@@ -2,10 +2,12 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { silentLog } from '../base/log.ts';
 import { validateMachineConfig } from '../config/validate-machine-config.ts';
+import type { KvmAccess } from '../cpu/kvm/kvm-access.ts';
 import { assemble } from '../testing/assembler/assembler.ts';
 import { COMMAND_LINE_ADDRESS } from './boot/boot-memory.ts';
 import { craftElf } from './boot/crafted-kernels.ts';
 import { Machine, type Turn } from './machine.ts';
+import { kvmForTests } from './testing/kvm-for-tests.ts';
 
 const LOAD = 0x200000;
 /** Where the crafted kernel is entered, in memory and in its file. */
@@ -13,13 +15,13 @@ const ENTRY = LOAD + 0x20;
 const ENTRY_IN_FILE = 0x1020;
 
 /** A microVM whose kernel is `source`: 32-bit code with flat segments. */
-function microvm(source: string, append = '', serial: (byte: number) => void = () => {}): Machine {
+function microvm(source: string, append = '', serial: (byte: number) => void = () => {}, kvm?: KvmAccess): Machine {
   const kernel = craftElf({ bits: 32, note: true, loadAddress: LOAD });
   kernel.set(assemble(`bits 32\norg ${ENTRY}\n${source}`).bytes, ENTRY_IN_FILE);
   const config = validateMachineConfig({
     board: 'microvm',
     memoryMegabytes: 32,
-    virtualTime: true,
+    virtualTime: kvm === undefined,
     boot: { kernel: '/kernel', append },
   });
   return new Machine({
@@ -31,6 +33,7 @@ function microvm(source: string, append = '', serial: (byte: number) => void = (
     serialOutput: { write: serial },
     consolePorts: [{ name: 'console', console: true, write: (bytes) => bytes.length }],
     log: silentLog,
+    kvm,
   });
 }
 
@@ -89,6 +92,33 @@ test('a microVM: serial port, virtio devices in windows of memory, no PCI, and t
     [0xffffffff, 0xffffffff],
   ]);
   assert.equal(word(32), 0xffffffff, 'no PCI');
+  machine.dispose();
+});
+
+test('a microVM on KVM: memory all of a piece, serial port, device memory, power off', (t) => {
+  const kvm = kvmForTests(t)?.();
+  if (kvm === undefined) {
+    return;
+  }
+  let said = '';
+  const source = `
+    mov dword [0xb8000], 0x12345678
+    mov dword [0xe0000], 0x9abcdef0
+    mov eax, [0xb8000]
+    add eax, [0xe0000]
+    mov [0x100000], eax
+    mov eax, [0xfeb02000]
+    mov [0x100004], eax
+    mov dx, 0x3f8
+    mov al, 'K'
+    out dx, al
+    ${OFF}
+  `;
+  const machine = microvm(source, '', (byte) => (said += String.fromCharCode(byte)), kvm);
+  assert.equal(run(machine).kind, 'powered-off');
+  assert.equal(said, 'K');
+  assert.equal(machine.memory.readU32(0x100000), 0xacf13568);
+  assert.equal(machine.memory.readU32(0x100004), 0x74726976);
   machine.dispose();
 });
 
