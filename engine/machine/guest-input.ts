@@ -60,7 +60,9 @@ export class GuestInput {
       return known;
     }
     this.#held.delete(code);
-    return where === 'virtio' ? this.#virtio?.keyboard.key(code, false) === true : this.#ps2.keyboard.key(code, false);
+    // A state that was loaded may have keys down of which nothing is known here.
+    const released = where !== 'virtio' && this.#ps2.keyboard.key(code, false);
+    return (where !== 'ps2' && this.#virtio?.keyboard.key(code, false) === true) || released;
   }
 
   /** Releases every key, as when a window loses the keyboard. */

@@ -37,16 +37,24 @@ export function relativeInput(event: Pick<MouseEvent, 'movementX' | 'movementY' 
   };
 }
 
-/** A position of the pointer over the guest's picture of a screen; undefined beside it. */
+/**
+ * A position of the pointer over the guest's picture of a screen; undefined beside it, unless something is being dragged
+ * or let go there, which happens at the picture's edge.
+ */
 export function absoluteInput(
-  event: Pick<MouseEvent, 'clientX' | 'clientY' | 'buttons'>,
+  event: Pick<MouseEvent, 'clientX' | 'clientY' | 'buttons' | 'type'>,
   picture: Pick<DOMRect, 'left' | 'top' | 'width' | 'height'>,
   wheel = 0,
   head = 0,
 ): MouseInput | undefined {
   const x = (event.clientX - picture.left) / picture.width;
   const y = (event.clientY - picture.top) / picture.height;
-  return x >= 0 && x <= 1 && y >= 0 && y <= 1
-    ? { kind: 'absolute', head, x, y, wheel, buttons: event.buttons & BUTTON_BITS }
-    : undefined;
+  const within = x >= 0 && x <= 1 && y >= 0 && y <= 1;
+  const dragging = event.type === 'mouseup' || (event.type === 'mousemove' && event.buttons !== 0);
+  // Without a picture there is no place either.
+  if (!(within || dragging) || Number.isNaN(x + y)) {
+    return undefined;
+  }
+  const share = (value: number) => Math.max(0, Math.min(1, value));
+  return { kind: 'absolute', head, x: share(x), y: share(y), wheel, buttons: event.buttons & BUTTON_BITS };
 }

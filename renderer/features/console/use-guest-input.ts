@@ -159,6 +159,12 @@ export function useGuestInput(options: GuestInputOptions): GuestInput {
       }
     };
     const onMouse = (event: MouseEvent) => onMove(event);
+    /** What is dragged out of the window stays the guest's until it is let go. */
+    const onPointer = (event: PointerEvent) => {
+      if (mouse === 'absolute') {
+        element.setPointerCapture?.(event.pointerId);
+      }
+    };
     const onWheel = (event: WheelEvent) => {
       if (mouse === 'absolute' || locked()) {
         event.preventDefault();
@@ -171,6 +177,7 @@ export function useGuestInput(options: GuestInputOptions): GuestInput {
     };
     const onMenu = (event: Event) => event.preventDefault();
     const onLockChange = () => setMouseCaptured(locked());
+    element.addEventListener('pointerdown', onPointer);
     element.addEventListener('mousedown', onDown);
     element.addEventListener('mouseup', onMouse);
     element.addEventListener('mousemove', onMouse);
@@ -178,6 +185,7 @@ export function useGuestInput(options: GuestInputOptions): GuestInput {
     element.addEventListener('contextmenu', onMenu);
     document.addEventListener('pointerlockchange', onLockChange);
     return () => {
+      element.removeEventListener('pointerdown', onPointer);
       element.removeEventListener('mousedown', onDown);
       element.removeEventListener('mouseup', onMouse);
       element.removeEventListener('mousemove', onMouse);
