@@ -12,7 +12,7 @@ import { decodePng, type Picture } from './png.ts';
 import { screenInitramfs } from './screen-program.ts';
 import { screenText } from './screen-text.ts';
 
-const SECONDS = 200;
+const SECONDS = 400;
 
 const pixel = ({ width, rgb }: Picture, x: number, y: number): number[] => [
   ...rgb.subarray((y * width + x) * 3, (y * width + x) * 3 + 3),
