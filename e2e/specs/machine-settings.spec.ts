@@ -77,6 +77,16 @@ test('disks, network and shared folders of a machine are changed, and shown in i
   await expectAccessible(page);
   await documentScreen(page, 'manager-details');
   await keepScreen(page, 'details');
+
+  await manager.button('Edit settings').click();
+  await settings.show('Storage');
+  await settings.button('New disk').click();
+  await settings.field('Size (GB)').fill('0.02');
+  await keepScreen(page, 'new-disk');
+  await settings.button('Save').click();
+  await settings.dialog.waitFor({ state: 'hidden' });
+  expect(stored(home, 'Server').disks.at(-1)).toMatchObject({ path: 'disk-2.img', bus: 'virtio', port: 1 });
+  await expect(page.getByText('disk-2.img')).toBeVisible();
 });
 
 test('the dialog is used by keyboard alone', async ({ manager, home }) => {
