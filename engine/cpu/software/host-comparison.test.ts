@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { Random } from '../../testing/random.ts';
 import { type CaseMix, Comparison } from '../x86/testing/comparison.ts';
+import { AMD_DIFFERS, neededFeature } from '../x86/testing/host-differences.ts';
 import { buildHarness, hostFeatures, isAmd, NativeProcessor } from '../x86/testing/native-processor.ts';
-import type { Candidate } from '../x86/testing/random-instructions.ts';
 import { windowTemplates } from '../x86/testing/special-values.ts';
 
 /** Another seed tries other instances: LODGE_SEED=n. LODGE_CASES=f multiplies the number of cases. */
@@ -16,58 +16,6 @@ const random = new Random(SEED);
 const templates = windowTemplates(random, 32);
 let native: NativeProcessor | undefined;
 let instances = 0;
-
-/** Host features (as Linux names them) that parts of the table need; everything else every x86-64 processor has. */
-function neededFeature({ definition, encoding }: Candidate): string | undefined {
-  const { name } = definition;
-  if (definition.options.feature !== undefined) {
-    return definition.options.feature;
-  }
-  if (encoding.vex !== undefined) {
-    return 'avx2';
-  }
-  if (name === 'movbe' || name === 'popcnt') {
-    return name;
-  }
-  if (name === 'cmpxchg16b') {
-    return 'cx16';
-  }
-  if (name === 'lahf' || name === 'sahf') {
-    return 'lahf_lm';
-  }
-  if (name.startsWith('fisttp') || /^(addsub|h(add|sub)p|lddqu|mov(s[hl]|d)dup)/.test(name)) {
-    return 'pni';
-  }
-  if (encoding.map === 2) {
-    if (encoding.opcode <= 0x0b || (encoding.opcode >= 0x1c && encoding.opcode <= 0x1e)) {
-      return 'ssse3';
-    }
-    if (encoding.opcode >= 0xdb && encoding.opcode <= 0xdf) {
-      return 'aes';
-    }
-    return encoding.opcode === 0x37 || encoding.opcode >= 0xf0 ? 'sse4_2' : 'sse4_1';
-  }
-  if (encoding.map === 3) {
-    if (encoding.opcode === 0x0f) {
-      return 'ssse3';
-    }
-    if (encoding.opcode === 0x44) {
-      return 'pclmulqdq';
-    }
-    if (encoding.opcode === 0xdf) {
-      return 'aes';
-    }
-    return encoding.opcode >= 0x60 && encoding.opcode <= 0x63 ? 'sse4_2' : 'sse4_1';
-  }
-  return undefined;
-}
-
-/**
- * What AMD's processors do in another way than Intel's, which are the model here: undefined results of 16-bit double
- * shifts, which of several NaNs a dot product yields, how much of a pushed selector is written, the order in which string
- * comparisons read, a call's push before its target is known to be canonical, PREFETCHW of registers, PAUSE with REX.B.
- */
-const AMD_DIFFERS = /^(sh[lr]d|dpp[sd]|push-segment-\d|cmps|scas|call|nop|pause)$/;
 
 before(() => {
   if ('path' in harness) {

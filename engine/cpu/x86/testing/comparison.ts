@@ -29,7 +29,7 @@ import {
   WINDOW_BYTES,
 } from './case-records.ts';
 import { EmulatedProcessor, STOP } from './emulated-processor.ts';
-import type { NativeProcessor, NativeResults, WindowDifference } from './native-processor.ts';
+import type { HostProcessor, NativeResults, WindowDifference } from './native-processor.ts';
 import { type Candidate, candidates, generateInstance, type Instance } from './random-instructions.ts';
 import { specialExtended, specialInteger, specialVector } from './special-values.ts';
 
@@ -101,7 +101,7 @@ const FAULTS_DIFFER = /^(popa|maskmov|vp?gather|fi?stp?-|fisttp-|mmx|fstp-m80|fb
 export class Comparison {
   readonly #wide: boolean;
   readonly #random: Random;
-  readonly #native: NativeProcessor;
+  readonly #native: HostProcessor;
   readonly #emulated: EmulatedProcessor;
   readonly #templates: readonly Uint8Array[];
   readonly #result = new Uint8Array(RECORD_SIZE);
@@ -114,7 +114,7 @@ export class Comparison {
   cases = 0;
 
   /** `wide`: the host's processor has YMM registers. */
-  constructor(random: Random, native: NativeProcessor, templates: readonly Uint8Array[], wide: boolean) {
+  constructor(random: Random, native: HostProcessor, templates: readonly Uint8Array[], wide: boolean) {
     this.#wide = wide;
     this.#random = random;
     this.#native = native;
@@ -277,7 +277,9 @@ export class Comparison {
   #compareBatch(batch: Batch, cases: readonly Case[], results: NativeResults): void {
     this.#emulated.loadCode(batch);
     for (const [index, item] of cases.entries()) {
-      this.#compareCase(batch, index, item, results);
+      if (results.refused?.has(index) !== true) {
+        this.#compareCase(batch, index, item, results);
+      }
     }
   }
 

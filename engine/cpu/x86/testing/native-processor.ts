@@ -18,6 +18,14 @@ export interface NativeResults {
   readonly records: Uint8Array<ArrayBuffer>;
   /** By case; cases that changed nothing are missing. */
   readonly differences: ReadonlyMap<number, readonly WindowDifference[]>;
+  /** Cases that this processor did not carry out. */
+  readonly refused?: ReadonlySet<number>;
+}
+
+/** A processor of this host: by itself, or as KVM hands it to guests. */
+export interface HostProcessor {
+  /** Runs all cases of a batch. Batches may be handed in before the results of earlier ones were awaited. */
+  run(batch: Batch): Promise<NativeResults>;
 }
 
 /** Builds the harness, or says in one line why this host cannot run it. */
@@ -58,7 +66,7 @@ export function hostFeatures(): ReadonlySet<string> {
 }
 
 /** The host's own processor, running cases in a process of its own. */
-export class NativeProcessor {
+export class NativeProcessor implements HostProcessor {
   readonly #child: ChildProcess;
   readonly #chunks: Uint8Array[] = [];
   #available = 0;
