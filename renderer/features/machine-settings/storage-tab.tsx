@@ -26,15 +26,14 @@ export function StorageTab() {
         {disks.fields.map(({ id }, index) => {
           const number = index + 1;
           const errors = formState.errors.disks?.[index];
+          const isNew = watch(`disks.${index}.size`) !== undefined;
           return (
             <Device
               key={id}
               title={text('machine.disk', { number })}
               remove={{ label: text('machine.diskRemove', { number }), onClick: () => disks.remove(index) }}
             >
-              {watch(`disks.${index}.size`) === undefined ? (
-                <PathSetting name={`disks.${index}.path`} label={text('machine.diskImage')} want="file" />
-              ) : (
+              {isNew ? (
                 <TextField
                   label={text('wizard.size')}
                   type="number"
@@ -45,6 +44,8 @@ export function StorageTab() {
                   error={errors?.size?.message}
                   {...register(`disks.${index}.size`)}
                 />
+              ) : (
+                <PathSetting name={`disks.${index}.path`} label={text('machine.diskImage')} want="file" />
               )}
               <div className="device__row">
                 <SelectField
@@ -68,7 +69,7 @@ export function StorageTab() {
                   {...register(`disks.${index}.serial`)}
                 />
               </div>
-              <CheckboxSetting name={`disks.${index}.readOnly`} label={text('machine.readOnly')} />
+              {!isNew && <CheckboxSetting name={`disks.${index}.readOnly`} label={text('machine.readOnly')} />}
             </Device>
           );
         })}
