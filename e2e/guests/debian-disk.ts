@@ -62,7 +62,10 @@ function unmountBelow(folder: string): void {
 /** What the guest is to run besides a small system: a compiler, and a program that compiles while it runs. */
 const PROGRAMS = ['gcc', 'libc6-dev', 'nodejs'];
 
-/** The root file system of a small Debian with systemd, a kernel, an initramfs for IDE disks, and PROGRAMS. */
+/** What takes minutes of a slow processor and finds nothing to do. */
+const SPARED = 'systemd.mask=e2scrub_reap.service';
+
+/** The root file system of a small Debian with systemd, a kernel, an initramfs for disks on IDE, virtio and SCSI, and PROGRAMS. */
 function makeRoot(root: string): void {
   const mirror = debianMirror();
   if (mirror === undefined) {
@@ -86,12 +89,15 @@ function makeRoot(root: string): void {
   // Only what the machine has: the full set of modules would cost a slow processor minutes to unpack.
   const initramfs = join(root, 'etc/initramfs-tools');
   writeFileSync(join(initramfs, 'conf.d/lodge'), 'MODULES=list\nFSTYPE=ext4\n');
-  writeFileSync(join(initramfs, 'modules'), 'ata_piix\nata_generic\nsd_mod\next4\n');
+  writeFileSync(
+    join(initramfs, 'modules'),
+    'ata_piix\nata_generic\nsd_mod\nvirtio_pci\nvirtio_blk\nvirtio_scsi\next4\n',
+  );
   const chroot = { command: required('chroot', 'coreutils') };
   execute(chroot, [root, 'apt-get', 'install', '-y', '--no-install-recommends', 'linux-image-amd64', ...PROGRAMS]);
   execute(chroot, [root, 'apt-get', 'clean']);
   execute(chroot, [root, 'chpasswd'], `root:${ROOT_PASSWORD}\n`);
-  writeFileSync(join(root, 'etc/fstab'), '/dev/sda1 / ext4 errors=remount-ro 0 1\n');
+  writeFileSync(join(root, 'etc/fstab'), 'LABEL=lodge / ext4 errors=remount-ro 0 1\n');
   writeFileSync(join(root, 'etc/hostname'), 'lodge\n');
   const kernel = readdirSync(join(root, 'boot')).find((name) => name.startsWith('vmlinuz-'));
   if (kernel === undefined) {
@@ -101,7 +107,7 @@ function makeRoot(root: string): void {
   writeFileSync(
     join(root, 'boot/grub/grub.cfg'),
     [
-      `linux /boot/${kernel} root=/dev/sda1 ro console=tty0 console=ttyS0`,
+      `linux /boot/${kernel} root=LABEL=lodge ro console=tty0 console=ttyS0 ${SPARED}`,
       `initrd /boot/${kernel.replace('vmlinuz', 'initrd.img')}`,
       'boot\n',
     ].join('\n'),
@@ -135,7 +141,7 @@ function bootSectors(work: string): Buffer {
  * @throws NotAvailable, always when not run by root
  */
 export function debianDisk(): string {
-  return prepared('debian-2.img', (path) => {
+  return prepared('debian-3.img', (path) => {
     if (process.getuid?.() !== 0) {
       throw new NotAvailable('debootstrap needs root to make a Debian disk');
     }

@@ -7,7 +7,7 @@ import { checkFileSystem, type DebianBoot, ROOT_PASSWORD } from './debian-disk.t
 import { type GuestDisk, type GuestOptions, GuestRun } from './guest-run.ts';
 
 /** Seconds within which every step has to be done. */
-export const DEBIAN_SECONDS = 600;
+export const DEBIAN_SECONDS = 1500;
 
 /** Gives `use` a folder with a copy of the Debian disk; it is deleted afterwards. */
 export async function withDebianDisk(
@@ -34,8 +34,13 @@ async function session(options: GuestOptions, disk: string, use: (guest: GuestRu
 }
 
 /** Boots the disk, logs in as root, lets `use` work at the shell, shuts down, and checks the file system. */
-export async function debianSession(disk: string, use: (guest: GuestRun) => Promise<void>): Promise<void> {
-  const options = { memory: 512, disks: [{ path: disk }], boot: 'disk', noReboot: true, timeout: DEBIAN_SECONDS * 2 };
+export async function debianSession(
+  disk: string,
+  use: (guest: GuestRun) => Promise<void>,
+  bus: 'ide' | 'virtio' | 'scsi' = 'ide',
+): Promise<void> {
+  const disks = [{ path: disk, bus }];
+  const options = { memory: 512, disks, boot: 'disk', noReboot: true, timeout: DEBIAN_SECONDS * 2 };
   await session(options, disk, async (guest) => {
     await guest.waitFor(/lodge login: /, DEBIAN_SECONDS);
     guest.send('root\n');
