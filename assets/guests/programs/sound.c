@@ -62,16 +62,6 @@ static int open_device(const char *path, int flags)
     if (ioctl(device, SNDRV_PCM_IOCTL_HW_PARAMS, &params) < 0) {
         fail("hw_params");
     }
-    /* A guest that is late has a pause in its sound; it does not stop. */
-    struct snd_pcm_sw_params soft = { .period_step = 1, .avail_min = 1, .start_threshold = 1 };
-    soft.boundary = PERIOD * PERIODS;
-    while (soft.boundary <= (unsigned long)__LONG_MAX__ / 4) {
-        soft.boundary *= 2;
-    }
-    soft.stop_threshold = soft.boundary;
-    if (ioctl(device, SNDRV_PCM_IOCTL_SW_PARAMS, &soft) < 0) {
-        fail("sw_params");
-    }
     if (ioctl(device, SNDRV_PCM_IOCTL_PREPARE) < 0) {
         fail("prepare");
     }
