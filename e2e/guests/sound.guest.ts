@@ -45,63 +45,60 @@ function pattern(frames: number): Buffer {
   return samples;
 }
 
-// In virtual time the guest is never late, and two seconds of sound take two seconds.
-for (const virtualTime of [true, false]) {
-  test(`what a guest plays is in the recording, and it records what is in the file${virtualTime ? ', in virtual time' : ''}`, async (t) => {
-    const modules = ['virtio_pci', 'virtio_snd', 'snd_pcm'];
-    const kernel = needs(t, () => linuxKernel('backports'));
-    const withModules = kernel && needs(t, () => initramfsWithModules('backports', modules));
-    const data = withModules === undefined ? undefined : needs(t, program);
-    if (kernel === undefined || withModules === undefined || data === undefined) {
-      return;
-    }
-    const folder = mkdtempSync(join(tmpdir(), 'lodge-sound-'));
-    try {
-      const played = join(folder, 'played.wav');
-      const input = join(folder, 'input.wav');
-      writeFileSync(input, Buffer.concat([wavHeader(CD, FRAMES * 4), pattern(FRAMES)]));
-      const options = {
-        memory: 256,
-        kernel,
-        initrd: shellInitramfs(withModules, 'ttyS0', [{ name: 'sound', data }]),
-        append: 'console=ttyS0 panic=-1',
-        sound: `wav=${played},input=${input}`,
-        noReboot: true,
-        virtualTime,
-        timeout: SECONDS * 2,
+// In virtual time the guest is never late: on a busy host it would lose sound, as any computer does.
+test('what a guest plays is in the recording, and it records what is in the file', async (t) => {
+  const modules = ['virtio_pci', 'virtio_snd', 'snd_pcm'];
+  const kernel = needs(t, () => linuxKernel('backports'));
+  const withModules = kernel && needs(t, () => initramfsWithModules('backports', modules));
+  const data = withModules === undefined ? undefined : needs(t, program);
+  if (kernel === undefined || withModules === undefined || data === undefined) {
+    return;
+  }
+  const folder = mkdtempSync(join(tmpdir(), 'lodge-sound-'));
+  try {
+    const played = join(folder, 'played.wav');
+    const input = join(folder, 'input.wav');
+    writeFileSync(input, Buffer.concat([wavHeader(CD, FRAMES * 4), pattern(FRAMES)]));
+    const options = {
+      memory: 256,
+      kernel,
+      initrd: shellInitramfs(withModules, 'ttyS0', [{ name: 'sound', data }]),
+      append: 'console=ttyS0 quiet panic=-1',
+      sound: `wav=${played},input=${input}`,
+      noReboot: true,
+      virtualTime: true,
+      timeout: SECONDS * 2,
+    };
+    await GuestRun.with(options, async (guest) => {
+      await guest.waitFor(new RegExp(READY), SECONDS);
+      await guest.waitFor(/guest# /, SECONDS);
+      guest.send('cat /proc/asound/cards; ls /dev/snd\n');
+      await guest.waitFor(/pcmC0D0p/, SECONDS);
+      const run = async (what: string) => {
+        guest.send(`sound ${what} ${FRAMES}\n`);
+        const [, millis] = await guest.waitFor(
+          what === 'play' ? /sound-played 96000 frames in (\d+) ms/ : /sound-recorded 96000 frames in (\d+) ms, 0 of/,
+          SECONDS,
+        );
+        return Number(millis);
       };
-      await GuestRun.with(options, async (guest) => {
-        await guest.waitFor(new RegExp(READY), SECONDS);
-        await guest.waitFor(/guest# /, SECONDS);
-        guest.send('cat /proc/asound/cards; ls /dev/snd\n');
-        await guest.waitFor(/pcmC0D0p/, SECONDS);
-        const run = async (what: string) => {
-          guest.send(`sound ${what} ${FRAMES}\n`);
-          const [, millis] = await guest.waitFor(
-            what === 'play' ? /sound-played 96000 frames in (\d+) ms/ : /sound-recorded 96000 frames in (\d+) ms, 0 of/,
-            SECONDS,
-          );
-          return Number(millis);
-        };
-        const soundMillis = (FRAMES / CD.rate) * 1000;
-        // A guest on a busy host may be too late to take everything that is recorded in real time.
-        for (const what of virtualTime ? ['play', 'record'] : ['play']) {
-          const millis = await run(what);
-          t.diagnostic(`${what}: ${millis} ms for ${soundMillis.toFixed(0)} ms of sound`);
-          assert.ok(millis > soundMillis - 100, 'sound takes its time');
-          assert.ok(!virtualTime || millis < soundMillis + 150, `${millis} ms`);
-        }
-        guest.send('poweroff -f\n');
-        assert.equal(await guest.exitCode(SECONDS), 0);
-      });
-      const recording = parseWav(readFileSync(played));
-      assert.ok(typeof recording === 'object', String(recording));
-      assert.deepEqual(recording.format, CD);
-      const expected = pattern(FRAMES);
-      assert.ok(recording.samples.length >= expected.length, `${recording.samples.length} bytes`);
-      assert.equal(Buffer.compare(recording.samples.subarray(0, expected.length), expected), 0, 'sample for sample');
-    } finally {
-      rmSync(folder, { recursive: true, force: true });
-    }
-  });
-}
+      const soundMillis = (FRAMES / CD.rate) * 1000;
+      for (const what of ['play', 'record']) {
+        const millis = await run(what);
+        t.diagnostic(`${what}: ${millis} ms for ${soundMillis.toFixed(0)} ms of sound`);
+        assert.ok(millis > soundMillis - 100, 'sound takes its time');
+        assert.ok(millis < soundMillis + 150, `${millis} ms`);
+      }
+      guest.send('poweroff -f\n');
+      assert.equal(await guest.exitCode(SECONDS), 0);
+    });
+    const recording = parseWav(readFileSync(played));
+    assert.ok(typeof recording === 'object', String(recording));
+    assert.deepEqual(recording.format, CD);
+    const expected = pattern(FRAMES);
+    assert.ok(recording.samples.length >= expected.length, `${recording.samples.length} bytes`);
+    assert.equal(Buffer.compare(recording.samples.subarray(0, expected.length), expected), 0, 'sample for sample');
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+});
