@@ -1,6 +1,5 @@
-import { lstatSync, unlinkSync } from 'node:fs';
-import { connect, createServer, type Server, type Socket } from 'node:net';
-import { HostError } from '../../base/host-error.ts';
+import { createServer, type Server, type Socket } from 'node:net';
+import { listenAtPath } from '../vsock/listen-at-path.ts';
 
 /** Bytes for a client that does not read; beyond them the guest has to wait. */
 const MAX_UNSENT = 256 << 10;
@@ -43,27 +42,7 @@ export class SocketPort {
    */
   static async listen(path: string, user: SocketPortUser): Promise<SocketPort> {
     const server = createServer();
-    try {
-      await bind(server, path);
-    } catch (error) {
-      if (codeOf(error) !== 'EADDRINUSE') {
-        throw refused(path, error);
-      }
-      if (await answers(path)) {
-        throw new HostError('socket-taken', `the socket ${path} is in use by another program`, {
-          remedy: 'give another path',
-        });
-      }
-      try {
-        if (!lstatSync(path).isSocket()) {
-          throw error;
-        }
-        unlinkSync(path);
-        await bind(server, path);
-      } catch (again) {
-        throw refused(path, again);
-      }
-    }
+    await listenAtPath(server, path);
     return new SocketPort(path, server, user);
   }
 
@@ -150,39 +129,3 @@ export class SocketPort {
 }
 
 const CLOSE_MILLIS = 1000;
-
-function bind(server: Server, path: string): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(path, () => {
-      server.off('error', reject);
-      resolve();
-    });
-  });
-}
-
-/** Whether a process listens at `path`. */
-function answers(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect(path);
-    socket.on('connect', () => {
-      socket.destroy();
-      resolve(true);
-    });
-    socket.on('error', (error) => {
-      const code = codeOf(error);
-      resolve(code !== 'ECONNREFUSED' && code !== 'ENOENT');
-    });
-  });
-}
-
-function codeOf(error: unknown): string {
-  return (error as NodeJS.ErrnoException).code ?? String(error);
-}
-
-function refused(path: string, error: unknown): HostError {
-  return new HostError('socket-refused', `the socket ${path} cannot be made (${codeOf(error)})`, {
-    remedy: 'give another path',
-    cause: error,
-  });
-}

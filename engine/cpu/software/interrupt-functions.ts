@@ -52,10 +52,6 @@ const TSS32_ESP0 = 4;
 /** Types of TSS descriptors, of which the busy 32-bit one is in use. */
 const BUSY_TSS32 = 0xb;
 
-/** Flat 32-bit protected code that is not single-stepped, at any privilege level. */
-const FLAT32 = L.MODE_PROTECTED | L.MODE_CODE32 | L.MODE_STACK32_FLAT | L.MODE_FLAT;
-const FLAT32_BITS = FLAT32 | L.MODE_CODE_MASK | L.MODE_STACK_MASK | L.MODE_VM86 | L.MODE_LONG | L.MODE_SINGLE;
-
 /** How `deliver` is called: an error code goes with the exception; RF is pushed set, as for faults. */
 const WITH_ERROR = 1;
 const WITH_RF = 2;
@@ -98,7 +94,7 @@ export function buildInterrupts(
     const cpu = get(f.parameter(0, 'i32'));
     const mode = f.keep(load('i32.load', cpu, L.MODE));
     const is64 = f.keep(d.eq(d.and(mode, L.MODE_CODE_MASK | L.MODE_SINGLE), L.MODE_CODE64));
-    f.if(d.and(d.zero(is64), d.ne(d.and(mode, FLAT32_BITS), FLAT32)), () => f.return(i32(0)));
+    f.if(d.and(d.zero(is64), d.ne(d.and(mode, L.MODE_FLAT32_BITS), L.MODE_FLAT32)), () => f.return(i32(0)));
     const table = f.keep(load('i32.load', cpu, L.DTLB));
     const user = f.keep(d.and(mode, L.MODE_CPL_MASK));
     f.if(user, () => {

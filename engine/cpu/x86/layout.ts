@@ -233,6 +233,10 @@ export const MODE_NO_FXSR = 1 << 15;
 export const MODE_NO_AVX = 1 << 16;
 /** CR0.TS is set. */
 export const MODE_TASK_SWITCHED = 1 << 17;
+/** Of these bits, flat 32-bit protected code that is not single-stepped has these, at any privilege level. */
+export const MODE_FLAT32_BITS =
+  MODE_CODE_MASK | MODE_FLAT | MODE_STACK_MASK | MODE_PROTECTED | MODE_VM86 | MODE_LONG | MODE_SINGLE;
+export const MODE_FLAT32 = MODE_PROTECTED | MODE_CODE32 | MODE_STACK32_FLAT | MODE_FLAT;
 
 /** RFLAGS bits. */
 export const FLAG_CF = 1 << 0;

@@ -74,12 +74,8 @@ function opensToInterrupt(b: InstructionBuilder, flags: I32): I32 {
   return d.and(d.ne(d.and(flags, L.FLAG_IF), 0), d.ne(load('i32.load', get(b.cpu), L.INTR), 0));
 }
 
-/** Flat 32-bit protected code that is not single-stepped, at any privilege level. */
-const FLAT32 = L.MODE_PROTECTED | L.MODE_CODE32 | L.MODE_STACK32_FLAT | L.MODE_FLAT;
-const FLAT32_BITS = FLAT32 | L.MODE_CODE_MASK | L.MODE_STACK_MASK | L.MODE_VM86 | L.MODE_LONG | L.MODE_SINGLE;
-
 function isNotFlat32(b: InstructionBuilder): I32 {
-  return d.ne(d.and(b.field32(L.MODE), FLAT32_BITS), FLAT32);
+  return d.ne(d.and(b.field32(L.MODE), L.MODE_FLAT32_BITS), L.MODE_FLAT32);
 }
 
 /**
