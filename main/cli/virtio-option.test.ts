@@ -56,13 +56,14 @@ test('consoles, channels, sound and the kind of machine as they are written', as
   assert.equal((await run(['--sound', 'none', '--serial', 'none'])).config?.sound, undefined);
 });
 
-test('what cannot be is told in one line with code 2, and nothing is changed', async () => {
+test('what cannot be is told in one line with code 2, and nothing is changed', async (t) => {
   const file = join(folder, 'file');
   writeFileSync(file, 'no WAV file');
   const wav = join(folder, 'new.wav');
   const socket = join(folder, 'taken');
   const server = createServer();
   await new Promise<void>((resolve) => server.listen(socket, resolve));
+  t.after(() => server.close());
   for (const [args, line, real] of [
     [['--console', 'tty'], /^--console tty: is not known; give stdio, socket:PATH or file:PATH$/, false],
     [['--console', 'stdio', '--serial', 'stdio'], /^--console stdio: .*; give --serial none or file:PATH$/, false],
@@ -70,8 +71,8 @@ test('what cannot be is told in one line with code 2, and nothing is changed', a
     [['--channel', 'agent'], /^--channel agent: is not a channel; write name=NAME,socket=PATH$/, false],
     [['--channel', `name=a/b,socket=${socket}`], /^--channel name=a\/b: is not a name for a channel/, false],
     [['--channel', `name=a,socket=${file}`], /: is no socket, and would be overwritten; give another path$/, false],
-    [['--channel', `name=a,socket=${socket}`], /^the socket .* is in use by another program; give another path$/, true],
-    [['--console', `socket:${socket}`], /^the socket .* is in use by another program; give another path$/, true],
+    [['--channel', `name=a,socket=${socket}`], /taken: another program has this socket; give another path$/, true],
+    [['--console', `socket:${socket}`], /taken: another program has this socket; give another path$/, true],
     [['--sound', 'tape'], /^--sound tape: is not known; give wav=FILE, null or none$/, false],
     [['--sound', `wav=${wav},input=${join(folder, 'none')}`], /^--sound input .*: there is no such file; /, false],
     [['--sound', `wav=${wav},input=${file}`], /^--sound input .*: it is no WAV file; give a WAV file$/, true],
@@ -85,5 +86,4 @@ test('what cannot be is told in one line with code 2, and nothing is changed', a
     assert.match(lines[0] ?? '', line);
   }
   assert.equal(existsSync(wav), false);
-  await new Promise((resolve) => server.close(resolve));
 });
