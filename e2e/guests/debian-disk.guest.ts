@@ -31,7 +31,8 @@ for (const [bus, device, driver] of [
     await withDebianDisk(image, async (disk) => {
       const use = async (guest: GuestRun): Promise<void> => {
         guest.send('findmnt -no SOURCE /; grep -o "^virtio_[bs][a-z]*" /proc/modules\n');
-        await guest.waitFor(new RegExp(`\\n${device}\\r?\\n`), DEBIAN_SECONDS);
+        // The shell's terminal codes come in front of the first line.
+        await guest.waitFor(new RegExp(`[\\r\\n]${device}\\r?\\n`), DEBIAN_SECONDS);
         await guest.waitFor(new RegExp(`\\n${driver}\\r?\\n`), DEBIAN_SECONDS);
         guest.send('dd if=/dev/urandom of=/root/data bs=1M count=8 conv=fsync && fstrim -v /\n');
         await guest.waitFor(/trimmed/, DEBIAN_SECONDS);
