@@ -1,4 +1,4 @@
-/** MicroVMs: Debian's kernel finds the virtio devices by ACPI, and is at its shell sooner than on a PC. */
+/** MicroVMs: Debian's kernel finds the virtio devices by ACPI, and starts sooner than on a PC. */
 import assert from 'node:assert/strict';
 import { closeSync, ftruncateSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -74,25 +74,24 @@ test('a microVM with two processors reaches its shell, and its disk, network, co
   }
 });
 
-test('a microVM is at its shell in no more than twice the virtual time of a PC that starts the same kernel', async (t) => {
+test('a microVM starts init in less of virtual time than a PC that starts the same kernel', async (t) => {
   const files = boot(t, ['virtio_mmio', 'virtio_pci']);
   if (files === undefined) {
     return;
   }
   const seconds = async (machine: string): Promise<number> => {
-    const append = 'console=ttyS0 quiet panic=-1';
-    const options = { ...files, machine, memory: 256, append, noReboot: true, virtualTime: true, timeout: SECONDS };
-    return await GuestRun.with(options, async (guest) => {
+    const options = { ...files, machine, memory: 256, noReboot: true, virtualTime: true, timeout: SECONDS };
+    return await GuestRun.with({ ...options, append: 'console=ttyS0 panic=-1' }, async (guest) => {
+      // By the kernel's own stamp: virtual time that passes while the guest waits for what is typed here means nothing.
+      const [, stamp] = await guest.waitFor(/\[ *(\d+\.\d+)\] Run \/init as init process/, SECONDS);
       await guest.waitFor(/guest# /, SECONDS);
-      guest.send('cat /proc/uptime\n');
-      const [, uptime] = await guest.waitFor(/\n(\d+\.\d+) \d+\.\d+\r/, SECONDS);
       guest.send('reboot -f\n');
       assert.notEqual(await guest.exitCode(SECONDS), 0, 'a restart that --no-reboot refuses');
-      return Number(uptime);
+      return Number(stamp);
     });
   };
   const microvm = await seconds('microvm');
   const pc = await seconds('pc');
   t.diagnostic(`microvm ${microvm} s, PC ${pc} s of virtual time: ${(microvm / pc).toFixed(2)}`);
-  assert.ok(microvm < 2 * pc, `${microvm} s and ${pc} s`);
+  assert.ok(microvm < pc, `${microvm} s and ${pc} s`);
 });
