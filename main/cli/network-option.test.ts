@@ -4,42 +4,13 @@ import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Writable } from 'node:stream';
 import { after, test } from 'node:test';
-import type { MachineConfig } from '../../engine/config/machine-config.ts';
-import { startMachine } from '../../engine/process/run-machine.ts';
-import { lodge } from './main.ts';
+import { runOptions } from './testing/run-options.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'lodge-net-'));
 after(() => rmSync(folder, { recursive: true, force: true }));
 
-/** Runs a command line; the machine is not started, or really when `real` is set. */
-async function run(net: string, real = false): Promise<{ code: number; lines: string[]; config?: MachineConfig }> {
-  const lines: string[] = [];
-  let config: MachineConfig | undefined;
-  const code = await lodge(['run', '--serial', 'none', '--net', net], {
-    stdin: Object.assign(process.stdin, {}),
-    stdout: new Writable({ write: (_chunk, _encoding, done) => done() }),
-    complain: (line) => lines.push(line),
-    verbose: false,
-    loadStartMachine: async () => (wanted, host) => {
-      config = wanted;
-      if (real) {
-        return startMachine(wanted, host);
-      }
-      return Promise.resolve({
-        finished: Promise.resolve({ kind: 'powered-off' }),
-        sendSerial() {},
-        typeText() {},
-        stop() {},
-        powerButton() {},
-        screenshot: async () => new Uint8Array(),
-        screenText: async () => undefined,
-      });
-    },
-  });
-  return { code, lines, ...(config === undefined ? {} : { config }) };
-}
+const run = (net: string, real = false) => runOptions(['--serial', 'none', '--net', net], real);
 
 test('--net none is no network, --net nat one with an e1000', async () => {
   assert.equal((await run('none')).config?.network, undefined);

@@ -4,42 +4,13 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Writable } from 'node:stream';
 import { after, test } from 'node:test';
-import type { MachineConfig } from '../../engine/config/machine-config.ts';
-import { startMachine } from '../../engine/process/run-machine.ts';
-import { lodge } from './main.ts';
+import { runOptions } from './testing/run-options.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'lodge-share-'));
 after(() => rmSync(folder, { recursive: true, force: true }));
 
-/** Runs a command line; the machine is not started, or really when `real` is set. */
-async function run(options: readonly string[], real = false) {
-  const lines: string[] = [];
-  let config: MachineConfig | undefined;
-  const code = await lodge(['run', '--serial', 'none', ...options], {
-    stdin: Object.assign(process.stdin, {}),
-    stdout: new Writable({ write: (_chunk, _encoding, done) => done() }),
-    complain: (line) => lines.push(line),
-    verbose: false,
-    loadStartMachine: async () => (wanted, host) => {
-      config = wanted;
-      if (real) {
-        return startMachine(wanted, host);
-      }
-      return Promise.resolve({
-        finished: Promise.resolve({ kind: 'powered-off' }),
-        sendSerial() {},
-        typeText() {},
-        stop() {},
-        powerButton() {},
-        screenshot: async () => new Uint8Array(),
-        screenText: async () => undefined,
-      });
-    },
-  });
-  return { code, lines, config };
-}
+const run = (options: readonly string[], real = false) => runOptions(['--serial', 'none', ...options], real);
 
 test('--share and --vsock, with commas and equals signs in paths', async () => {
   const odd = join(folder, 'a=b,c');

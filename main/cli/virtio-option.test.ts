@@ -3,47 +3,16 @@ import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Writable } from 'node:stream';
 import { after, test } from 'node:test';
-import type { MachineConfig } from '../../engine/config/machine-config.ts';
-import { startMachine } from '../../engine/process/run-machine.ts';
-import { lodge } from './main.ts';
+import { runOptions } from './testing/run-options.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'lodge-options-'));
 after(() => rmSync(folder, { recursive: true, force: true }));
 
-/** Runs a command line; the machine is not started, or really when `real` is set. */
-async function run(args: readonly string[], real = false) {
-  const lines: string[] = [];
-  let config: MachineConfig | undefined;
-  const code = await lodge(['run', ...args], {
-    stdin: Object.assign(process.stdin, {}),
-    stdout: new Writable({ write: (_chunk, _encoding, done) => done() }),
-    complain: (line) => lines.push(line),
-    verbose: false,
-    loadStartMachine: async () => (wanted, host) => {
-      config = wanted;
-      if (real) {
-        return startMachine(wanted, host);
-      }
-      return Promise.resolve({
-        finished: Promise.resolve({ kind: 'powered-off' }),
-        sendSerial() {},
-        typeText() {},
-        stop() {},
-        powerButton() {},
-        screenshot: async () => new Uint8Array(),
-        screenText: async () => undefined,
-      });
-    },
-  });
-  return { code, lines, config };
-}
-
 test('consoles, channels, sound and the kind of machine as they are written', async () => {
   const agent = join(folder, 'agent');
   const wav = join(folder, 'out,put.wav');
-  const { config } = await run([
+  const { config } = await runOptions([
     ...['--console', 'stdio', '--channel', `name=org.qemu.guest_agent.0,socket=${agent}`],
     ...['--sound', `wav=${wav}`],
   ]);
@@ -52,8 +21,10 @@ test('consoles, channels, sound and the kind of machine as they are written', as
   assert.deepEqual(config?.channels, [{ name: 'org.qemu.guest_agent.0', socket: agent }]);
   assert.deepEqual(config?.sound, { output: { kind: 'wav', path: wav } });
   assert.equal(config?.board, 'pc');
-  assert.deepEqual((await run(['--sound', 'null', '--serial', 'none'])).config?.sound, { output: { kind: 'null' } });
-  assert.equal((await run(['--sound', 'none', '--serial', 'none'])).config?.sound, undefined);
+  assert.deepEqual((await runOptions(['--sound', 'null', '--serial', 'none'])).config?.sound, {
+    output: { kind: 'null' },
+  });
+  assert.equal((await runOptions(['--sound', 'none', '--serial', 'none'])).config?.sound, undefined);
 });
 
 test('what cannot be is told in one line with code 2, and nothing is changed', async (t) => {
@@ -80,7 +51,7 @@ test('what cannot be is told in one line with code 2, and nothing is changed', a
     [['--machine', 'microvm'], /^--machine microvm: has no firmware .*; add --kernel FILE$/, false],
   ] as const) {
     const serial = args.some((arg) => arg === '--serial') ? [] : ['--serial', 'none'];
-    const { code, lines } = await run([...args, ...serial], real);
+    const { code, lines } = await runOptions([...args, ...serial], real);
     assert.equal(code, 2, args.join(' '));
     assert.equal(lines.length, 1, lines.join(' | '));
     assert.match(lines[0] ?? '', line);
