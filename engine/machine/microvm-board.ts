@@ -26,6 +26,7 @@ import { pcAcpiConfig } from '../firmware/acpi/pc-config.ts';
 import type { MachineMemory } from '../memory/machine-memory.ts';
 import { VIRTIO_MMIO_BYTES, VirtioMmio, virtioMmioDoorbells, virtioMmioParameter } from '../virtio/mmio/virtio-mmio.ts';
 import type { Board } from './board.ts';
+import { boardBus } from './board-bus.ts';
 import type { BootInput } from './boot/boot-input.ts';
 import { addInterruptChips } from './interrupt-chips.ts';
 import { type NetworkCardParts, virtioNetworkCard } from './network-card.ts';
@@ -161,21 +162,7 @@ export class MicrovmBoard implements Board {
         },
       },
     );
-    const { ports, mmio, doorbells } = this;
-    this.cpuBus = {
-      readPort: (address, size) => ports.read(address, size),
-      writePort: (address, size, value) => ports.write(address, size, value),
-      readMmio: (address, size) => mmio.read(address, size),
-      writeMmio: (address, size, value) => mmio.write(address, size, value),
-      acknowledge: (cpu) => apics.acknowledge(cpu),
-      tpr: (cpu) => apics.tpr(cpu),
-      setTpr: (cpu, value) => apics.setTpr(cpu, value),
-      readApicMsr: (cpu, msr) => apics.readApicMsr(cpu, msr),
-      writeApicMsr: (cpu, msr, value) => apics.writeApicMsr(cpu, msr, value),
-      tscChanged: (cpu) => apics.tscChanged(cpu),
-      doorbells,
-      localApics: apics,
-    };
+    this.cpuBus = boardBus(this.ports, this.mmio, apics, this.doorbells);
   }
 
   /** Windows stand one behind the other; there are fewer interrupts, so that devices share them. */

@@ -32,6 +32,7 @@ import type { MachineMemory } from '../memory/machine-memory.ts';
 import { HostBridge, type PamMode } from '../pci/host-bridge.ts';
 import { PciBus } from '../pci/pci-bus.ts';
 import type { Board } from './board.ts';
+import { boardBus } from './board-bus.ts';
 import type { BootInput } from './boot/boot-input.ts';
 import type { BootDisplay } from './boot/display.ts';
 import { prepareWithoutFirmware } from './boot/without-firmware.ts';
@@ -303,22 +304,7 @@ export class PcBoard implements Board {
     this.devices = devices;
     this.#fillCmos();
 
-    const { apics, ports, mmio } = this;
-    this.cpuBus = {
-      readPort: (address, size) => ports.read(address, size),
-      writePort: (address, size, value) => ports.write(address, size, value),
-      readMmio: (address, size) => mmio.read(address, size),
-      writeMmio: (address, size, value) => mmio.write(address, size, value),
-      acknowledge: (cpu) => apics.acknowledge(cpu),
-      tpr: (cpu) => apics.tpr(cpu),
-      setTpr: (cpu, value) => apics.setTpr(cpu, value),
-      readApicMsr: (cpu, msr) => apics.readApicMsr(cpu, msr),
-      writeApicMsr: (cpu, msr, value) => apics.writeApicMsr(cpu, msr, value),
-      tscChanged: (cpu) => apics.tscChanged(cpu),
-      lateWrites: [layout.VGA_WINDOW],
-      doorbells,
-      localApics: apics,
-    };
+    this.cpuBus = { ...boardBus(this.ports, this.mmio, this.apics, doorbells), lateWrites: [layout.VGA_WINDOW] };
   }
 
   /** Connects the processors that were made with `cpuBus`. */
