@@ -158,6 +158,17 @@ function isNotCanonical(address: I64): I32 {
   return q.gtU(q.add(q.sar(address, 47), 1), 1);
 }
 
+/** Arena addresses of plain memory that is read (0) or written (1); anything else branches to `rare`. */
+function hostIn(f: FunctionBuilder, rare: Label, plainHost: FunctionReference) {
+  const cpu = get(f.parameter(0, 'i32'));
+  return (address: I64, write: number, size: number | I32): I32 => {
+    const bytes = typeof size === 'number' ? i32(size) : size;
+    const place = f.keep(f.call(plainHost, cpu, address, i32(write), bytes) as I32);
+    f.brIf(rare, d.zero(place));
+    return place;
+  };
+}
+
 /** The body of `deliver`: returns 1 from the function, or branches to `rare` before anything has changed. */
 function buildDelivery(
   f: FunctionBuilder,
@@ -170,13 +181,7 @@ function buildDelivery(
   const vector = get(f.parameter(1, 'i32'));
   const error = get(f.parameter(2, 'i32'));
   const how = get(f.parameter(3, 'i32'));
-  const host = (address: I64, write: number, size: number | I32) => {
-    const place = f.keep(
-      f.call(plainHost, cpu, address, i32(write), typeof size === 'number' ? i32(size) : size) as I32,
-    );
-    f.brIf(rare, d.zero(place));
-    return place;
-  };
+  const host = hostIn(f, rare, plainHost);
   const field64 = (offset: number) => load('i64.load', cpu, offset);
 
   const gateOffset = f.keep(d.shl(vector, 4));
@@ -258,13 +263,7 @@ function buildDelivery32(
   const vector = get(f.parameter(1, 'i32'));
   const error = get(f.parameter(2, 'i32'));
   const how = get(f.parameter(3, 'i32'));
-  const host = (address: I64, write: number, size: number | I32) => {
-    const place = f.keep(
-      f.call(plainHost, cpu, address, i32(write), typeof size === 'number' ? i32(size) : size) as I32,
-    );
-    f.brIf(rare, d.zero(place));
-    return place;
-  };
+  const host = hostIn(f, rare, plainHost);
   const field = (offset: number) => load('i32.load', cpu, offset);
   const inTable = (table: number, offset: I32) =>
     q.and(q.add(load('i64.load', cpu, table), q.fromU32(offset)), 0xffffffff);

@@ -25,6 +25,10 @@ const ACCESSED = 0x100;
 const LONG = 0x200000;
 const BIG = 0x400000;
 const PAGES = 0x800000;
+/** Parts of base and limit in both words. */
+const BASE_LOW = 0xffff0000;
+const BASE_HIGH = 0xff0000ff;
+const LIMIT_HIGH = 0xf0000;
 
 function segmentPlace(index: number): number {
   return L.SEGMENTS + index * L.SEGMENT_SIZE;
@@ -45,13 +49,22 @@ function setSegment(b: InstructionBuilder, index: number, selector: I32, base: I
 
 /** Loads a segment register from a descriptor's halves. */
 function setSegmentFrom(b: InstructionBuilder, index: number, selector: I32, low: I32, high: I32): void {
-  const base =
-    index === L.SEG_CS
-      ? i32(0) // 64-bit code has none
-      : d.or(d.or(d.shr(low, 16), d.shl(d.and(high, 0xff), 16)), d.and(high, 0xff000000));
-  const raw = b.keep(d.or(d.and(low, 0xffff), d.and(high, 0xf0000)));
-  const limit = select(d.and(high, PAGES), d.or(d.shl(raw, 12), 0xfff), raw);
-  setSegment(b, index, selector, base, limit, d.and(d.shr(high, 8), 0xf0ff));
+  // 64-bit code has no base, and flat code 0.
+  const base = index === L.SEG_CS ? i32(0) : baseOf(low, high);
+  setSegment(b, index, selector, base, limitOf(b, low, high), attributesOf(high));
+}
+
+function baseOf(low: I32, high: I32): I32 {
+  return d.or(d.or(d.shr(low, 16), d.shl(d.and(high, 0xff), 16)), d.and(high, 0xff000000));
+}
+
+function limitOf(b: InstructionBuilder, low: I32, high: I32): I32 {
+  const raw = b.keep(d.or(d.and(low, 0xffff), d.and(high, LIMIT_HIGH)));
+  return select(d.and(high, PAGES), d.or(d.shl(raw, 12), 0xfff), raw);
+}
+
+function attributesOf(high: I32): I32 {
+  return d.and(d.shr(high, 8), 0xf0ff);
 }
 
 /** Sets RFLAGS from an image whose bits outside `mask` and the arithmetic flags do not count. */
@@ -209,27 +222,17 @@ function iretFromKernel(b: InstructionBuilder, rare: Label): void {
   f.brIf(rare, isNotCanonical(target));
   const level = b.keep(d.and(cs, 3));
   f.brIf(rare, d.and(d.ne(level, 0), d.ne(level, 3)));
-  const limit = b.field32(L.GDTR + 8);
   /** The descriptor of a selector that is not null, for a segment of `level`, if `bits` of its high word are `wanted`. */
   const descriptor = (selector: I32, bits: number, wanted: number) => {
-    f.brIf(rare, d.or(d.and(selector, 4), d.gtU(d.or(selector, 7), limit)));
-    const address = q.add(load('i64.load', get(b.cpu), L.GDTR), q.fromU32(d.and(selector, 0xfff8)));
-    const whole = b.loadMemory(address, 8) as I64;
-    const high = b.keep(d.wrap(q.shr(whole, 32)));
+    const { low, high } = readDescriptor(b, selector, rare);
     f.brIf(rare, d.ne(d.and(high, bits), wanted));
     f.brIf(rare, d.ne(d.and(d.shr(high, 13), 3), level));
-    return { low: b.keep(d.wrap(whole)), high };
+    return { low, high };
   };
   f.brIf(rare, d.zero(d.and(cs, 0xfffc)));
   const codeBits = PRESENT | SEGMENT | CODE | ACCESSED | LONG;
   const code = descriptor(cs, codeBits | CONFORMING | BIG, codeBits);
-  // Segments that the outer level may not use are to be dropped: there are none in the usual case.
-  f.if(level, () => {
-    for (const index of [L.SEG_ES, L.SEG_DS, L.SEG_FS, L.SEG_GS]) {
-      const attributes = b.field32(segmentPlace(index) + L.SEGMENT_ATTRIBUTES);
-      f.brIf(rare, d.and(d.zero(d.and(attributes, L.ATTR_UNUSABLE)), d.ne(d.and(attributes, USER), USER)));
-    }
-  });
+  f.if(level, () => leaveIfSegmentsDrop(b, rare));
   f.if(
     ss,
     () => {
@@ -252,15 +255,19 @@ function iretFromKernel(b: InstructionBuilder, rare: Label): void {
   b.jumpTo(target);
 }
 
-const BASE_LOW = 0xffff0000;
-const BASE_HIGH = 0xff0000ff;
-const LIMIT_HIGH = 0xf0000;
-
 /** The descriptor of a segment from 0 to 4 GiB. */
 function isNotWhole(low: I32, high: I32): I32 {
   const base = d.or(d.and(low, BASE_LOW | 0), d.and(high, BASE_HIGH | 0));
   const limit = d.or(d.and(low, 0xffff), d.and(high, LIMIT_HIGH | PAGES));
   return d.or(base, d.ne(limit, 0xffff | LIMIT_HIGH | PAGES));
+}
+
+/** Branches to `rare` if data segments would be dropped because level 3 may not use them: not in the usual case. */
+function leaveIfSegmentsDrop(b: InstructionBuilder, rare: Label): void {
+  for (const index of [L.SEG_ES, L.SEG_DS, L.SEG_FS, L.SEG_GS]) {
+    const attributes = b.field32(segmentPlace(index) + L.SEGMENT_ATTRIBUTES);
+    b.f.brIf(rare, d.and(d.zero(d.and(attributes, L.ATTR_UNUSABLE)), d.ne(d.and(attributes, USER), USER)));
+  }
 }
 
 /** Reads a descriptor of the GDT; branches to `rare` for the LDT and beyond the table's end. */
@@ -294,10 +301,7 @@ function iretFromKernel32(b: InstructionBuilder, rare: Label): void {
   const newSp = f.local('i64');
   f.set(newSp, q.and(q.add(sp, 12), 0xffffffff));
   f.if(level, () => {
-    for (const index of [L.SEG_ES, L.SEG_DS, L.SEG_FS, L.SEG_GS]) {
-      const attributes = b.field32(segmentPlace(index) + L.SEGMENT_ATTRIBUTES);
-      f.brIf(rare, d.and(d.zero(d.and(attributes, L.ATTR_UNUSABLE)), d.ne(d.and(attributes, USER), USER)));
-    }
+    leaveIfSegmentsDrop(b, rare);
     const outer = item(3);
     const ss = b.keep(d.and(item(4), 0xffff));
     f.brIf(rare, d.or(d.ne(d.and(ss, 3), level), d.zero(d.and(ss, 0xfffc))));
@@ -348,10 +352,7 @@ export function loadDataSegment(b: InstructionBuilder, place: I32, selector: I32
       f.brIf(rare, d.ne(d.and(high, bits | CODE | CONFORMING), bits));
       f.brIf(rare, d.gtU(d.and(selector, 3), d.and(d.shr(high, 13), 3)));
       f.brIf(rare, d.and(d.zero(isFsOrGs), d.ne(isNotWhole(low, high), 0)));
-      const base = d.or(d.or(d.shr(low, 16), d.shl(d.and(high, 0xff), 16)), d.and(high, 0xff000000 | 0));
-      const raw = b.keep(d.or(d.and(low, 0xffff), d.and(high, LIMIT_HIGH)));
-      const limit = select(d.and(high, PAGES), d.or(d.shl(raw, 12), 0xfff), raw);
-      set(b.keep(base), b.keep(limit), b.keep(d.and(d.shr(high, 8), 0xf0ff)));
+      set(baseOf(low, high), limitOf(b, low, high), attributesOf(high));
     },
   );
 }
