@@ -141,3 +141,14 @@ test('what a microVM cannot have is refused in one line', () => {
     assert.match(refusal(input), line);
   }
 });
+
+test('a balloon with its size from the start on comes by itself, and is within the memory', () => {
+  const config = validateMachineConfig({ memoryMegabytes: 512, balloonMegabytes: 256 });
+  assert.deepEqual([config.balloon, config.balloonMegabytes], [true, 256]);
+  assert.equal(validateMachineConfig({ memoryMegabytes: 512 }).balloon, false);
+  assert.equal(
+    refusal({ memoryMegabytes: 512, balloonMegabytes: 513 }),
+    '--balloon 513: is out of range; give 16 to 512 megabytes',
+  );
+  assert.match(refusal({ balloonMegabytes: 1.5 }), /^--balloon 1\.5: is out of range/);
+});

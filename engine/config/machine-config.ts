@@ -129,6 +129,8 @@ export interface MachineConfig {
   readonly entropy: boolean;
   /** The host can take memory back from the guest, by a virtio memory balloon. */
   readonly balloon: boolean;
+  /** Megabytes that the guest is asked to get along with from its start on, by the balloon; undefined: all of its memory. */
+  readonly balloonMegabytes?: number;
   /** Guests are offered Hyper-V's interface, which Windows knows, besides KVM's, which Linux knows. */
   readonly hyperv: boolean;
   /** Port 0xF4 ends the run: the exit code is the byte written × 2 + 1. */
@@ -198,6 +200,8 @@ export interface MachineConfigInput {
   readonly entropy?: boolean | undefined;
   /** Undefined: as `entropy`. */
   readonly balloon?: boolean | undefined;
+  /** Undefined: all of the memory. */
+  readonly balloonMegabytes?: number | undefined;
   readonly hyperv?: boolean | undefined;
   readonly debugExit?: boolean | undefined;
   readonly headless?: boolean | undefined;
@@ -232,6 +236,7 @@ export interface OptionNames {
   readonly network: string;
   readonly share: string;
   readonly vsock: string;
+  readonly balloon: string;
   readonly timeout: string;
   readonly screenshot: string;
   readonly type: string;
@@ -261,6 +266,7 @@ export const COMMAND_LINE_NAMES: OptionNames = {
   network: '--net',
   share: '--share',
   vsock: '--vsock',
+  balloon: '--balloon',
   timeout: '--timeout',
   screenshot: '--screenshot',
   type: '--type',
@@ -290,6 +296,7 @@ export const SETTING_NAMES: OptionNames = {
   network: 'network',
   share: 'shared folder',
   vsock: 'socket device',
+  balloon: 'memory balloon',
   timeout: 'time limit',
   screenshot: 'screenshot',
   type: 'text',

@@ -74,6 +74,17 @@ export function validateMachineConfig(given: MachineConfigInput, options: Valida
       `give seconds, more than 0 and at most ${MAX_SECONDS}`,
     );
   }
+  const memoryMegabytes = whole(
+    input.memoryMegabytes ?? DEFAULT_MEMORY_MEGABYTES,
+    MIN_MEMORY_MEGABYTES,
+    MAX_MEMORY_MEGABYTES,
+    names.memory,
+    'megabytes',
+  );
+  const balloonMegabytes =
+    input.balloonMegabytes === undefined
+      ? undefined
+      : whole(input.balloonMegabytes, MIN_MEMORY_MEGABYTES, memoryMegabytes, names.balloon, 'megabytes');
   // What costs nothing comes with the first device of its kind.
   const hasVirtio =
     board === 'microvm' ||
@@ -91,13 +102,7 @@ export function validateMachineConfig(given: MachineConfigInput, options: Valida
     board,
     accel: oneOf(input.accel ?? 'auto', ACCELERATORS, names.accel),
     cpus: whole(input.cpus ?? 1, MIN_CPUS, MAX_CPUS, names.cpus, 'processors'),
-    memoryMegabytes: whole(
-      input.memoryMegabytes ?? DEFAULT_MEMORY_MEGABYTES,
-      MIN_MEMORY_MEGABYTES,
-      MAX_MEMORY_MEGABYTES,
-      names.memory,
-      'megabytes',
-    ),
+    memoryMegabytes,
     firmware: bios === undefined ? {} : { bios },
     boot: { order: orderOf(input, names), ...(kernel === undefined ? {} : { kernel }), initrd, append },
     disks,
@@ -119,7 +124,8 @@ export function validateMachineConfig(given: MachineConfigInput, options: Valida
     shares,
     ...(vsock === undefined ? {} : { vsock }),
     entropy: input.entropy ?? hasVirtio,
-    balloon: input.balloon ?? hasVirtio,
+    balloon: input.balloon ?? (hasVirtio || balloonMegabytes !== undefined),
+    ...(balloonMegabytes === undefined ? {} : { balloonMegabytes }),
     hyperv: input.hyperv ?? false,
     debugExit: input.debugExit ?? false,
     headless: input.headless ?? false,

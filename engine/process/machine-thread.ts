@@ -149,6 +149,9 @@ class MachineThread {
     for (const { text, atSeconds } of config.typed) {
       this.#machine.at(atSeconds, () => this.#type(text));
     }
+    if (config.balloonMegabytes !== undefined) {
+      this.#machine.setGuestMemory(config.balloonMegabytes * 0x100000);
+    }
     if (config.timeoutSeconds !== undefined) {
       this.#machine.at(config.timeoutSeconds, () => {
         this.#timedOut = true;

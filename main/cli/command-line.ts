@@ -167,6 +167,12 @@ export function network(option: string, text: string): Network | 'none' {
       );
     }
   }
+  if (flags.has('isolated') && flags.has('host-loopback')) {
+    throw usageError(
+      `${option} ${text}: isolated keeps the guest from everything outside, host-loopback included`,
+      'give one of them',
+    );
+  }
   return {
     model: values.get('model'),
     mac: values.get('mac'),

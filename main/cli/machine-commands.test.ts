@@ -33,6 +33,8 @@ test('mistakes are told in one line with exit code 2', async () => {
     [['create'], /a machine needs a name; give --name/],
     [['create', '--name', 'x', '--guest', 'beos'], /--guest beos: is not a known guest system; give one of debian/],
     [['create', '--name', 'x', '--memory', '1'], /--memory 1: is out of range; give 16 to \d+ megabytes/],
+    [['create', '--demo', '--name', 'x'], /--demo: the demonstration guest is made as it is; leave out --name/],
+    [['create', '--demo', '--disk-size', '1'], /leave out --disk-size, or --demo$/],
     [['create', '--name', 'x', '--cpus', '99'], /--cpus 99: is out of range; give 1 to 8 processors/],
     [['create', '--name', 'x', '--disk-size', 'big'], /--disk-size big: is not a size; give a number of gigabytes/],
     [['create', '--name', 'x', '--media', join(folder, 'none.iso')], /none\.iso: there is no such file; choose an ISO/],

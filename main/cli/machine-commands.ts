@@ -463,10 +463,17 @@ function addCreate(
     .option('--folder <FOLDER>', "folder in which the machine's own folder is made")
     .action((flags: CreateFlags) =>
       withClient(async (client) => {
-        const machine =
-          flags.demo === true
-            ? await client.call('machines.createDemo')
-            : await client.call('machines.create', await newMachine(client, flags));
+        const { demo = false, ...others } = flags;
+        const [other] = Object.keys(others);
+        if (demo && other !== undefined) {
+          throw usageError(
+            '--demo: the demonstration guest is made as it is',
+            `leave out --${other.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}, or --demo`,
+          );
+        }
+        const machine = demo
+          ? await client.call('machines.createDemo')
+          : await client.call('machines.create', await newMachine(client, flags));
         print(machine.id);
         return 0;
       }),

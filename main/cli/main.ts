@@ -34,6 +34,7 @@ interface RunFlags {
   readonly cdrom?: ReturnType<typeof parse.cdrom>;
   readonly floppy?: ReturnType<typeof parse.floppy>;
   readonly rng?: boolean;
+  readonly balloon?: number;
   readonly boot?: string[];
   readonly bios?: string;
   readonly debugExit?: boolean;
@@ -97,6 +98,7 @@ function configInput(flags: RunFlags): MachineConfigInput {
     shares: flags.share,
     vsock: flags.vsock,
     entropy: flags.rng,
+    balloonMegabytes: flags.balloon,
     debugExit: flags.debugExit,
     headless: flags.headless,
     timeoutSeconds: flags.timeout,
@@ -147,6 +149,11 @@ function addRunOptions(command: Command): Command {
       once('--floppy', (text) => parse.floppy('--floppy', text)),
     )
     .option('--rng', "the host's random numbers as a virtio device (comes with other virtio devices by itself)")
+    .option(
+      '--balloon <MB>',
+      'megabytes of its memory that the guest is to get along with, by a virtio balloon (default: all)',
+      number('--balloon', 'megabytes'),
+    )
     .option(
       '--boot <ORDER>',
       `boot order, from ${BOOT_DEVICES.join(',')}`,

@@ -21,7 +21,7 @@ test('all that can stand behind --net nat', async () => {
   const capture = join(folder, 'a.pcap');
   const { config, lines } = await run(
     `nat,model=virtio,mac=52:54:00:00:00:01,forward=tcp:2222:22,forward=udp:0.0.0.0:5353:10.0.2.16:53,` +
-      `forward=tcp:[::1]:0:80,host-loopback,isolated,capture=${capture},boot=${folder},bootfile=x`,
+      `forward=tcp:[::1]:0:80,host-loopback,capture=${capture},boot=${folder},bootfile=x`,
   );
   assert.deepEqual(lines, []);
   assert.deepEqual(config?.network, {
@@ -34,11 +34,13 @@ test('all that can stand behind --net nat', async () => {
       { protocol: 'tcp', hostAddress: '::1', hostPort: 0, guestPort: 80 },
     ],
     hostLoopback: true,
-    isolated: true,
+    isolated: false,
     capture,
     bootFolder: folder,
     bootFile: 'x',
   });
+  const { network } = (await run('nat,isolated')).config ?? {};
+  assert.deepEqual([network?.isolated, network?.hostLoopback], [true, false]);
 });
 
 test('what is wrong is said in one line, with exit code 2', async () => {
@@ -47,6 +49,7 @@ test('what is wrong is said in one line, with exit code 2', async () => {
     ['none,isolated', /--net none,isolated: is not known/],
     ['nat,fast', /--net nat,fast: there is no 'fast'/],
     ['nat,isolated=1', /there is no 'isolated=1'/],
+    ['nat,isolated,host-loopback', /isolated keeps the guest from everything outside, [^;]*; give one of them$/],
     ['nat,model', /there is no 'model'/],
     ['nat,model=a,model=b', /'model' is given twice/],
     ['nat,model=ne2000', /--net model=ne2000: there is no such card; give model=virtio or e1000/],
