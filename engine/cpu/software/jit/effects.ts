@@ -14,6 +14,7 @@ import {
   recordAddress,
 } from '../wasm/function-builder.ts';
 import type { LoadName, StoreName } from '../wasm/opcodes.ts';
+import { touchesVectors, xmmAt } from './vector-registers.ts';
 
 /** What the compiler has to know of an instruction before it builds it. */
 export interface Effects {
@@ -24,6 +25,8 @@ export interface Effects {
   readonly writes: number;
   readonly readsOperands: number;
   readonly writesOperands: number;
+  /** It reads or writes XMM registers that its operands do not name, or has shared functions do so. */
+  readonly vectors: boolean;
   /** Its handler may do anything to the record: system operations. */
   readonly anything: boolean;
   readonly readsFlags: boolean;
@@ -62,6 +65,7 @@ class Probe implements RecordSpace {
   readsFlags = false;
   writesFlags = false;
   conditionalFlags = false;
+  vectors = false;
   /** It changes something that compiled code takes for constant. */
   control = false;
   readonly #depth: () => number;
@@ -86,6 +90,7 @@ class Probe implements RecordSpace {
     } else if (this.#flags(offset)) {
       this.readsFlags = true;
     }
+    this.vectors ||= xmmAt(offset) >= 0;
     return undefined;
   }
 
@@ -103,6 +108,7 @@ class Probe implements RecordSpace {
     } else if (this.#flags(offset)) {
       this.writesFlags = true;
     }
+    this.vectors ||= xmmAt(offset) >= 0;
     return false;
   }
 }
@@ -111,6 +117,8 @@ class Probe implements RecordSpace {
 class ProbeBuilder extends InstructionBuilder {
   system_ = false;
   memory = false;
+  /** It calls functions that find XMM registers in the record. */
+  vectorHelpers = false;
   readonly #variant: Variant;
   readonly #immediate: number | undefined;
   readonly #helpers: ReadonlyMap<string, FunctionReference>;
@@ -168,6 +176,7 @@ class ProbeBuilder extends InstructionBuilder {
     if (known === undefined) {
       throw new Error(`unknown helper function ${name}`);
     }
+    this.vectorHelpers ||= touchesVectors(name);
     return { ...known, indirectType: 0 };
   }
   override leaveFaulted(): void {
@@ -227,8 +236,10 @@ export function effectsOf(
   const builder = new ProbeBuilder(f, cpu, variant, helpers, immediate);
   builder.build();
   const anything = builder.system_ || probe.control;
+  const inline = !anything && !builder.vectorHelpers && f.size <= LONGEST_INLINE;
   return {
-    inline: !anything && f.size <= LONGEST_INLINE,
+    inline,
+    vectors: probe.vectors || builder.vectorHelpers,
     reads: probe.reads,
     writes: probe.writes,
     readsOperands: probe.readsOperands,
@@ -237,6 +248,6 @@ export function effectsOf(
     readsFlags: probe.readsFlags || anything,
     writesFlags: probe.writesFlags || anything,
     conditionalFlags: probe.conditionalFlags,
-    mayLeave: builder.memory || anything || f.size > LONGEST_INLINE,
+    mayLeave: builder.memory || !inline,
   };
 }

@@ -14,19 +14,23 @@ import {
 } from '../micro-op.ts';
 import type { Variant } from '../variants.ts';
 import {
+  type Expression,
   type FunctionReference,
   get,
   type I32,
   type I64,
   i32,
   i64,
+  laneOp,
   load,
   op,
   recordAddress,
   type V128,
 } from '../wasm/function-builder.ts';
+import { zeroVector } from '../wasm/vectors.ts';
 import type { Effects } from './effects.ts';
 import type { RegionFunction } from './region-function.ts';
+import { xmmAt } from './vector-registers.ts';
 
 /**
  * Builds an instruction into a region: operands are known, registers and flags live in locals, and whatever is not
@@ -42,6 +46,11 @@ export class RegionInstructionBuilder extends InstructionBuilder {
   readonly #eager: boolean;
   #address: I64 | undefined;
   #carryIn = false;
+  /** Of integers that have been read: the vector whose low lane they are, or their place in the arena. */
+  readonly #lanes = new Map<Integer, V128>();
+  readonly #loaded = new Map<Integer, I32>();
+  /** Of integers that are the bits of a number: the number. */
+  readonly #numbers = new Map<Integer, Expression>();
   ended = false;
 
   constructor(region: RegionFunction, variant: Variant, effects: Effects, first: number, uop: number) {
@@ -106,6 +115,85 @@ export class RegionInstructionBuilder extends InstructionBuilder {
     return i32(this.#slot(index));
   }
 
+  // Numbers go from lane to lane, and from memory, without the way through general registers.
+
+  override readXmmPart(index: number, offset: number, size: number): Integer {
+    if (offset !== 0 || size < 4 || xmmAt(this.#slot(index)) < 0) {
+      return super.readXmmPart(index, offset, size);
+    }
+    const vector = this.readXmm(index);
+    const value = this.keep(laneOp(size === 8 ? 'i64x2.extract_lane' : 'i32x4.extract_lane', 0, vector)) as Integer;
+    this.#lanes.set(value, vector);
+    return value;
+  }
+
+  override asFloat(bits: 32 | 64, value: Integer): Expression<'f32' | 'f64'> {
+    const vector = this.#lanes.get(value);
+    if (vector !== undefined) {
+      return laneOp(bits === 64 ? 'f64x2.extract_lane' : 'f32x4.extract_lane', 0, vector);
+    }
+    const host = this.#loaded.get(value);
+    return host === undefined ? super.asFloat(bits, value) : load(bits === 64 ? 'f64.load' : 'f32.load', host);
+  }
+
+  override keepFloat(bits: 32 | 64, value: Expression): Integer {
+    const number = this.f.local(value.type);
+    this.f.set(number, value);
+    const kept = super.keepFloat(bits, get(number));
+    this.#numbers.set(kept, get(number));
+    return kept;
+  }
+
+  override writeXmmPart(index: number, offset: number, value: Integer, size: number): void {
+    const number = this.#numbers.get(value);
+    if (number === undefined) {
+      super.writeXmmPart(index, offset, value, size);
+    } else {
+      this.f.store(number.type === 'f64' ? 'f64.store' : 'f32.store', this.registerAddress(index), number, offset);
+    }
+  }
+
+  override writeZeroExtended(index: number, value: Integer): void {
+    const host = this.#loaded.get(value);
+    const wide = value.type === 'i64';
+    const vector =
+      host === undefined
+        ? laneOp(wide ? 'i64x2.replace_lane' : 'i32x4.replace_lane', 0, zeroVector, value)
+        : load(wide ? 'v128.load64_zero' : 'v128.load32_zero', host);
+    this.writeXmm(index, vector);
+    this.clearAbove(index);
+  }
+
+  /** Runs `access` on an operand in the record, where a place may be computed. */
+  #inRecord<T>(index: number, written: boolean, access: () => T): T {
+    const number = xmmAt(this.#slot(index));
+    if (number < 0) {
+      return access();
+    }
+    const { vectors } = this.#region;
+    vectors.spillOne(number);
+    const result = access();
+    if (written) {
+      vectors.reloadOne(number);
+    }
+    return result;
+  }
+
+  override readLaneAt(index: number, place: I32, size: number): Integer {
+    return place.constant === undefined
+      ? this.#inRecord(index, false, () => super.readLaneAt(index, place, size))
+      : this.readXmmPart(index, Number(place.constant), size);
+  }
+
+  override writeLaneAt(index: number, place: I32, value: Integer, size: number): void {
+    if (place.constant === undefined) {
+      const kept = this.keep(value);
+      this.#inRecord(index, true, () => super.writeLaneAt(index, place, kept, size));
+    } else {
+      this.writeXmmPart(index, Number(place.constant), value, size);
+    }
+  }
+
   override sourceSegment(): I32 {
     return i32(this.#view.getUint8(this.#uop + UOP_SEGMENT));
   }
@@ -161,7 +249,12 @@ export class RegionInstructionBuilder extends InstructionBuilder {
   }
 
   override loadMemory(address: I64, size: number): Integer {
-    return this.keep(load(loadName(size), this.#host(address, size, false))) as Integer;
+    const host = this.#host(address, size, false);
+    const value = this.keep(load(loadName(size), host)) as Integer;
+    if (size >= 4) {
+      this.#loaded.set(value, host);
+    }
+    return value;
   }
 
   override storeMemory(address: I64, value: Integer, size: number): void {

@@ -37,6 +37,7 @@ import type { Region, RegionBlock, RegionInstruction } from './region.ts';
 import { RegionInstructionBuilder } from './region-builder.ts';
 import { HANDLER_TYPE } from './region-type.ts';
 import { merged, part } from './register-parts.ts';
+import { VectorRegisters, xmmAt } from './vector-registers.ts';
 
 const REGISTERS = 16;
 const ALL_REGISTERS = 0xffff;
@@ -83,6 +84,7 @@ export class RegionFunction implements RecordSpace {
   #tablesMoved = false;
   readonly #registers: (Local<'i64'> | undefined)[] = [];
   #written = 0;
+  readonly vectors: VectorRegisters;
   readonly #result: Local<'i64'>;
   readonly #aux: Local<'i32'>;
   #flagsWritten = false;
@@ -113,6 +115,7 @@ export class RegionFunction implements RecordSpace {
     this.#base = f.local('i64');
     this.#dataTlb = f.local('i32');
     this.#generation = f.local('i32');
+    this.vectors = new VectorRegisters(f, this.#raw);
     this.#result = f.local('i64');
     this.#aux = f.local('i32');
     this.#target = f.local('i64');
@@ -183,7 +186,7 @@ export class RegionFunction implements RecordSpace {
       this.#settleFlags();
       return get(this.#aux);
     }
-    return offset === L.DTLB ? get(this.#dataTlb) : undefined;
+    return offset === L.DTLB ? get(this.#dataTlb) : this.vectors.load(name, offset);
   }
 
   store(name: StoreName, offset: number, value: Expression): boolean {
@@ -210,7 +213,7 @@ export class RegionFunction implements RecordSpace {
       }
       return true;
     }
-    return false;
+    return this.vectors.store(name, offset, value);
   }
 
   /** Copies a register to the record, for a function that looks there, and back. */
@@ -364,11 +367,13 @@ export class RegionFunction implements RecordSpace {
       f.set(this.#generation, load('i32.load', get(this.#raw), L.JUMP_GENERATION));
     }
     this.#reload(ALL_REGISTERS);
+    this.vectors.reload();
     this.#reloadFlags();
   }
 
   #spillAll(): void {
     this.#spill(ALL_REGISTERS);
+    this.vectors.spill();
     this.#spillFlags();
   }
 
@@ -644,6 +649,11 @@ export class RegionFunction implements RecordSpace {
     return registers;
   }
 
+  /** Whether an instruction's operands are XMM registers. */
+  #namesVectors(uop: number): boolean {
+    return OPERAND_SLOTS.some((slot) => xmmAt(this.view.getUint16(uop + slot, true)) >= 0);
+  }
+
   #callHandler(
     { first, uop }: RegionInstruction,
     slot: number,
@@ -661,6 +671,7 @@ export class RegionFunction implements RecordSpace {
       ? ALL_REGISTERS
       : effects.writes | this.#operandRegisters(uop, effects.writesOperands);
     const before = ends ? ALL_REGISTERS : reads | writes;
+    const vectors = effects.anything || effects.vectors || this.#namesVectors(uop);
     for (let number = 0; number < REGISTERS; number++) {
       // Registers that the handler writes are loaded again: they have to be in locals from now on.
       if ((writes >> number) & 1 && !effects.anything) {
@@ -670,6 +681,9 @@ export class RegionFunction implements RecordSpace {
     }
     f.later(() => {
       this.#spill(before);
+      if (vectors || ends) {
+        this.vectors.spill();
+      }
       this.#spillFlags();
     });
     this.#storeFuel();
@@ -683,11 +697,21 @@ export class RegionFunction implements RecordSpace {
       return true;
     }
     f.ifUnlikely(outcome, () => {
-      f.later(() => this.#spill(ALL_REGISTERS & ~before));
+      f.later(() => {
+        this.#spill(ALL_REGISTERS & ~before);
+        if (!vectors) {
+          this.vectors.spill();
+        }
+      });
       f.return(op('i32.or', outcome, i32(FROM_HANDLER)));
     });
     f.set(this.#fuel, load('i32.load', raw, L.FUEL));
-    f.later(() => this.#reload(writes));
+    f.later(() => {
+      this.#reload(writes);
+      if (vectors) {
+        this.vectors.reload();
+      }
+    });
     if (effects.anything) {
       f.set(this.#dataTlb, load('i32.load', raw, L.DTLB));
     }

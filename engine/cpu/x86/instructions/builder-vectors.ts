@@ -1,4 +1,5 @@
 import {
+  type Expression,
   get,
   type I32,
   type I64,
@@ -152,6 +153,16 @@ export abstract class VectorBuilder extends FlagsBuilder {
       }
       this.f.store('v128.store', get(this.cpu), zeroVector, L.XMM + i * L.XMM_STRIDE + 16);
     }
+  }
+
+  /** A scalar that has been read, as a number. A tier may know a shorter way than through the integer. */
+  asFloat(bits: 32 | 64, value: Integer): Expression<'f32' | 'f64'> {
+    return bits === 64 ? op('f64.reinterpret_i64', value) : op('f32.reinterpret_i32', value);
+  }
+
+  /** Keeps a number as the integer of its bits. */
+  keepFloat(bits: 32 | 64, value: Expression): Integer {
+    return this.keep(bits === 64 ? op('i64.reinterpret_f64', value) : op('i32.reinterpret_f32', value));
   }
 
   /** The upper half of an XMM register. */

@@ -11,7 +11,6 @@ import {
   exactScalar,
   FORMS,
   isComparable,
-  toFloat,
   toHelper,
 } from './sse-float-support.ts';
 import { withVex } from './vex.ts';
@@ -46,7 +45,7 @@ function defineLegacyCompare(table: InstructionTable): void {
       }
       const c = b.read(1);
       const a = b.read(0);
-      const test = (name: 'eq' | 'lt' | 'le') => op(`f${bits}.${name}`, toFloat(bits, a), toFloat(bits, c));
+      const test = (name: 'eq' | 'lt' | 'le') => op(`f${bits}.${name}`, b.asFloat(bits, a), b.asFloat(bits, c));
       const positive = select(bit(2), select(bit(1), i32(0), test('le')), select(bit(1), test('lt'), test('eq')));
       const mask = op('i32.sub', i32(0), op('i32.xor', positive, op('i32.shr_u', predicate, i32(2))));
       b.f.if(
@@ -76,7 +75,7 @@ function defineVexCompare(table: InstructionTable): void {
       const c = b.read(2);
       const a = b.read(1);
       const test = (name: 'eq' | 'lt' | 'gt', outcome: number) =>
-        op('i32.and', op(`f${bits}.${name}`, toFloat(bits, a), toFloat(bits, c)), accepts(outcome));
+        op('i32.and', op(`f${bits}.${name}`, b.asFloat(bits, a), b.asFloat(bits, c)), accepts(outcome));
       const holds = op('i32.or', test('eq', M.EQUAL), op('i32.or', test('lt', M.LESS), test('gt', M.GREATER)));
       const mask = op('i32.sub', i32(0), holds);
       b.f.if(
@@ -134,8 +133,8 @@ function defineToFlags(table: InstructionTable): void {
           b.f.if(
             allOf(isComparable(b, bits, a), isComparable(b, bits, c)),
             () => {
-              b.f.set(less, op(`f${bits}.lt`, toFloat(bits, a), toFloat(bits, c)));
-              b.f.set(equal, op(`f${bits}.eq`, toFloat(bits, a), toFloat(bits, c)));
+              b.f.set(less, op(`f${bits}.lt`, b.asFloat(bits, a), b.asFloat(bits, c)));
+              b.f.set(equal, op(`f${bits}.eq`, b.asFloat(bits, a), b.asFloat(bits, c)));
               b.f.set(unordered, i32(0));
             },
             () => {

@@ -181,12 +181,3 @@ export const FORMS = [
   ['ss', 'F3', 32, false],
   ['sd', 'F2', 64, false],
 ] as const;
-
-/** A scalar as WebAssembly's number, and back. */
-export function toFloat(bits: Bits, value: Integer): Expression<'f32' | 'f64'> {
-  return bits === 64 ? op('f64.reinterpret_i64', value) : op('f32.reinterpret_i32', value);
-}
-
-export function fromFloat(bits: Bits, value: Expression): Integer {
-  return bits === 64 ? op('i64.reinterpret_f64', value) : op('i32.reinterpret_f32', value);
-}

@@ -14,10 +14,8 @@ import {
   exactPacked,
   exactScalar,
   FORMS,
-  fromFloat,
   isComparable,
   isNormal,
-  toFloat,
 } from './sse-float-support.ts';
 import { withVex, withVex3 } from './vex.ts';
 
@@ -60,8 +58,8 @@ function defineArithmetic(table: InstructionTable): void {
         }
         const c = b.read(b.right);
         const a = b.read(b.left);
-        const computed = op(`f${bits}.${operation}`, toFloat(bits, a), toFloat(bits, c));
-        const r = b.keep(fromFloat(bits, computed));
+        const computed = op(`f${bits}.${operation}`, b.asFloat(bits, a), b.asFloat(bits, c));
+        const r = b.keepFloat(bits, computed);
         b.f.if(
           allOf(commonMode(b), isNormal(b, bits, a), isNormal(b, bits, c), isNormal(b, bits, r)),
           () => b.writeScalar(r),
@@ -84,7 +82,7 @@ function defineArithmetic(table: InstructionTable): void {
         return;
       }
       const c = b.read(b.right);
-      const r = b.keep(fromFloat(bits, op(`f${bits}.sqrt`, toFloat(bits, c))));
+      const r = b.keepFloat(bits, op(`f${bits}.sqrt`, b.asFloat(bits, c)));
       b.f.if(
         allOf(commonMode(b), isNormal(b, bits, c), isNormal(b, bits, r)),
         () => b.writeScalar(r),
@@ -118,7 +116,7 @@ function defineExtremes(table: InstructionTable): void {
         }
         const c = b.read(b.right);
         const a = b.read(b.left);
-        const first = op(`f${bits}.${name === 'min' ? 'lt' : 'gt'}`, toFloat(bits, a), toFloat(bits, c));
+        const first = op(`f${bits}.${name === 'min' ? 'lt' : 'gt'}`, b.asFloat(bits, a), b.asFloat(bits, c));
         b.f.if(
           allOf(isComparable(b, bits, a), isComparable(b, bits, c)),
           () => b.writeScalar(select(first, a, c)),
