@@ -16,10 +16,21 @@ const ENTRY_IN_FILE = 0x1020;
 
 /** A microVM whose kernel is `source`: 32-bit code with flat segments. */
 function microvm(source: string, append = '', serial: (byte: number) => void = () => {}, kvm?: KvmAccess): Machine {
+  return directMachine('microvm', source, append, serial, kvm);
+}
+
+/** A machine without firmware, as `microvm`. */
+function directMachine(
+  board: 'pc' | 'microvm',
+  source: string,
+  append = '',
+  serial: (byte: number) => void = () => {},
+  kvm?: KvmAccess,
+): Machine {
   const kernel = craftElf({ bits: 32, note: true, loadAddress: LOAD });
   kernel.set(assemble(`bits 32\norg ${ENTRY}\n${source}`).bytes, ENTRY_IN_FILE);
   const config = validateMachineConfig({
-    board: 'microvm',
+    board,
     memoryMegabytes: 32,
     virtualTime: kvm === undefined,
     boot: { kernel: '/kernel', append },
@@ -135,6 +146,37 @@ test('a microVM restarts by its reset register, and its power button is an inter
   assert.equal(JSON.stringify(ioapic?.save()), before);
   machine.dispose();
 });
+
+/**
+ * What Linux does to restart a machine with reduced hardware and without EFI: processor 0 goes back to real mode and
+ * jumps to where firmware has its entry.
+ */
+const TO_FIRMWARE = `
+    lgdt [gdtr]
+    jmp 8:real16 - ${LOAD}
+  bits 16
+  real16:
+    mov eax, cr0
+    and al, 0xfe
+    mov cr0, eax
+    jmp 0xf000:0xfff0
+  align 8, db 0
+  gdt: dq 0, 0x00009b200000ffff
+  gdtr: dw 15
+    dd gdt
+`;
+
+for (const board of ['microvm', 'pc'] as const) {
+  test(`a ${board} without firmware restarts when its guest jumps to the firmware's entry`, () => {
+    const machine = directMachine(board, TO_FIRMWARE);
+    assert.equal(run(machine).kind, 'reset');
+    // The guest may write there; a restart brings it back.
+    machine.memory.write(0xffff0, new Uint8Array(16));
+    machine.reset();
+    assert.equal(run(machine).kind, 'reset');
+    machine.dispose();
+  });
+}
 
 test('ACPI describes reduced hardware, with every virtio device', () => {
   const machine = microvm(OFF);

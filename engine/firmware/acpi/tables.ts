@@ -64,6 +64,13 @@ const RESET_PORT = 0xcf9;
 const RESET_VALUE = 6;
 const CMOS_CENTURY = 0x32;
 
+/** The register that the tables give for restarting the machine, and what is written to it. */
+export function resetRegister({ reduced }: AcpiConfig): { readonly port: number; readonly value: number } {
+  return reduced === undefined
+    ? { port: RESET_PORT, value: RESET_VALUE }
+    : { port: reduced.resetPort, value: reduced.resetValue };
+}
+
 /** The fixed description table, revision 3 (ACPI 2.0 layout, 244 bytes); its pointers are left 0. */
 export function fadt(config: AcpiConfig): Aml {
   const pm1Event = config.pmBase;

@@ -1,6 +1,7 @@
 import { HostError } from '../../base/host-error.ts';
 import { ACPI_RSDP_FILE, ACPI_TABLES_FILE, buildAcpiTables } from '../../firmware/acpi/acpi-tables.ts';
 import type { AcpiConfig } from '../../firmware/acpi/pc-config.ts';
+import { resetRegister } from '../../firmware/acpi/tables.ts';
 import { E820_RAM, E820_RESERVED, type MemoryRange } from '../../firmware/e820.ts';
 import { buildSmbios, placeSmbiosAnchor } from '../../firmware/smbios.ts';
 import { runLoaderScript } from '../../firmware/table-loader.ts';
@@ -22,6 +23,8 @@ export const BOOT_AREA_END = 0x9f000;
 const EBDA = 0x9fc00;
 const VIDEO_AREA = 0xa0000;
 const BIOS_AREA = 0xf0000;
+/** Where PCs enter their firmware in real mode: F000:FFF0. */
+const FIRMWARE_ENTRY = 0xffff0;
 export const HIGH_MEMORY = 0x100000;
 
 export interface DirectBootMachine {
@@ -42,6 +45,8 @@ export interface BootMemory {
 /**
  * Does to memory what firmware would have done: ACPI tables at the top of RAM, the ACPI and SMBIOS entry points in the
  * BIOS area (which must be writable RAM: see prepareWithoutFirmware), a few words of the BIOS data area, the boot GDT.
+ * Whoever jumps to the firmware's entry restarts the machine, as it would with firmware: Linux does that to restart
+ * machines with reduced hardware, where it expects EFI and has no use for the ACPI reset register.
  */
 export function prepareMemory(memory: GuestMemory, machine: DirectBootMachine): BootMemory {
   const top = memory.sizeBytes - (memory.sizeBytes % 0x1000);
@@ -50,7 +55,7 @@ export function prepareMemory(memory: GuestMemory, machine: DirectBootMachine): 
   const allocateBios = (length: number): number => {
     const at = biosNext;
     biosNext = (at + length + 15) & ~15;
-    if (biosNext > HIGH_MEMORY) {
+    if (biosNext > FIRMWARE_ENTRY) {
       throw new HostError('bad-tables', 'the firmware tables do not fit below 1 MB');
     }
     return at;
@@ -83,6 +88,7 @@ export function prepareMemory(memory: GuestMemory, machine: DirectBootMachine): 
   for (const { address, bytes } of placed.values()) {
     memory.write(address, bytes);
   }
+  memory.write(FIRMWARE_ENTRY, restartCode(machine.acpi));
 
   // BIOS data area: the two serial ports, the EBDA's segment, conventional memory in KiB.
   memory.writeU16(0x400, 0x3f8);
@@ -104,6 +110,12 @@ export function prepareMemory(memory: GuestMemory, machine: DirectBootMachine): 
     rsdp: placed.get(ACPI_RSDP_FILE)?.address ?? 0,
     highEnd,
   };
+}
+
+/** 16-bit code: mov al, value; mov dx, port; out dx, al; cli; hlt; and back to the hlt, should it be left. */
+function restartCode(acpi: AcpiConfig): Uint8Array {
+  const { port, value } = resetRegister(acpi);
+  return Uint8Array.of(0xb0, value, 0xba, port & 0xff, port >> 8, 0xee, 0xfa, 0xf4, 0xeb, 0xfd);
 }
 
 /** True when `base … base + length − 1` is RAM that a kernel may be loaded to. */
