@@ -29,21 +29,28 @@ export class MachineShares {
   open(defer: (action: () => void) => void): { readonly tag: string; readonly backend: ShareBackend }[] {
     return this.#config.shares.map((share, index) => ({
       tag: share.name,
-      backend: this.#config.virtualTime ? this.#openHere(share, defer) : this.#connect(share, index),
+      backend: this.#config.virtualTime ? this.#openHere(share, defer) : this.#connect(share, index, defer),
     }));
   }
 
-  #connect({ name }: ShareConfig, index: number): ShareBackend {
-    const client = new ShareClient(name, defined(this.#ends[index], 'the thread of a share'), this.#bell);
+  #connect({ name, path, readOnly }: ShareConfig, index: number, defer: (action: () => void) => void): ShareBackend {
+    const onTrouble = this.#onTrouble(name, path);
+    const client = new ShareClient(name, defined(this.#ends[index], 'the thread of a share'), this.#bell, {
+      defer,
+      serve: (session) => new P9Server({ path, readOnly, onTrouble, session }),
+    });
     this.#clients.push(client);
     return client;
   }
 
+  #onTrouble(name: string, path: string): (message: string) => void {
+    return (message) => this.#tell(`share ${name} (${path}): ${message}`);
+  }
+
   /** In virtual time, the host's speed is not to decide when an answer comes. */
   #openHere({ name, path, readOnly }: ShareConfig, defer: (action: () => void) => void): ShareBackend {
-    const onTrouble = (message: string) => this.#tell(`share ${name} (${path}): ${message}`);
     try {
-      return new LocalShare(new P9Server({ path, readOnly, onTrouble }), defer);
+      return new LocalShare(new P9Server({ path, readOnly, onTrouble: this.#onTrouble(name, path) }), defer);
     } catch (error) {
       throw isFileError(error) ? shareRefusal(name, path, errnoName(error)) : error;
     }

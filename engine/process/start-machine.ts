@@ -56,6 +56,8 @@ export async function startMachine(config: MachineConfig, host: MachineHost): Pr
   };
   const worker = new Worker(new URL('./machine-thread.ts', import.meta.url), {
     workerData: input,
+    // Descriptors of shared folders go to their threads and back.
+    trackUnmanagedFds: false,
     transferList: [
       images.cable.port,
       ...shares.ends.map(({ port }) => port),

@@ -12,7 +12,14 @@ const DISTRUSTED_FOR = 128;
  * than asking another thread. Only a call that was already made tells: the first slow one is waited for.
  */
 export class CallSpeed {
+  readonly #fastMillis: number;
+  readonly #slowMillis: number;
   #fastInARow = 0;
+
+  constructor(fastMillis = FAST_MILLIS, slowMillis = SLOW_MILLIS) {
+    this.#fastMillis = fastMillis;
+    this.#slowMillis = slowMillis;
+  }
 
   get trusted(): boolean {
     return this.#fastInARow >= TRUSTED_AFTER;
@@ -21,10 +28,10 @@ export class CallSpeed {
   /** A call of this thread or another took `millis`. */
   note(millis: number): void {
     if (this.trusted) {
-      if (millis > SLOW_MILLIS) {
+      if (millis > this.#slowMillis) {
         this.#fastInARow = -DISTRUSTED_FOR;
       }
-    } else if (millis <= FAST_MILLIS || this.#fastInARow < 0) {
+    } else if (millis <= this.#fastMillis || this.#fastInARow < 0) {
       this.#fastInARow++;
     } else {
       this.#fastInARow = 0;

@@ -48,7 +48,7 @@ const HANDLE_MILLIS = 1000;
 /** A name that appears and vanishes while a file is created under it. */
 const CREATE_TRIES = 8;
 
-/** A place in the shared folder that somebody holds, and the object that was found there. */
+/** A place in the shared folder that somebody holds, and the object that was found there. Nothing but data: it goes from thread to thread. */
 export class TreeNode {
   parent: TreeNode | undefined;
   /** One character a byte; empty for the shared folder itself. */
@@ -72,18 +72,24 @@ export class TreeNode {
     this.inode = stats.ino;
     this.kind = kindOf(stats);
   }
+}
 
-  isIt(stats: BigIntStats): boolean {
-    return stats.ino === this.inode && stats.dev === this.device && kindOf(stats) === this.kind;
-  }
+function isIt(node: TreeNode, stats: BigIntStats): boolean {
+  return stats.ino === node.inode && stats.dev === node.device && kindOf(stats) === node.kind;
+}
 
-  get depth(): number {
-    let depth = 0;
-    for (let node = this.parent; node !== undefined; node = node.parent) {
-      depth++;
-    }
-    return depth;
+function depthOf(node: TreeNode): number {
+  let depth = 0;
+  for (let { parent } = node; parent !== undefined; parent = parent.parent) {
+    depth++;
   }
+  return depth;
+}
+
+/** All that a tree holds; handles and descriptors are the process's. */
+export interface TreeState {
+  readonly root: TreeNode;
+  readonly handles: ReadonlyMap<TreeNode, number>;
 }
 
 /** An object as a look at it found it. */
@@ -136,11 +142,26 @@ export class HostTree {
   readonly #now: () => number;
   readonly #umask = process.umask();
 
-  /** Throws what Node throws when the folder is not there. `anchored`: as above; by default where there is O_PATH. */
-  constructor(rootPath: string, anchored = process.platform === 'linux', now = () => performance.now()) {
+  /**
+   * Throws what Node throws when the folder is not there. `anchored`: as above; by default where there is O_PATH. `state`:
+   * what another tree of the same folder has given away.
+   */
+  constructor(
+    rootPath: string,
+    anchored = process.platform === 'linux',
+    now = () => performance.now(),
+    state?: TreeState,
+  ) {
     this.#now = now;
     this.#rootPath = rootPath;
     this.#anchored = anchored;
+    if (state !== undefined) {
+      this.root = state.root;
+      for (const [node, handle] of state.handles) {
+        this.#handles.set(node, { handle, good: 0 });
+      }
+      return;
+    }
     if (anchored) {
       const handle = openSync(rootPath, O_PATH | O_DIRECTORY);
       this.root = new TreeNode(undefined, '', fstatSync(handle, { bigint: true }));
@@ -159,7 +180,7 @@ export class HostTree {
   /** The shared folder is where it was. */
   get rootIsThere(): boolean {
     try {
-      return this.root.isIt(lstatSync(`${this.#rootPath}/.`, { bigint: true }));
+      return isIt(this.root, lstatSync(`${this.#rootPath}/.`, { bigint: true }));
     } catch {
       return false;
     }
@@ -193,7 +214,7 @@ export class HostTree {
     }
     const path = hostPath(`/proc/self/fd/${this.#handle(parent)}`, node.name);
     const handle = this.#retrying(() => openSync(path, O_PATH | O_DIRECTORY | O_NOFOLLOW));
-    if (!node.isIt(fstatSync(handle, { bigint: true }))) {
+    if (!isIt(node, fstatSync(handle, { bigint: true }))) {
       closeSync(handle);
       throw new ShareError('ENOENT');
     }
@@ -210,7 +231,7 @@ export class HostTree {
     const path =
       parent === undefined ? `${this.#rootPath}/.` : hostPath(`/proc/self/fd/${this.#handle(parent)}`, node.name);
     const stats = lstatSync(path, { bigint: true, throwIfNoEntry: false });
-    if (stats === undefined || !node.isIt(stats)) {
+    if (stats === undefined || !isIt(node, stats)) {
       throw new ShareError('ENOENT');
     }
   }
@@ -259,7 +280,7 @@ export class HostTree {
         bigint: true,
         throwIfNoEntry: false,
       });
-      if (stats === undefined || !at.isIt(stats)) {
+      if (stats === undefined || !isIt(at, stats)) {
         throw new ShareError('ENOENT');
       }
       path = at === this.root ? path : String(hostPath(path, at.name));
@@ -289,11 +310,11 @@ export class HostTree {
       this.#forget(known);
       throw new ShareError('ENOENT');
     }
-    if (known?.isIt(stats)) {
+    if (known !== undefined && isIt(known, stats)) {
       return { node: known, stats };
     }
     this.#forget(known);
-    if (folder.depth >= MAX_DEPTH) {
+    if (depthOf(folder) >= MAX_DEPTH) {
       throw new ShareError('ENAMETOOLONG');
     }
     return { node: new TreeNode(folder, name, stats), stats };
@@ -358,7 +379,7 @@ export class HostTree {
       return lstatSync(`${this.#checkedPath(node)}/.`, { bigint: true });
     }
     const stats = lstatSync(this.#pathOf(node), { bigint: true, throwIfNoEntry: false });
-    if (stats === undefined || !node.isIt(stats)) {
+    if (stats === undefined || !isIt(node, stats)) {
       throw new ShareError('ENOENT');
     }
     return stats;
@@ -376,7 +397,7 @@ export class HostTree {
     const descriptor = this.#anchored
       ? this.#withHandle(node, (path) => this.#retrying(() => openSync(path, flags)))
       : openSync(this.#pathOf(node), flags | O_NOFOLLOW | O_NONBLOCK);
-    if (!this.#anchored && !node.isIt(fstatSync(descriptor, { bigint: true }))) {
+    if (!this.#anchored && !isIt(node, fstatSync(descriptor, { bigint: true }))) {
       closeSync(descriptor);
       throw new ShareError('ENOENT');
     }
@@ -400,7 +421,7 @@ export class HostTree {
     const path = this.#pathOf(node);
     const handle = this.#retrying(() => openSync(path, O_PATH | O_NOFOLLOW));
     try {
-      if (!node.isIt(fstatSync(handle, { bigint: true }))) {
+      if (!isIt(node, fstatSync(handle, { bigint: true }))) {
         throw new ShareError('ENOENT');
       }
       return act(`/proc/self/fd/${handle}`);
@@ -530,7 +551,7 @@ export class HostTree {
     checkName(newName);
     const [source, target] = this.#paths(from, oldName, to, newName);
     const moved = from.children.get(oldName);
-    if (moved !== undefined && to.depth + this.#height(moved) >= MAX_DEPTH) {
+    if (moved !== undefined && depthOf(to) + this.#height(moved) >= MAX_DEPTH) {
       throw new ShareError('ENAMETOOLONG');
     }
     renameSync(source, target);
@@ -652,6 +673,13 @@ export class HostTree {
   fileSystem(node: TreeNode): StatsFsBase<bigint> {
     const folder = node.kind === 'directory' ? node : defined(node.parent, 'the folder of a file');
     return statfsSync(this.#folder(folder), { bigint: true });
+  }
+
+  /** What another tree is to go on with; this one has nothing any more. */
+  giveAway(): TreeState {
+    const handles = new Map([...this.#handles].map(([node, { handle }]) => [node, handle]));
+    this.#handles.clear();
+    return { root: this.root, handles };
   }
 
   /** Closes the handles of folders; files are closed by whoever opened them. */

@@ -7,7 +7,7 @@ import { MAX_FIDS, type SavedFid } from './share-backend.ts';
 /** Names of folders that are being listed, over all fids. */
 const MAX_LISTED = 2_000_000;
 
-/** What a number that the guest chose stands for. */
+/** What a number that the guest chose stands for. Nothing but data: it goes from thread to thread. */
 export class Fid {
   /** Undefined: it was not found again after its machine was loaded; `saved` says what it was. */
   readonly node: TreeNode | undefined;
@@ -45,11 +45,24 @@ export function hostFlags(flags: number): number {
 /** The fids of one session. */
 export class FidTable {
   readonly #tree: HostTree;
-  readonly #fids = new Map<number, Fid>();
+  readonly #fids: Map<number, Fid>;
   #listed = 0;
 
-  constructor(tree: HostTree) {
+  /** `fids`: what another table has given away. */
+  constructor(tree: HostTree, fids: ReadonlyMap<number, Fid> = new Map()) {
     this.#tree = tree;
+    this.#fids = new Map(fids);
+    for (const { entries } of fids.values()) {
+      this.#listed += entries?.length ?? 0;
+    }
+  }
+
+  /** What another table is to go on with; this one has nothing any more. */
+  giveAway(): ReadonlyMap<number, Fid> {
+    const fids = new Map(this.#fids);
+    this.#fids.clear();
+    this.#listed = 0;
+    return fids;
   }
 
   get size(): number {

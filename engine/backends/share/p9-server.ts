@@ -1,7 +1,7 @@
 import type { BigIntStats } from 'node:fs';
 import { fdatasyncSync, fsyncSync, ftruncateSync, readSync, writeSync } from 'node:fs';
 import { FolderWatch } from './folder-watch.ts';
-import { HostTree, type TreeNode } from './host-tree.ts';
+import { HostTree, type TreeNode, type TreeState } from './host-tree.ts';
 import { ERRNO, errnoName, isFileError, ShareError } from './linux-errno.ts';
 import { MessageReader, MessageWriter, type Qid } from './p9-codec.ts';
 import { type Fid, FidTable, hostFlags } from './p9-fids.ts';
@@ -43,6 +43,16 @@ export interface P9ServerOptions {
   readonly anchored?: boolean | undefined;
   /** Milliseconds. */
   readonly now?: () => number;
+  /** What another server of the same folder has given away. */
+  readonly session?: P9Session | undefined;
+}
+
+/** A session with everything that is open in it, for a server in another thread to go on with: structured data. */
+export interface P9Session {
+  readonly tree: TreeState;
+  readonly fids: ReadonlyMap<number, Fid>;
+  readonly messageBytes: number;
+  readonly devices: ReadonlyMap<bigint, bigint>;
 }
 
 type Handler = (reader: MessageReader, writer: MessageWriter) => void;
@@ -65,13 +75,15 @@ export class P9Server {
   /** The longest message; 0 before Tversion. */
   #messageBytes = 0;
   /** Numbers of file systems below the folder, which tell objects with the same inode number apart. */
-  readonly #devices = new Map<bigint, bigint>();
+  readonly #devices: Map<bigint, bigint>;
   readonly #handlers: ReadonlyMap<number, Handler>;
 
   /** Throws what Node throws when the folder cannot be opened. */
-  constructor({ path, readOnly, onTrouble, anchored, now = () => performance.now() }: P9ServerOptions) {
-    this.#tree = new HostTree(path, anchored, now);
-    this.#fids = new FidTable(this.#tree);
+  constructor({ path, readOnly, onTrouble, anchored, now = () => performance.now(), session }: P9ServerOptions) {
+    this.#tree = new HostTree(path, anchored, now, session?.tree);
+    this.#fids = new FidTable(this.#tree, session?.fids);
+    this.#messageBytes = session?.messageBytes ?? 0;
+    this.#devices = new Map(session?.devices);
     this.#readOnly = readOnly;
     this.#watch = new FolderWatch(() => this.#tree.rootIsThere, onTrouble, now);
     this.#handlers = this.#makeHandlers();
@@ -127,6 +139,12 @@ export class P9Server {
   load({ messageBytes, fids }: ShareState): void {
     this.#fids.load(fids);
     this.#messageBytes = messageBytes;
+  }
+
+  /** The session, for another server. This one has nothing left to do, and nothing to dispose of. */
+  giveAway(): P9Session {
+    const fids = this.#fids.giveAway();
+    return { tree: this.#tree.giveAway(), fids, messageBytes: this.#messageBytes, devices: this.#devices };
   }
 
   dispose(): void {

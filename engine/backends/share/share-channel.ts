@@ -12,18 +12,22 @@ export interface ShareChannel {
   readonly memory: SharedArrayBuffer;
 }
 
-/** Saved sessions travel over a port of their own. */
+/** Sessions travel over a port of their own. */
 export interface ShareEnd extends ShareChannel {
   readonly port: MessagePort;
 }
 
-export const SHARE_REQUEST = { message: 0, reset: 1, save: 2, load: 3, close: 4 } as const;
+/** `lend`: the thread gives its session away, by the port; `return`: it gets it back. */
+export const SHARE_REQUEST = { message: 0, reset: 1, save: 2, load: 3, close: 4, lend: 5, return: 6 } as const;
 
 /** Words of the control memory: requests made, requests answered; both only grow and wrap at 2^32. */
 export const SUBMITTED = 0;
 export const COMPLETED = 1;
 const FIRST_ENTRY = 2;
-/** Kind; place and length of the request; place and length of the answer, which is the room for it before. */
+/**
+ * Kind; place and length of the request; place and length of the answer, which is the room for it before. Once it is
+ * answered, the first is how many microseconds that took.
+ */
 export const ENTRY_WORDS = 5;
 /** Data of what is under way. */
 export const CHANNEL_BYTES = 4 << 20;

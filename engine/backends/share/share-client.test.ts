@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { P9 } from './p9-protocol.ts';
+import { P9Server, type P9Session } from './p9-server.ts';
 import { ShareClient } from './share-client.ts';
 import { ShareHost } from './share-host.ts';
 import { message, P9Client, text, u32 } from './testing/p9-client.ts';
@@ -11,8 +12,36 @@ import { message, P9Client, text, u32 } from './testing/p9-client.ts';
 const folder = mkdtempSync(join(tmpdir(), 'lodge-share-'));
 after(() => rmSync(folder, { recursive: true, force: true }));
 
+/** A machine thread that may carry out messages itself, with a clock that the test moves. */
+function ownThread() {
+  const later: (() => void)[] = [];
+  const clock = { millis: 0, step: 0 };
+  const lent = { times: 0 };
+  return {
+    clock,
+    lent,
+    /** Runs what was put off. */
+    turn: () => {
+      for (const action of later.splice(0)) {
+        action();
+      }
+    },
+    own: (path: string) => ({
+      defer: (action: () => void) => void later.push(action),
+      serve: (session: P9Session) => {
+        lent.times++;
+        return new P9Server({ path, readOnly: false, onTrouble: (message) => assert.fail(message), session });
+      },
+      now: () => {
+        clock.millis += clock.step;
+        return clock.millis;
+      },
+    }),
+  };
+}
+
 /** A share with its thread, and a client that waits for each answer. */
-async function build(name: string) {
+async function build(name: string, thread?: ReturnType<typeof ownThread>) {
   const path = join(folder, name);
   mkdirSync(path);
   writeFileSync(join(path, 'hello'), 'hello, world');
@@ -20,7 +49,7 @@ async function build(name: string) {
   const host = await ShareHost.start([{ name, path, readOnly: false }], bell, () => {}, assert.ifError);
   const [end] = host.ends;
   assert.ok(end !== undefined);
-  const share = new ShareClient(name, end, new Int32Array(bell));
+  const share = new ShareClient(name, end, new Int32Array(bell), thread?.own(path));
   const submit = (request: Uint8Array, done: (reply: Uint8Array) => void) => {
     const memory = share.take(request.length + 9000);
     assert.ok(memory !== undefined);
@@ -69,6 +98,54 @@ test('a share in a thread of its own: messages, sessions saved and loaded, the e
   await host.close();
   writeFileSync(join(path, 'made-49', 'file'), '');
   assert.equal(readFileSync(join(path, 'hello'), 'utf8'), 'hello, world');
+});
+
+test('quick messages are carried out by the machine thread itself, on the same open files; slow ones are not', async () => {
+  const thread = ownThread();
+  const { path, host, share, client, submit } = await build('own', thread);
+  client.start();
+  const fid = client.open('hello', 2);
+  const listing = client.open('', 0);
+  // Nothing but the open file is left of it, which both threads have to have.
+  rmSync(join(path, 'hello'));
+  const borrow = () => {
+    for (let i = 0; !share.borrowed; i++) {
+      assert.ok(i < 1000, 'the session is borrowed');
+      assert.equal(client.read(fid).toString(), 'hello, world');
+      share.settle();
+    }
+  };
+  borrow();
+  // At once, but never from within.
+  const order: string[] = [];
+  submit(message(P9.getattr, u32(fid), u32(0x7ff), u32(0)), (reply) => void order.push(`answer ${reply[4]}`));
+  order.push('submitted');
+  assert.equal(share.busy, false);
+  thread.turn();
+  assert.deepEqual(order, ['submitted', `answer ${P9.getattr + 1}`]);
+  assert.equal(client.read(fid).toString(), 'hello, world');
+  const paths = share.save().fids.map((saved) => saved.path);
+  assert.deepEqual(paths, [[], ['hello'], []]);
+
+  // One that waits for the medium is the other thread's, and so are the next after one that was slow.
+  client.call(P9.fsync, u32(fid), u32(0));
+  borrow();
+  assert.equal(thread.lent.times, 2, 'it was with the other thread meanwhile');
+  thread.clock.step = 20;
+  assert.equal(client.read(fid).toString(), 'hello, world');
+  assert.equal(share.borrowed, false);
+  thread.clock.step = 0;
+  for (let i = 0; i < 100; i++) {
+    assert.equal(client.read(fid).toString(), 'hello, world');
+    share.settle();
+    assert.equal(share.borrowed, false);
+  }
+  borrow();
+  client.clunk(listing);
+  share.reset();
+  assert.throws(() => client.read(fid), { errno: 71 });
+  share.dispose();
+  await host.close();
 });
 
 test('several answers are handed over together, in order', async () => {

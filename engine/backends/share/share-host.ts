@@ -47,7 +47,12 @@ export class ShareHost {
       const channel = createShareChannel();
       ends.push({ ...channel, port: port1 });
       const workerData: ShareThreadInput = { path, readOnly, end: { ...channel, port: port2 }, bell };
-      const thread = new Worker(new URL('./share-thread.ts', import.meta.url), { workerData, transferList: [port2] });
+      const thread = new Worker(new URL('./share-thread.ts', import.meta.url), {
+        workerData,
+        transferList: [port2],
+        // Descriptors go to the machine thread and back.
+        trackUnmanagedFds: false,
+      });
       threads.push(thread);
       opened.push(
         new Promise((resolve, reject) => {

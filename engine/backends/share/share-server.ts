@@ -1,5 +1,6 @@
 import { receiveMessageOnPort } from 'node:worker_threads';
-import type { P9Server } from './p9-server.ts';
+import { defined } from '../../base/assert.ts';
+import type { P9Server, P9Session } from './p9-server.ts';
 import type { ShareState } from './share-backend.ts';
 import { COMPLETED, entryAt, SHARE_REQUEST, type ShareEnd, SUBMITTED } from './share-channel.ts';
 
@@ -22,9 +23,15 @@ function awaitRequest(words: Int32Array, done: number): void {
 
 /**
  * Carries out what comes by a channel until it is closed; the thread sleeps in between. `ring` wakes the machine thread
- * after an answer. Disposes of the server.
+ * after an answer. Disposes of the server. `goOn` makes another one for a session that was lent and comes back.
  */
-export function serveShare(server: P9Server, { control, memory, port }: ShareEnd, ring: () => void): void {
+export function serveShare(
+  first: P9Server,
+  goOn: (session: P9Session) => P9Server,
+  { control, memory, port }: ShareEnd,
+  ring: () => void,
+): void {
+  let lender: P9Server | undefined = first;
   const words = new Int32Array(control);
   const bytes = new Uint8Array(memory);
   for (let done = Atomics.load(words, COMPLETED); ; ) {
@@ -33,28 +40,38 @@ export function serveShare(server: P9Server, { control, memory, port }: ShareEnd
       continue;
     }
     const at = entryAt(done);
+    const started = performance.now();
+    const server: P9Server | undefined = lender;
     const [kind = 0, requestAt = 0, requestLength = 0, replyAt = 0, replyLength = 0] = words.subarray(at, at + 5);
     switch (kind) {
       case SHARE_REQUEST.message:
-        words[at + 4] = server.handle(
+        words[at + 4] = defined(server, 'the session').handle(
           bytes.subarray(requestAt, requestAt + requestLength),
           bytes.subarray(replyAt, replyAt + replyLength),
         );
         break;
       case SHARE_REQUEST.reset:
-        server.reset();
+        server?.reset();
         break;
       case SHARE_REQUEST.save:
-        port.postMessage(server.save());
+        port.postMessage(server?.save());
         break;
       case SHARE_REQUEST.load:
-        server.load(receiveMessageOnPort(port)?.message as ShareState);
+        server?.load(receiveMessageOnPort(port)?.message as ShareState);
+        break;
+      case SHARE_REQUEST.lend:
+        port.postMessage(server?.giveAway());
+        lender = undefined;
+        break;
+      case SHARE_REQUEST.return:
+        lender = goOn(receiveMessageOnPort(port)?.message as P9Session);
         break;
       default:
-        server.dispose();
+        server?.dispose();
         port.close();
         return;
     }
+    words[at] = (performance.now() - started) * 1000;
     done = (done + 1) | 0;
     Atomics.store(words, COMPLETED, done);
     ring();

@@ -2,7 +2,7 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { defined } from '../../base/assert.ts';
 import { errnoName, isFileError } from './linux-errno.ts';
-import { P9Server } from './p9-server.ts';
+import { P9Server, type P9Session } from './p9-server.ts';
 import type { ShareEnd } from './share-channel.ts';
 import { serveShare } from './share-server.ts';
 
@@ -23,9 +23,13 @@ export type FromShare =
   /** A line for the user. */
   | { readonly kind: 'trouble'; readonly message: string };
 
-function open({ path, readOnly }: ShareThreadInput, send: (message: FromShare) => void): P9Server | undefined {
+function open(
+  { path, readOnly }: ShareThreadInput,
+  send: (message: FromShare) => void,
+  session?: P9Session,
+): P9Server | undefined {
   try {
-    return new P9Server({ path, readOnly, onTrouble: (message) => send({ kind: 'trouble', message }) });
+    return new P9Server({ path, readOnly, onTrouble: (message) => send({ kind: 'trouble', message }), session });
   } catch (error) {
     if (!isFileError(error)) {
       throw error;
@@ -39,13 +43,15 @@ const input = workerData as ShareThreadInput;
 const port = defined(parentPort, 'the port of the thread of a share');
 // Guests ask for files that are not there all the time; where such an error was made need not be known in full.
 Error.stackTraceLimit = 2;
-const server = open(input, (message) => port.postMessage(message));
+const send = (message: FromShare) => port.postMessage(message);
+const server = open(input, send);
 if (server === undefined) {
   input.end.port.close();
 } else {
-  port.postMessage({ kind: 'ready' } satisfies FromShare);
+  send({ kind: 'ready' });
   const bell = new Int32Array(input.bell);
-  serveShare(server, input.end, () => {
+  const goOn = (session: P9Session) => defined(open(input, send, session), 'a server of an open session');
+  serveShare(server, goOn, input.end, () => {
     Atomics.add(bell, 0, 1);
     Atomics.notify(bell, 0);
   });
