@@ -5,15 +5,22 @@ import type { ModuleBuilder } from './wasm/module-builder.ts';
 import { buildArithmetic80, isNan } from './x87-arithmetic.ts';
 import { buildConversions } from './x87-conversions.ts';
 import { buildImages } from './x87-image.ts';
+import { buildOrdinaryArithmetic } from './x87-ordinary-arithmetic.ts';
+import { buildOrdinaryMoves } from './x87-ordinary-moves.ts';
 import { buildRounding, raise } from './x87-rounding.ts';
 import { buildScaling } from './x87-scaling.ts';
 import { buildStack, clearRaised, control, isEmpty, significandOf, underflow, wordOf } from './x87-stack.ts';
 
 /**
  * The x87 unit: exact arithmetic on 80-bit reals in 64-bit integers, and the register stack. Functions leave their value
- * in RESULT and the exceptions in RAISED; those that push or commit turn them into registers and status.
+ * in RESULT and the exceptions in RAISED; those that push or commit turn them into registers and status. Ordinary numbers take a quick way
+ * (x87-ordinary.ts), unless `quick` is false.
  */
-export function buildX87(module: ModuleBuilder, multiplyHigh: FunctionReference): Map<string, FunctionReference> {
+export function buildX87(
+  module: ModuleBuilder,
+  multiplyHigh: FunctionReference,
+  quick = true,
+): Map<string, FunctionReference> {
   const rounding = buildRounding(module);
   const arithmetic = buildArithmetic80(module, rounding, multiplyHigh);
   const conversions = buildConversions(module);
@@ -74,24 +81,17 @@ export function buildX87(module: ModuleBuilder, multiplyHigh: FunctionReference)
     f.unreachable();
   });
 
+  const others = new Map(buildScaling(module, { rounding, arithmetic, conversions, stack }));
+  const thorough = { stack, conversions, pushReal, storeSingle, storeDouble, storeInteger, others };
   return new Map<string, FunctionReference>([
     ['x87-push', stack.push],
-    ['x87-push-real', pushReal],
     ['x87-commit', stack.commit],
     ['x87-report', stack.report],
-    ['x87-operate', stack.operate],
-    ['x87-operate-memory', stack.operateMemory],
-    ['x87-compare', stack.compare],
-    ['x87-compare-flags', stack.compareFlags],
-    ['x87-from-single', conversions.fromSingle],
-    ['x87-from-double', conversions.fromDouble],
-    ['x87-from-integer', conversions.fromInteger],
     ['x87-from-decimal', conversions.fromDecimal],
-    ['x87-store-single', storeSingle],
-    ['x87-store-double', storeDouble],
-    ['x87-store-integer', storeInteger],
     ['x87-store-decimal', storeDecimal],
-    ...buildScaling(module, { rounding, arithmetic, conversions, stack }),
+    ...others,
+    ...buildOrdinaryArithmetic(module, stack, conversions, quick),
+    ...buildOrdinaryMoves(module, thorough, quick),
     ...buildImages(module),
   ]);
 }

@@ -6,7 +6,7 @@ import { Random } from '../../../testing/random.ts';
 import type { CpuBus } from '../../cpu-backend.ts';
 import type { CpuState } from '../../x86/cpu-state.ts';
 import * as L from '../../x86/layout.ts';
-import { specialExtended, specialInteger, specialVector } from '../../x86/testing/special-values.ts';
+import { ordinaryExtended, specialExtended, specialInteger, specialVector } from '../../x86/testing/special-values.ts';
 import type { CompilerThread } from '../jit/compile-request.ts';
 import type { Processor } from '../processor.ts';
 import { SoftwareCpus, type SoftwareCpusOptions } from '../software-cpus.ts';
@@ -444,15 +444,17 @@ export class GuestMachine {
     state.setI32(L.MXCSR, program.mxcsr);
     state.setI32(L.FPU_CONTROL, program.fpuControl);
     const random = new Random(program.dataSeed ^ 0x5a5a5a5a);
-    state.setI32(L.FPU_VALID, random.chance(1, 2) ? 0 : random.below(256));
+    const ordinary = random.chance(1, 2);
+    state.setI32(L.FPU_VALID, ordinary ? 0xff >> random.below(5) : random.chance(1, 2) ? 0 : random.below(256));
     const view = new DataView(this.memory.arena.buffer, cpu.record, L.CPU_STATE_SIZE);
     for (let i = 0; i < 16; i++) {
       specialVector(random, view, L.XMM + i * L.XMM_STRIDE);
       specialVector(random, view, L.XMM + i * L.XMM_STRIDE + 16);
     }
     for (let i = 0; i < 8; i++) {
-      const { significand, exponent } = specialExtended(random);
-      state.setU64(L.FPR + i * L.FPR_STRIDE, random.chance(1, 3) ? specialInteger(random) : significand);
+      const { significand, exponent } = ordinary ? ordinaryExtended(random) : specialExtended(random);
+      const integer = !ordinary && random.chance(1, 3);
+      state.setU64(L.FPR + i * L.FPR_STRIDE, integer ? specialInteger(random) : significand);
       state.setU16(L.FPR + i * L.FPR_STRIDE + 8, exponent);
     }
     cpus.signals.setInterruptRequest(0, false);

@@ -24,22 +24,28 @@ function define(
   });
 }
 
-/** Reads a memory operand and leaves its value as the result. Nothing has changed when it faults. */
-type Source = (b: InstructionBuilder) => void;
+/** A memory operand as the functions for its format take it. Nothing has changed when reading it faults. */
+interface Source {
+  readonly format: 'single' | 'double' | 'integer';
+  readonly read: (b: InstructionBuilder) => I32 | I64;
+}
 
-const single: Source = (b) => {
-  const bits = b.read(0) as I32;
-  call(b, 'x87-from-single', bits);
-};
-const double: Source = (b) => {
-  const bits = b.read(0) as I64;
-  call(b, 'x87-from-double', bits);
-};
-const word: Source = (b) => call(b, 'x87-from-integer', q.fromS32(b.signExtend(b.read(0), 2) as I32));
-const dword: Source = (b) => call(b, 'x87-from-integer', q.fromS32(b.read(0) as I32));
-const qword: Source = (b) => call(b, 'x87-from-integer', b.read(0) as I64);
+const single: Source = { format: 'single', read: (b) => b.read(0) as I32 };
+const double: Source = { format: 'double', read: (b) => b.read(0) as I64 };
+const word: Source = { format: 'integer', read: (b) => b.keep(b.signExtend(b.read(0), 2) as I32) };
+const dword: Source = { format: 'integer', read: (b) => b.read(0) as I32 };
 
 const OPERATIONS = ['fadd', 'fmul', 'fcom', 'fcomp', 'fsub', 'fsubr', 'fdiv', 'fdivr'] as const;
+
+/** The functions that carry them out. */
+const FUNCTIONS = {
+  fadd: 'x87-add',
+  fmul: 'x87-multiply',
+  fsub: 'x87-subtract',
+  fsubr: 'x87-subtract-reversed',
+  fdiv: 'x87-divide',
+  fdivr: 'x87-divide-reversed',
+} as const;
 
 /** FADD … FDIVR, FCOM, FCOMP with memory operands: the same eight by ModRM.reg in D8, DA, DC and DE. */
 function defineMemoryArithmetic(table: InstructionTable): void {
@@ -52,12 +58,12 @@ function defineMemoryArithmetic(table: InstructionTable): void {
     for (const [kind, name] of OPERATIONS.entries()) {
       table.define(`${name}-${suffix}`, `${opcode} /${kind} : ${operand}`, X87, (b) => {
         checkPending(b);
-        source(b);
+        const value = source.read(b);
         recordPointers(b);
         if (name === 'fcom' || name === 'fcomp') {
-          call(b, 'x87-compare', i32(-1), i32(0), i32(kind - 2));
+          call(b, `x87-compare-${source.format}`, i32(kind - 2), value);
         } else {
-          call(b, 'x87-operate-memory', i32(kind));
+          call(b, `${FUNCTIONS[name]}-${source.format}`, value);
         }
       });
     }
@@ -69,16 +75,12 @@ function defineRegisterArithmetic(table: InstructionTable): void {
     if (name === 'fcom' || name === 'fcomp') {
       continue;
     }
-    define(table, name, `D8 /${kind} reg : STi`, (b) =>
-      call(b, 'x87-operate', i32(kind), b.slotValue(0), i32(0), i32(0)),
-    );
+    define(table, name, `D8 /${kind} reg : STi`, (b) => call(b, FUNCTIONS[name], b.slotValue(0)));
     define(table, `${name}-sti`, `DC /${kind} reg : STi`, (b) => {
-      const index = b.keep(b.slotValue(0));
-      call(b, 'x87-operate', i32(kind), index, index, i32(0));
+      call(b, `${FUNCTIONS[name]}-to`, b.slotValue(0), i32(0));
     });
     define(table, `${name}p`, `DE /${kind} reg : STi`, (b) => {
-      const index = b.keep(b.slotValue(0));
-      call(b, 'x87-operate', i32(kind), index, index, i32(1));
+      call(b, `${FUNCTIONS[name]}-to`, b.slotValue(0), i32(1));
     });
   }
   const compare = (name: string, encodings: string | readonly string[], quiet: number, pops: number) =>
@@ -100,11 +102,7 @@ function defineRegisterArithmetic(table: InstructionTable): void {
   compareFlags('fucomi', 'DB /5 reg : STi', 1, 0);
   compareFlags('fcomip', 'DF /6 reg : STi', 0, 1);
   compareFlags('fucomip', 'DF /5 reg : STi', 1, 1);
-  define(table, 'ftst', 'D9 =E4', (b) => {
-    b.setField64(X.RESULT, i64(0));
-    b.setField32(X.RESULT_EXPONENT, i32(0));
-    call(b, 'x87-compare', i32(-1), i32(0), i32(0));
-  });
+  define(table, 'ftst', 'D9 =E4', (b) => call(b, 'x87-compare-integer', i32(0), i32(0)));
   for (const [i, condition] of [2, 4, 6, 10].entries()) {
     // FCMOVB, E, BE, U and their opposites.
     define(table, `fcmov${condition}`, `DA /${i} reg : STi`, (b) =>
@@ -117,21 +115,19 @@ function defineRegisterArithmetic(table: InstructionTable): void {
 }
 
 function defineLoads(table: InstructionTable): void {
-  for (const [name, encoding, source, real] of [
-    ['fld-m32', 'D9 /0 : Md', single, true],
-    ['fld-m64', 'DD /0 : Mq', double, true],
-    ['fild-m16', 'DF /0 : Mw', word, false],
-    ['fild-m32', 'DB /0 : Md', dword, false],
-    ['fild-m64', 'DF /5 : Mq', qword, false],
+  const extended = (value: I32 | I64) => q.fromS32(value as I32);
+  for (const [name, encoding, format, read] of [
+    ['fld-m32', 'D9 /0 : Md', 'single', single.read],
+    ['fld-m64', 'DD /0 : Mq', 'double', double.read],
+    ['fild-m16', 'DF /0 : Mw', 'integer', (b: InstructionBuilder) => extended(word.read(b))],
+    ['fild-m32', 'DB /0 : Md', 'integer', (b: InstructionBuilder) => extended(dword.read(b))],
+    ['fild-m64', 'DF /5 : Mq', 'integer', double.read],
   ] as const) {
     table.define(name, encoding, X87, (b) => {
       checkPending(b);
-      source(b);
+      const value = read(b);
       recordPointers(b);
-      if (!real) {
-        b.setField32(X.RAISED, i32(0));
-      }
-      call(b, real ? 'x87-push-real' : 'x87-push');
+      call(b, `x87-load-${format}`, value);
     });
   }
   const readTen = (b: InstructionBuilder) => {
@@ -142,10 +138,7 @@ function defineLoads(table: InstructionTable): void {
     checkPending(b);
     const { low, high } = readTen(b);
     recordPointers(b);
-    b.setField64(X.RESULT, low);
-    b.setField32(X.RESULT_EXPONENT, high);
-    b.setField32(X.RAISED, i32(0));
-    call(b, 'x87-push');
+    call(b, 'x87-load-extended', low, high);
   });
   table.define('fbld', 'DF /4 : Mt', X87, (b) => {
     checkPending(b);
@@ -178,10 +171,7 @@ function defineLoads(table: InstructionTable): void {
           b.f.if(isDown, () => b.f.set(value, i64(significand + down)));
         }
       }
-      b.setField64(X.RESULT, get(value));
-      b.setField32(X.RESULT_EXPONENT, i32(exponent));
-      b.setField32(X.RAISED, i32(0));
-      call(b, 'x87-push');
+      call(b, 'x87-load-extended', get(value), i32(exponent));
     });
   }
 }

@@ -142,6 +142,20 @@ export function specialExtended(random: Random): { significand: bigint; exponent
   }
 }
 
+/** An 80-bit number as programs compute with: a normal one of middling size, or now and then a zero. */
+export function ordinaryExtended(random: Random): { significand: bigint; exponent: number } {
+  const sign = random.chance(1, 2) ? 0x8000 : 0;
+  if (random.chance(1, 8)) {
+    return { significand: 0n, exponent: sign };
+  }
+  // Often of few bits: exact results.
+  const fraction = random.u64() & (random.chance(1, 2) ? -1n : -1n << BigInt(random.below(64)));
+  return {
+    significand: BigInt.asUintN(64, fraction) | (1n << 63n),
+    exponent: sign | (0x3fff + random.below(80) - 40),
+  };
+}
+
 /** Writes 16 bytes for a vector register: integers, singles or doubles. */
 export function specialVector(random: Random, view: DataView, at: number): void {
   switch (random.below(4)) {

@@ -1,4 +1,5 @@
 import type { Random } from '../../../../testing/random.ts';
+import * as X from '../registers.ts';
 import type { Extended, FpuCase, FpuState } from './host-fpu.ts';
 
 const INTEGER = 1n << 63n;
@@ -81,8 +82,11 @@ export function anyExtended(random: Random): Extended {
   return x(sign | (random.u32() % 0x7fff), significand);
 }
 
-/** A control word: all exceptions masked, most of the time. */
+/** A control word: half the time one that programs have, else with all exceptions masked, most of the time. */
 export function anyControl(random: Random): number {
+  if (random.u32() % 2 === 0) {
+    return random.u32() % 4 === 0 ? 0x27f : X.CONTROL_INITIAL;
+  }
   const fields = random.u32() & 0x0c00;
   const precision = [0x300, 0x300, 0x200, 0x000][random.u32() & 3] ?? 0x300;
   const masks = random.u32() % 4 === 0 ? random.u32() & 0x3f : 0x3f;

@@ -1,0 +1,223 @@
+import * as L from '../x86/layout.ts';
+import * as X from '../x86/x87/registers.ts';
+import { all, any, d, q } from './wasm/arithmetic.ts';
+import {
+  type FunctionBuilder,
+  get,
+  type I32,
+  type I64,
+  i32,
+  i64,
+  type Label,
+  type Local,
+  load,
+} from './wasm/function-builder.ts';
+
+/**
+ * What the quick ways of x87 instructions have in common. They take care of ordinary operands, normal numbers and zeros,
+ * under control words that programs use, and write registers and status themselves. Everything else, and above all
+ * whatever raises more than an inexact result, is left to the thorough functions before anything has changed.
+ */
+
+/** Exponents 1 to 7FFE are those of normal numbers. */
+const LAST_NORMAL = X.EXPONENT_MAX - 1;
+/** Of the control words that the quick ways take, what tells 64 bits of precision from 53. */
+const PRECISION_64 = 0x100;
+/** Bits of the significand that 53 bits of precision leave unused. */
+const UNUSED_OF_DOUBLE = 11;
+export const HALF = -0x8000000000000000n;
+
+/** The register stack at the start of an instruction. */
+export interface StackState {
+  readonly cpu: I32;
+  readonly top: I32;
+  readonly valid: I32;
+}
+
+export function stackState(f: FunctionBuilder, cpu: I32): StackState {
+  const top = f.keep(load('i32.load', cpu, L.FPU_TOP));
+  const valid = f.keep(load('i32.load', cpu, L.FPU_VALID));
+  return { cpu, top, valid };
+}
+
+/** Number of the physical register of ST(i). */
+export function numberOf(f: FunctionBuilder, stack: StackState, index: I32 | number): I32 {
+  return f.keep(d.and(d.add(stack.top, index), 7));
+}
+
+/** Arena address, to which FPR is to be added, of a physical register. */
+export function placeOf(f: FunctionBuilder, stack: StackState, number: I32): I32 {
+  return f.keep(d.add(stack.cpu, d.shl(number, 4)));
+}
+
+/** Leaves for `slow` unless all of these physical registers hold something. */
+export function unlessFilled(f: FunctionBuilder, slow: Label, stack: StackState, ...numbers: readonly I32[]): void {
+  f.brIf(slow, d.zero(d.and(all(...numbers.map((number) => d.shr(stack.valid, number))), 1)));
+}
+
+export function writeRegister(f: FunctionBuilder, place: I32, significand: I64, signExponent: I32): void {
+  f.store('i64.store', place, significand, L.FPR);
+  f.store('i64.store', place, q.fromU32(signExponent), L.FPR + 8);
+}
+
+/** Pushes a number onto a stack whose ST(7), register `number`, is empty. */
+export function pushNumber(
+  f: FunctionBuilder,
+  stack: StackState,
+  number: I32,
+  significand: I64,
+  signExponent: I32,
+): void {
+  writeRegister(f, placeOf(f, stack, number), significand, signExponent);
+  f.store('i32.store', stack.cpu, d.or(stack.valid, d.shl(1, number)), L.FPU_VALID);
+  f.store('i32.store', stack.cpu, number, L.FPU_TOP);
+}
+
+export function popOnce(f: FunctionBuilder, cpu: I32): void {
+  const top = f.keep(load('i32.load', cpu, L.FPU_TOP));
+  f.store('i32.store', cpu, d.and(load('i32.load', cpu, L.FPU_VALID), d.xor(d.shl(1, top), -1)), L.FPU_VALID);
+  f.store('i32.store', cpu, d.and(d.add(top, 1), 7), L.FPU_TOP);
+}
+
+/** Sets PE and C1 as `flags` has them; C1 is cleared otherwise. */
+export function writeStatus(f: FunctionBuilder, cpu: I32, flags: I32 | number): void {
+  const kept = d.and(load('i32.load', cpu, L.FPU_STATUS), ~X.STATUS_C1);
+  f.store('i32.store', cpu, flags === 0 ? kept : d.or(kept, flags), L.FPU_STATUS);
+}
+
+/** Leaves for `slow` unless all exceptions are masked, rounding is to nearest and precision 53 or 64 bits. */
+export function checkControl(f: FunctionBuilder, slow: Label, cpu: I32): I32 {
+  const control = f.keep(load('i32.load', cpu, L.FPU_CONTROL));
+  const fields = d.and(control, X.CONTROL_PRECISION | X.CONTROL_ROUNDING | X.EXCEPTIONS);
+  f.brIf(slow, d.ne(d.or(fields, PRECISION_64), X.CONTROL_PRECISION | X.EXCEPTIONS));
+  return control;
+}
+
+/** An operand of arithmetic. Only bit 15 of `word` counts: the sign. */
+export interface Ordinary {
+  readonly significand: I64;
+  readonly exponent: I32;
+  readonly word: I32;
+  /** Conditions one of which holds for anything but a normal number. */
+  readonly unusual: readonly I32[];
+  /** Whether it is a zero; `significand` and `exponent` are those of one only if it comes from a register. */
+  readonly zero: I32;
+}
+
+export function fromRegister(f: FunctionBuilder, place: I32): Ordinary {
+  const significand = f.keep(load('i64.load', place, L.FPR));
+  const word = f.keep(load('i32.load16_u', place, L.FPR + 8));
+  const exponent = f.keep(d.and(word, X.EXPONENT_MAX));
+  const outside = d.gtU(d.sub(exponent, 1), LAST_NORMAL - 1);
+  return {
+    significand,
+    exponent,
+    word,
+    unusual: [outside, q.geS(significand, 0)],
+    zero: q.zero(q.or(significand, q.fromU32(exponent))),
+  };
+}
+
+export function fromSingle(f: FunctionBuilder, bits: I32): Ordinary {
+  const field = f.keep(d.and(d.shr(bits, 23), 0xff));
+  return {
+    significand: f.keep(q.or(q.shl(q.fromU32(bits), 40), X.INTEGER_BIT)),
+    exponent: f.keep(d.add(field, X.EXPONENT_BIAS - 127)),
+    word: f.keep(d.shr(bits, 16)),
+    unusual: [d.gtU(d.sub(field, 1), 253)],
+    zero: d.zero(d.shl(bits, 1)),
+  };
+}
+
+export function fromDouble(f: FunctionBuilder, bits: I64): Ordinary {
+  const upper = f.keep(d.wrap(q.shr(bits, 48)));
+  const field = f.keep(d.and(d.shr(upper, 4), 0x7ff));
+  return {
+    significand: f.keep(q.or(q.shl(bits, 11), X.INTEGER_BIT)),
+    exponent: f.keep(d.add(field, X.EXPONENT_BIAS - 1023)),
+    word: upper,
+    unusual: [d.gtU(d.sub(field, 1), 2045)],
+    zero: q.zero(q.shl(bits, 1)),
+  };
+}
+
+/** A signed integer of 64 bits. */
+export function fromInteger(f: FunctionBuilder, value: I64): Ordinary {
+  const sign = f.keep(q.sar(value, 63));
+  const magnitude = f.keep(q.sub(q.xor(value, sign), sign));
+  const shift = f.keep(q.clz(magnitude));
+  return {
+    significand: f.keep(q.shl(magnitude, shift)),
+    exponent: f.keep(d.sub(X.EXPONENT_BIAS + 63, d.wrap(shift))),
+    word: f.keep(d.and(d.wrap(sign), X.SIGN)),
+    unusual: [q.zero(magnitude)],
+    zero: q.zero(magnitude),
+  };
+}
+
+/** Leaves for `slow` unless the operand is a normal number or zero. */
+export function unlessOrdinary(f: FunctionBuilder, slow: Label, { unusual, zero }: Ordinary): void {
+  f.brIf(slow, all(any(...unusual), d.zero(zero)));
+}
+
+/** A result on its way to a register: sign (bit 15 of `sign`), exponent, and the significand `high`.`low`. */
+export interface Unrounded {
+  readonly high: Local<'i64'>;
+  readonly low: Local<'i64'>;
+  readonly exponent: Local<'i32'>;
+  readonly sign: Local<'i32'>;
+  /** PE and C1. */
+  readonly flags: Local<'i32'>;
+}
+
+export function unrounded(f: FunctionBuilder): Unrounded {
+  return {
+    high: f.local('i64'),
+    low: f.local('i64'),
+    exponent: f.local('i32'),
+    sign: f.local('i32'),
+    flags: f.local('i32'),
+  };
+}
+
+/**
+ * Rounds to nearest, to the precision of the control word. `high` is normalized. Leaves for `slow` when the result is out
+ * of the range of normal numbers.
+ */
+export function roundOrdinary(f: FunctionBuilder, slow: Label, value: Unrounded, control: I32): void {
+  const { high, low, exponent, flags } = value;
+  const roundTo = (unit: bigint) =>
+    f.if(q.nonzero(get(low)), () => {
+      // More than a half, or a half and the significand odd.
+      const odd = unit === 1n ? q.and(get(high), 1) : q.and(q.shr(get(high), UNUSED_OF_DOUBLE), 1);
+      const up = f.keep(q.fromU32(q.gtU(get(low), q.sub(HALF, odd))));
+      f.set(flags, d.or(d.shl(d.wrap(up), 9), X.STATUS_PE));
+      f.set(high, q.add(get(high), unit === 1n ? up : q.shl(up, UNUSED_OF_DOUBLE)));
+      f.if(q.zero(get(high)), () => {
+        f.set(high, i64(X.INTEGER_BIT));
+        f.set(exponent, d.add(get(exponent), 1));
+      });
+    });
+  f.set(flags, i32(0));
+  f.if(
+    d.and(control, PRECISION_64),
+    () => roundTo(1n),
+    () => {
+      f.set(low, q.or(q.shl(get(high), 64 - UNUSED_OF_DOUBLE), q.fromU32(q.nonzero(get(low)))));
+      f.set(high, q.and(get(high), -1n << BigInt(UNUSED_OF_DOUBLE)));
+      roundTo(1n << BigInt(UNUSED_OF_DOUBLE));
+    },
+  );
+  f.brIf(slow, d.gtU(d.sub(get(exponent), 1), LAST_NORMAL - 1));
+}
+
+/** Shifts `high`.`low` to the left until bit 63 of `high`, which is not zero, is set; the exponent follows. */
+export function normalize(f: FunctionBuilder, value: Unrounded): void {
+  const { high, low, exponent } = value;
+  const count = f.keep(q.clz(get(high)));
+  // A shift by 64 less the count in two steps: a count of 0 shifts everything out.
+  const carried = q.shr(q.shr(get(low), 1), q.xor(count, 63));
+  f.set(high, q.or(q.shl(get(high), count), carried));
+  f.set(low, q.shl(get(low), count));
+  f.set(exponent, d.sub(get(exponent), d.wrap(count)));
+}
