@@ -284,6 +284,7 @@ export class HybridCpus implements MachineCpus {
     this.#stretch = 0;
     this.#software.reset();
     this.#hypervisor.reset();
+    this.#kvm?.forgetTranslations();
   }
 
   setA20(enabled: boolean): void {
@@ -311,6 +312,7 @@ export class HybridCpus implements MachineCpus {
     this.#recallApics();
     this.#stretch = 0;
     this.#kind = kind;
+    this.#kvm?.forgetTranslations();
   }
 
   /** Every processor as a plain record (x86/processor-record.ts), whatever it runs on. */
@@ -348,6 +350,7 @@ export class HybridCpus implements MachineCpus {
     if (reader.has('hypervisor')) {
       this.#hypervisor.load(reader.value('hypervisor'), timestamp);
     }
+    this.#kvm?.forgetTranslations();
     this.#clocksStale = true;
   }
 
@@ -388,9 +391,11 @@ export class HybridCpus implements MachineCpus {
       if (!this.#a20 || this.#beyondKvm()) {
         this.#takeAll();
         this.#recallApics();
+        kvm.forgetTranslations();
         return this.#software.run(until);
       }
       if (this.#stretch > 0) {
+        kvm.forgetTranslations();
         const exit = this.#runStretch(until);
         if (exit !== undefined) {
           return exit;

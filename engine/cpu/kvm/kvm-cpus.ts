@@ -167,6 +167,11 @@ export class KvmCpus {
     this.#memory.update();
   }
 
+  /** The software processor, or who fills memory from outside, may have changed page tables. */
+  forgetTranslations(): void {
+    this.#memory.forgetTranslations();
+  }
+
   /** Brings pages that guests wrote into the map of dirty pages. */
   collectDirty(): void {
     this.#memory.collectDirty();

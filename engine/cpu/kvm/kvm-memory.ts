@@ -8,6 +8,8 @@ const PAGE = 4096;
 const FLAGS = 0xfff;
 /** Slots never reach over 1 MiB: what happens below it must not disturb the bulk of RAM above. */
 const LEGACY_PAGES = 0x100;
+/** A guest address beyond all memory and devices: a slot that comes and goes there concerns nobody. */
+const NOWHERE = 2 ** 38;
 
 interface Slot {
   readonly number: number;
@@ -28,6 +30,7 @@ export class KvmMemory implements Disposable {
   #slots: Slot[] = [];
   #numbers = 0;
   #stale = true;
+  #translationsStale = false;
 
   constructor(vm: KvmVm, memory: MachineMemory) {
     this.#vm = vm;
@@ -47,14 +50,43 @@ export class KvmMemory implements Disposable {
     ];
   }
 
-  /** The map has changed since `update`. */
+  /** The map, or page tables of the guest, have changed since `update`. */
   get stale(): boolean {
-    return this.#stale;
+    return this.#stale || this.#translationsStale;
   }
 
-  /** Makes the slots follow the map. No processor may be running. */
+  /**
+   * Somebody else than guests of KVM may have changed page tables. A KVM that shadows them sees only writes of its own
+   * guests, and one with nested paging keeps translations in the processors' TLBs.
+   */
+  forgetTranslations(): void {
+    this.#translationsStale = true;
+  }
+
+  /** Makes the slots follow the map, and KVM look at page tables anew. No processor may be running. */
   update(): void {
-    this.#stale = false;
+    if (this.#translationsStale) {
+      this.#translationsStale = false;
+      this.#dropTranslations();
+    }
+    if (this.#stale) {
+      this.#stale = false;
+      this.#followMap();
+    }
+  }
+
+  /**
+   * KVM drops all that it has derived from page tables when a slot is deleted (api.rst, KVM_X86_QUIRK_SLOT_ZAP_ALL), and
+   * offers no other way to ask for it.
+   */
+  #dropTranslations(): void {
+    const number = this.#free.pop() ?? this.#numbers++;
+    this.#vm.setMemory(number, KVM_MEM_READONLY, NOWHERE, PAGE, 0);
+    this.#vm.setMemory(number, 0, NOWHERE, 0, 0);
+    this.#free.push(number);
+  }
+
+  #followMap(): void {
     const wanted = this.#runs();
     const kept: Slot[] = [];
     for (const slot of this.#slots) {
