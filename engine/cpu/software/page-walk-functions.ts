@@ -103,6 +103,8 @@ export interface PageWalkFunctions {
    * allowed and needs no care (decoded code, watchpoints); else 0, with no effect but those of the access itself.
    */
   readonly fillTlb: FunctionReference;
+  /** The same with a look at the TLB first. */
+  readonly lookUpTlb: FunctionReference;
 }
 
 function frameOf(physical: I32): I32 {
@@ -200,7 +202,21 @@ export function buildPageWalk(module: ModuleBuilder): PageWalkFunctions {
     f.return(host);
     f.unreachable();
   });
-  return { walkData, walkCode, fillTlb };
+  const lookUpTlb = module.function('lookUpTlb', fillType, (f) => {
+    const cpu = get(f.parameter(0, 'i32'));
+    const address = get(f.parameter(1, 'i64'));
+    const write = get(f.parameter(2, 'i32'));
+    const size = get(f.parameter(3, 'i32'));
+    const low = f.keep(d.wrap(address));
+    const entry = f.keep(d.add(load('i32.load', cpu, L.DTLB), d.and(d.shr(low, 7), (DTLB_ENTRIES - 1) << 5)));
+    const tag = load('i64.load', d.add(entry, d.shl(write, 3)), DTLB_READ_TAG);
+    f.if(q.eq(tag, q.and(q.add(address, q.fromU32(d.sub(size, 1))), -4096)), () =>
+      f.return(d.add(low, load('i32.load', entry, DTLB_ADDEND))),
+    );
+    f.return(f.call(fillTlb, cpu, address, write, size));
+    f.unreachable();
+  });
+  return { walkData, walkCode, fillTlb, lookUpTlb };
 }
 
 /** Sets an entry's flags and enters it in the list that it belongs to. */

@@ -67,7 +67,7 @@ export function buildRuntime(module: ModuleBuilder): RuntimeFunctions {
   const writeMmio = module.import('writeMmio', { params: ['i32', 'i32', 'i32', 'i32'], results: [] });
   const codeWritten = module.import('codeWritten', { params: ['i32', 'i32', 'i32'], results: [] });
   const system = module.import('system', { params: ['i32', 'i32', 'i32'], results: ['i32'] });
-  const { walkData, walkCode, fillTlb } = buildPageWalk(module);
+  const { walkData, walkCode, fillTlb, lookUpTlb } = buildPageWalk(module);
   const tlb = buildTlb(module);
   const interrupts = buildInterrupts(module, fillTlb, tlb);
 
@@ -291,6 +291,7 @@ export function buildRuntime(module: ModuleBuilder): RuntimeFunctions {
     helpers: new Map([
       ...buildArithmetic(module),
       ['fillTlb', fillTlb],
+      ['lookUpTlb', lookUpTlb],
       ['select-tlbs', tlb.selectTlbs],
       ['flush-tlb', tlb.flushTlb],
       ['invalidate-page', tlb.invalidatePage],

@@ -2,8 +2,8 @@ import { DTLB_ENTRIES, ITLB_ENTRIES } from './micro-op.ts';
 
 /** What the code that fills the TLBs and the code that flushes them agree on; see arena-layout.ts for their places. */
 
-/** A tag that matches no address, in an entry's low word. */
-export const INVALID_TAG = 1;
+/** A tag that matches no address, in an entry's low word: neither a page nor one with the lowest bits of an address. */
+export const INVALID_TAG = 0x800;
 /** Within an entry, i32: TLB_GLOBAL and which lists name it. */
 export const DTLB_FLAGS = 24;
 export const ITLB_FLAGS = 12;

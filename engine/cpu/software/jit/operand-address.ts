@@ -51,6 +51,16 @@ export function operandAddress(context: AddressContext, first: number, uop: numb
   return address;
 }
 
+/** Whether that operand lies at a fixed distance from the stack pointer, with nothing else added. */
+export function isOnStack({ view, special }: AddressContext, first: number, uop: number): boolean {
+  return (
+    uop === first + UOP_SIZE &&
+    /^address(64|32)$/.test(special(first) ?? '') &&
+    view.getUint16(first + UOP_BASE, true) === L.GPR + 4 * 8 &&
+    view.getUint16(first + UOP_INDEX, true) === L.ZERO
+  );
+}
+
 function low32(value: I64): I64 {
   return op('i64.and', value, i64(0xffffffff));
 }

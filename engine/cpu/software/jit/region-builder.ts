@@ -39,12 +39,13 @@ import { xmmAt } from './vector-registers.ts';
 export class RegionInstructionBuilder extends InstructionBuilder {
   readonly #region: RegionFunction;
   readonly #variant: Variant;
-  readonly #effects: Effects;
   readonly #uop: number;
   readonly #first: number;
   /** Flags are computed at once, because they are set under a condition. */
   readonly #eager: boolean;
   #address: I64 | undefined;
+  /** An address near the stack pointer. */
+  #stackAddress: I64 | undefined;
   #carryIn = false;
   /** Of integers that have been read: the vector whose low lane they are, or their place in the arena. */
   readonly #lanes = new Map<Integer, V128>();
@@ -54,18 +55,18 @@ export class RegionInstructionBuilder extends InstructionBuilder {
   ended = false;
 
   constructor(region: RegionFunction, variant: Variant, effects: Effects, first: number, uop: number) {
-    super(region.f, region.cpu, variant);
+    super(region.f, region.state.cpu, variant);
     this.#region = region;
     this.#variant = variant;
-    this.#effects = effects;
     this.#first = first;
     this.#uop = uop;
     this.#eager = effects.conditionalFlags;
   }
 
-  build(address: I64 | undefined): void {
+  /** `onStack`: the memory operand is a fixed distance from the stack pointer. */
+  build(address: I64 | undefined, onStack: boolean): void {
     this.#address = address;
-    this.#region.instructionEffects = this.#effects;
+    this.#stackAddress = onStack ? address : undefined;
     this.#variant.definition.semantics(this);
   }
 
@@ -170,7 +171,7 @@ export class RegionInstructionBuilder extends InstructionBuilder {
     if (number < 0) {
       return access();
     }
-    const { vectors } = this.#region;
+    const { vectors } = this.#region.state;
     vectors.spillOne(number);
     const result = access();
     if (written) {
@@ -217,7 +218,7 @@ export class RegionInstructionBuilder extends InstructionBuilder {
   }
 
   override helper(name: string): FunctionReference {
-    return this.#region.helper(name);
+    return this.#region.state.helper(name);
   }
 
   override segmentAddress(segment: I32, offset: I64, size: number, write: boolean): I64 {
@@ -234,6 +235,9 @@ export class RegionInstructionBuilder extends InstructionBuilder {
   #host(address: I64, size: number, write: boolean): I32 {
     const { f } = this;
     const at = this.keep(address);
+    if (address === this.#stackAddress && size <= 8) {
+      return this.#region.state.stackHost(at, size, write, () => this.#region.leaveToInterpreter(this.#first));
+    }
     const entry = this.tlbEntry(at);
     const host = f.local('i32');
     const last = size === 1 ? at : op('i64.add', at, i64(size - 1));
@@ -246,6 +250,12 @@ export class RegionInstructionBuilder extends InstructionBuilder {
       () => f.set(host, this.hostAddress(entry, at)),
     );
     return get(host);
+  }
+
+  override stackAddress(offset: I64, size: number, write: boolean): I64 {
+    const address = super.stackAddress(offset, size, write);
+    this.#stackAddress = address;
+    return address;
   }
 
   override loadMemory(address: I64, size: number): Integer {
@@ -318,14 +328,14 @@ export class RegionInstructionBuilder extends InstructionBuilder {
 
   override carry(): I32 {
     this.#carryIn = true;
-    return this.#region.pendingCarry(this) ?? super.carry();
+    return this.#region.state.pendingCarry() ?? super.carry();
   }
 
   override flagsAdd(a: Integer, b: Integer, r: Integer, size: number = this.size): void {
     if (this.#eager) {
       super.flagsAdd(a, b, r, size);
     } else {
-      this.#region.setPending({ kind: this.#carryIn ? 'sum' : 'add', a, b, r, size });
+      this.#region.state.setPending({ kind: this.#carryIn ? 'sum' : 'add', a, b, r, size });
     }
   }
 
@@ -333,7 +343,7 @@ export class RegionInstructionBuilder extends InstructionBuilder {
     if (this.#eager) {
       super.flagsSub(a, b, r, size);
     } else {
-      this.#region.setPending({ kind: this.#carryIn ? 'difference' : 'sub', a, b, r, size });
+      this.#region.state.setPending({ kind: this.#carryIn ? 'difference' : 'sub', a, b, r, size });
     }
   }
 
@@ -341,7 +351,7 @@ export class RegionInstructionBuilder extends InstructionBuilder {
     if (this.#eager) {
       super.flagsLogic(r, size);
     } else {
-      this.#region.setPending({ kind: 'logic', r, size });
+      this.#region.state.setPending({ kind: 'logic', r, size });
     }
   }
 
@@ -349,7 +359,7 @@ export class RegionInstructionBuilder extends InstructionBuilder {
     if (this.#eager) {
       super.flagsResult(r, cf, of, size);
     } else {
-      this.#region.setPending({ kind: 'result', r, carry: this.keep(cf), overflow: this.keep(of), size });
+      this.#region.state.setPending({ kind: 'result', r, carry: this.keep(cf), overflow: this.keep(of), size });
     }
   }
 
@@ -358,12 +368,12 @@ export class RegionInstructionBuilder extends InstructionBuilder {
       super.flagsIncrement(a, r, down);
       return;
     }
-    const carry = this.#region.pendingCarry(this) ?? super.carry();
-    this.#region.setPending({ kind: down ? 'decrement' : 'increment', a, r, carry, size: this.size });
+    const carry = this.#region.state.pendingCarry() ?? super.carry();
+    this.#region.state.setPending({ kind: down ? 'decrement' : 'increment', a, r, carry, size: this.size });
   }
 
   override condition(code: number): I32 {
-    return this.#region.pendingCondition(code) ?? super.condition(code);
+    return this.#region.state.pendingCondition(code) ?? super.condition(code);
   }
 
   // ── Control ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -409,12 +419,12 @@ export class RegionInstructionBuilder extends InstructionBuilder {
   override divideWide(divisor: I64, signed: boolean): void {
     const { f } = this;
     const region = this.#region;
-    region.storeRegister(0);
-    region.storeRegister(2);
+    region.state.storeRegister(0);
+    region.state.storeRegister(2);
     const helper = this.helper(signed ? 'divideSigned128' : 'divide128');
     const fits = f.call(helper, get(this.cpu), divisor) as I32;
     f.if(op('i32.eqz', fits), () => this.fault(L.VECTOR_DE));
-    region.loadRegister(0);
-    region.loadRegister(2);
+    region.state.loadRegister(0);
+    region.state.loadRegister(2);
   }
 }

@@ -1,5 +1,4 @@
 import { assert, defined } from '../../../base/assert.ts';
-import type { Integer } from '../../x86/instructions/instruction-builder.ts';
 import * as L from '../../x86/layout.ts';
 import type { SpecialHandler } from '../interpreter.ts';
 import {
@@ -13,7 +12,6 @@ import {
 } from '../micro-op.ts';
 import type { Variant } from '../variants.ts';
 import {
-  type Expression,
   type FunctionBuilder,
   type FunctionReference,
   get,
@@ -25,22 +23,16 @@ import {
   type Local,
   load,
   op,
-  type RecordSpace,
 } from '../wasm/function-builder.ts';
-import type { LoadName, StoreName } from '../wasm/opcodes.ts';
 import type { Effects } from './effects.ts';
 import { type Structure, structure } from './flow-graph.ts';
 import { isCodePage, jumpEntry, jumpFunction, jumpKnown } from './jump-cache.ts';
-import { type AddressContext, operandAddress } from './operand-address.ts';
-import { auxWord, carryOf, conditionOf, type FlagsSource, type PendingFlags, resultWord } from './pending-flags.ts';
+import { type AddressContext, isOnStack, operandAddress } from './operand-address.ts';
 import type { Region, RegionBlock, RegionInstruction } from './region.ts';
 import { RegionInstructionBuilder } from './region-builder.ts';
+import { ALL_REGISTERS, RegionState } from './region-state.ts';
 import { HANDLER_TYPE } from './region-type.ts';
-import { merged, part } from './register-parts.ts';
-import { VectorRegisters, xmmAt } from './vector-registers.ts';
-
-const REGISTERS = 16;
-const ALL_REGISTERS = 0xffff;
+import { xmmAt } from './vector-registers.ts';
 
 /** What a region's code needs of its surroundings. */
 export interface RegionEnvironment {
@@ -56,13 +48,11 @@ export interface RegionEnvironment {
 }
 
 /** Builds the function of a region. */
-export class RegionFunction implements RecordSpace {
+export class RegionFunction {
   readonly f: FunctionBuilder;
   readonly view: DataView;
   readonly is64: boolean;
-  /** The record with registers and flags in locals, and as plain memory. */
-  readonly cpu: Local<'i32'>;
-  readonly #raw: Local<'i32'>;
+  readonly state: RegionState;
   readonly #region: Region;
   readonly #environment: RegionEnvironment;
   readonly #structure: Structure;
@@ -76,20 +66,9 @@ export class RegionFunction implements RecordSpace {
   readonly #fuel: Local<'i32'>;
   /** RIP of the start of the entry's page. */
   readonly #base: Local<'i64'>;
-  readonly #dataTlb: Local<'i32'>;
   /** JUMP_GENERATION on entry. */
   readonly #generation: Local<'i32'>;
   #generationUsed = false;
-  /** The instruction being built may choose another data TLB. */
-  #tablesMoved = false;
-  readonly #registers: (Local<'i64'> | undefined)[] = [];
-  #written = 0;
-  readonly vectors: VectorRegisters;
-  readonly #result: Local<'i64'>;
-  readonly #aux: Local<'i32'>;
-  #flagsWritten = false;
-  #pending: PendingFlags | undefined;
-  readonly #freePins: Local[] = [];
   /** For the common exits: RIP or RIP_BASE, and the micro-operation to go on with. */
   readonly #target: Local<'i64'>;
   readonly #exitUop: Local<'i32'>;
@@ -100,7 +79,6 @@ export class RegionFunction implements RecordSpace {
 
   #block: RegionBlock;
   #blockIndex = 0;
-  instructionEffects: Effects | undefined;
 
   constructor(f: FunctionBuilder, region: Region, environment: RegionEnvironment) {
     this.f = f;
@@ -108,25 +86,20 @@ export class RegionFunction implements RecordSpace {
     this.#environment = environment;
     this.view = environment.view;
     this.is64 = (region.mode & L.MODE_CODE_MASK) === L.MODE_CODE64;
-    this.#raw = f.parameter(0, 'i32');
-    this.cpu = { ...this.#raw, record: this };
+    this.state = new RegionState(f, f.parameter(0, 'i32'), (name) => environment.helper(name));
     this.#rip = f.parameter(1, 'i64');
     this.#fuel = f.parameter(2, 'i32');
     this.#base = f.local('i64');
-    this.#dataTlb = f.local('i32');
     this.#generation = f.local('i32');
-    this.vectors = new VectorRegisters(f, this.#raw);
-    this.#result = f.local('i64');
-    this.#aux = f.local('i32');
     this.#target = f.local('i64');
     this.#exitUop = f.local('i32');
     this.#block = defined(region.blocks[0], 'entry');
     this.#addresses = {
       f,
       view: this.view,
-      record: this.#raw,
+      record: this.state.record,
       fromPage: (offset) => op('i64.add', get(this.#base), i64(this.#block.pageDelta + offset)),
-      register: (number) => get(this.#register(number)),
+      register: (number) => get(this.state.register(number)),
       special: (uop) => environment.special(uop),
       helper: (name) => environment.helper(name),
       leaveFaulted: (uop) => this.leaveFaulted(uop),
@@ -137,6 +110,10 @@ export class RegionFunction implements RecordSpace {
       block.instructions.map((one) => (one.variant ? environment.effects(one.variant, one.uop) : undefined)),
     );
     this.#flagsDead = this.#effects.map(areFlagsDead);
+  }
+
+  get #record(): I32 {
+    return get(this.state.record);
   }
 
   #edgesOf({ end }: RegionBlock, index: number): number[] {
@@ -155,165 +132,6 @@ export class RegionFunction implements RecordSpace {
       case 'elsewhere':
         return [];
     }
-  }
-
-  helper(name: string): FunctionReference {
-    this.#tablesMoved ||= name === 'select-tlbs';
-    return this.#environment.helper(name);
-  }
-
-  // ── The record ──────────────────────────────────────────────────────────────────────────────────────────────────
-
-  #register(number: number): Local<'i64'> {
-    let local = this.#registers[number];
-    if (local === undefined) {
-      local = this.f.persistent('i64');
-      this.#registers[number] = local;
-    }
-    return local;
-  }
-
-  load(name: LoadName, offset: number): Expression | undefined {
-    if (offset < L.ZERO) {
-      return part(get(this.#register(offset >> 3)), name, offset & 7);
-    }
-    if (offset >= L.LF_RES && offset < L.LF_AUX) {
-      this.#settleFlags();
-      return part(get(this.#result), name, offset - L.LF_RES);
-    }
-    if (offset === L.LF_AUX) {
-      assert(name === 'i32.load', `${name} of the carries`);
-      this.#settleFlags();
-      return get(this.#aux);
-    }
-    return offset === L.DTLB ? get(this.#dataTlb) : this.vectors.load(name, offset);
-  }
-
-  store(name: StoreName, offset: number, value: Expression): boolean {
-    if (offset < L.ZERO) {
-      const number = offset >> 3;
-      const local = this.#register(number);
-      this.#written |= 1 << number;
-      this.f.set(local, merged(get(local), name, offset & 7, value));
-      return true;
-    }
-    if (offset === L.LF_RES || offset === L.LF_AUX) {
-      // An instruction that reads none of the flags writes all of them: what is pending counts no more.
-      if (this.#pending !== undefined) {
-        assert(!this.instructionEffects?.readsFlags, 'flags are written before they are read');
-        this.#dropPending();
-      }
-      this.#flagsWritten = true;
-      if (offset === L.LF_RES) {
-        assert(name === 'i64.store', `${name} of the result`);
-        this.f.set(this.#result, value as I64);
-      } else {
-        assert(name === 'i32.store', `${name} of the carries`);
-        this.f.set(this.#aux, value as I32);
-      }
-      return true;
-    }
-    return this.vectors.store(name, offset, value);
-  }
-
-  /** Copies a register to the record, for a function that looks there, and back. */
-  storeRegister(number: number): void {
-    this.f.store('i64.store', get(this.#raw), get(this.#register(number)), L.GPR + number * 8);
-  }
-
-  loadRegister(number: number): void {
-    this.#written |= 1 << number;
-    this.f.set(this.#register(number), load('i64.load', get(this.#raw), L.GPR + number * 8));
-  }
-
-  #spill(mask: number): void {
-    for (let number = 0; number < REGISTERS; number++) {
-      if (((mask & this.#written) >> number) & 1) {
-        this.storeRegister(number);
-      }
-    }
-  }
-
-  #reload(mask: number): void {
-    for (let number = 0; number < REGISTERS; number++) {
-      const local = this.#registers[number];
-      if ((mask >> number) & 1 && local !== undefined) {
-        this.f.set(local, load('i64.load', get(this.#raw), L.GPR + number * 8));
-      }
-    }
-  }
-
-  #spillFlags(): void {
-    if (this.#flagsWritten) {
-      this.f.store('i64.store', get(this.#raw), get(this.#result), L.LF_RES);
-      this.f.store('i32.store', get(this.#raw), get(this.#aux), L.LF_AUX);
-    }
-  }
-
-  #reloadFlags(): void {
-    this.f.set(this.#result, load('i64.load', get(this.#raw), L.LF_RES));
-    this.f.set(this.#aux, load('i32.load', get(this.#raw), L.LF_AUX));
-  }
-
-  // ── Flags ───────────────────────────────────────────────────────────────────────────────────────────────────────
-
-  setPending(source: FlagsSource): void {
-    const pins: Local[] = [];
-    const pin = <T extends Integer>(value: T): T => {
-      if (value.constant !== undefined) {
-        return value;
-      }
-      const local = this.#pinLocal(value.type);
-      pins.push(local);
-      this.f.set(local, value as Expression);
-      return get(local) as T;
-    };
-    const pinned = { ...source } as { -readonly [K in keyof FlagsSource]: FlagsSource[K] } & Record<string, unknown>;
-    for (const key of ['a', 'b', 'r', 'carry', 'overflow']) {
-      if (pinned[key] !== undefined) {
-        pinned[key] = pin(pinned[key] as Integer);
-      }
-    }
-    this.#dropPending();
-    this.#flagsWritten = true;
-    this.#pending = { source: pinned as FlagsSource, owner: this.#blockIndex, pins };
-  }
-
-  #pinLocal(type: 'i32' | 'i64'): Local {
-    const index = this.#freePins.findIndex((local) => local.type === type);
-    return index < 0 ? this.f.persistent(type) : defined(this.#freePins.splice(index, 1)[0], 'local');
-  }
-
-  #dropPending(): void {
-    if (this.#pending?.owner === this.#blockIndex) {
-      this.#freePins.push(...this.#pending.pins);
-    }
-    this.#pending = undefined;
-  }
-
-  /** Computes what is pending into the flags' own locals, here; what is pending stays so for other paths. */
-  #emitFlags(): void {
-    if (this.#pending !== undefined) {
-      const { source } = this.#pending;
-      const aux = auxWord(source, (value) => this.f.keep(value) as Integer);
-      this.f.set(this.#aux, aux);
-      this.f.set(this.#result, resultWord(source));
-    }
-  }
-
-  #settleFlags(): void {
-    if (this.#pending !== undefined) {
-      this.#emitFlags();
-      this.#dropPending();
-    }
-  }
-
-  pendingCarry(builder: RegionInstructionBuilder): I32 | undefined {
-    return this.#pending === undefined ? undefined : builder.keep(carryOf(this.#pending.source));
-  }
-
-  pendingCondition(code: number): I32 | undefined {
-    return this.#pending === undefined ? undefined : conditionOf(this.#pending.source, code);
   }
 
   // ── Addresses of code ───────────────────────────────────────────────────────────────────────────────────────────
@@ -347,9 +165,9 @@ export class RegionFunction implements RecordSpace {
           });
           this.#lookupTail();
         });
-        this.#spillAll();
-        f.store('i64.store', get(this.#raw), get(this.#target), L.RIP);
-        f.store('i32.store', get(this.#raw), i32(0), L.CURRENT_UOP);
+        this.state.leave();
+        f.store('i64.store', this.#record, get(this.#target), L.RIP);
+        f.store('i32.store', this.#record, i32(0), L.CURRENT_UOP);
         this.#storeFuel();
         f.return(i32(COMPILED_FUEL));
       });
@@ -362,48 +180,39 @@ export class RegionFunction implements RecordSpace {
   #prologue(entry: RegionBlock): void {
     const { f } = this;
     f.set(this.#base, op('i64.sub', get(this.#rip), i64(entry.at)));
-    f.set(this.#dataTlb, load('i32.load', get(this.#raw), L.DTLB));
     if (this.#generationUsed) {
-      f.set(this.#generation, load('i32.load', get(this.#raw), L.JUMP_GENERATION));
+      f.set(this.#generation, load('i32.load', this.#record, L.JUMP_GENERATION));
     }
-    this.#reload(ALL_REGISTERS);
-    this.vectors.reload();
-    this.#reloadFlags();
-  }
-
-  #spillAll(): void {
-    this.#spill(ALL_REGISTERS);
-    this.vectors.spill();
-    this.#spillFlags();
+    this.state.enter();
   }
 
   #storeFuel(): void {
-    this.f.store('i32.store', get(this.#raw), get(this.#fuel), L.FUEL);
+    this.f.store('i32.store', this.#record, get(this.#fuel), L.FUEL);
   }
 
   #uopTail(reason: number): void {
     const { f } = this;
-    this.#spillAll();
-    f.store('i64.store', get(this.#raw), get(this.#target), L.RIP_BASE);
-    f.store('i32.store', get(this.#raw), get(this.#exitUop), L.CURRENT_UOP);
+    this.state.leave();
+    f.store('i64.store', this.#record, get(this.#target), L.RIP_BASE);
+    f.store('i32.store', this.#record, get(this.#exitUop), L.CURRENT_UOP);
     this.#storeFuel();
     f.return(i32(reason));
   }
 
   #lookupTail(): void {
     const { f } = this;
-    this.#spillAll();
-    const entry = jumpEntry(f, this.#raw, get(this.#target));
-    f.if(jumpKnown(entry, this.#raw, get(this.#target)), () => {
+    this.state.leave();
+    const entry = jumpEntry(f, this.state.record, get(this.#target));
+    f.if(jumpKnown(entry, this.state.record, get(this.#target)), () => {
       f.returnCallIndirect(
         this.#environment.regionType,
         jumpFunction(entry),
-        get(this.#raw),
+        this.#record,
         get(this.#target),
         get(this.#fuel),
       );
     });
-    f.store('i64.store', get(this.#raw), get(this.#target), L.RIP);
+    f.store('i64.store', this.#record, get(this.#target), L.RIP);
     this.#storeFuel();
     f.return(i32(COMPILED_LOOKUP));
   }
@@ -414,7 +223,7 @@ export class RegionFunction implements RecordSpace {
     const block = defined(this.#region.blocks[index], 'block');
     f.set(this.#fuel, op('i32.sub', get(this.#fuel), i32(block.instructionCount)));
     f.ifUnlikely(op('i32.lt_s', get(this.#fuel), i32(0)), () => {
-      f.scope(() => this.#emitFlags());
+      f.scope(() => this.state.emitFlags());
       f.set(this.#fuel, op('i32.add', get(this.#fuel), i32(block.instructionCount)));
       f.set(this.#target, this.#ripAt(block.at));
       f.br(this.#fuelExit);
@@ -440,7 +249,7 @@ export class RegionFunction implements RecordSpace {
       this.#node(index);
       return;
     }
-    const pending = this.#pending;
+    const pending = this.state.pending;
     this.f.block((label) => {
       // A merge node that is a loop too is left to by this label and repeated by its own.
       const outer = this.#labels[merge];
@@ -448,9 +257,9 @@ export class RegionFunction implements RecordSpace {
       this.#within(index, merges, from + 1);
       this.#labels[merge] = outer;
     });
-    this.#pending = undefined;
+    this.state.pending = undefined;
     this.#tree(merge);
-    this.#pending = pending;
+    this.state.pending = pending;
   }
 
   #node(index: number): void {
@@ -458,10 +267,12 @@ export class RegionFunction implements RecordSpace {
     const block = defined(this.#region.blocks[index], 'block');
     this.#block = block;
     this.#blockIndex = index;
+    this.state.owner = index;
     this.#instructions(block, index);
-    this.#dropPending();
+    this.state.dropPending();
     this.#block = before.block;
     this.#blockIndex = before.index;
+    this.state.owner = before.index;
   }
 
   // ── Leaving a block ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -471,7 +282,7 @@ export class RegionFunction implements RecordSpace {
     const place = this.#block.pageDelta + offset;
     const to = this.#region.at.get(place);
     if (to === undefined || !this.#isEdge(to)) {
-      this.f.scope(() => this.#emitFlags());
+      this.f.scope(() => this.state.emitFlags());
       this.f.set(this.#target, this.is64 ? this.#ripAt(place) : op('i64.and', this.#ripAt(place), i64(0xffffffff)));
       this.f.br(this.#lookupExit);
       return;
@@ -490,13 +301,13 @@ export class RegionFunction implements RecordSpace {
   /** Goes on at an address that the branch at `uop` has computed. Ends the path. */
   goToAddress(target: I64, uop: number): void {
     const { f } = this;
-    const raw = get(this.#raw);
+    const raw = this.#record;
     const sites = (this.#region.leadsTo.get(this.#blockIndex) ?? []).filter((site) => this.#isEdge(site));
     if (sites.length > 0) {
       sites.sort((a, b) => this.#placeOf(a) - this.#placeOf(b));
       this.#chooseSite(f.keep(op('i64.sub', target, get(this.#base))), sites);
     }
-    f.scope(() => this.#emitFlags());
+    f.scope(() => this.state.emitFlags());
     f.set(this.#target, target);
     f.store('i32.store', raw, i32(uop), L.JUMP_SOURCE);
     f.store('i64.store', raw, this.#ripAt(this.#block.pageDelta), L.RIP_BASE);
@@ -526,16 +337,16 @@ export class RegionFunction implements RecordSpace {
 
   #edge(to: number): void {
     const { f } = this;
-    const saved = this.#pending;
+    const saved = this.state.pending;
     const from = this.#blockIndex;
     const fromBlock = this.#block;
     const block = defined(this.#region.blocks[to], 'block');
     if (block.pageDelta !== fromBlock.pageDelta) {
       f.scope(() => {
         const linear = this.#ripAt(block.pageDelta);
-        const same = isCodePage(f, this.#raw, linear, block.cached.physical & ~0xfff);
+        const same = isCodePage(f, this.state.record, linear, block.cached.physical & ~0xfff);
         f.ifUnlikely(op('i32.eqz', same), () => {
-          this.#emitFlags();
+          this.state.emitFlags();
           f.set(this.#target, this.#ripAt(block.at));
           f.br(this.#lookupExit);
         });
@@ -546,26 +357,27 @@ export class RegionFunction implements RecordSpace {
     const back = (place[to] as number) <= (place[from] as number);
     if (back || isMerge[to] || isLoop[to]) {
       if (!this.#flagsDead[to]) {
-        f.scope(() => this.#emitFlags());
+        f.scope(() => this.state.emitFlags());
       }
     }
     if (back || isMerge[to]) {
       f.br(defined(this.#labels[to], 'label'));
     } else {
       if (isLoop[to]) {
-        this.#pending = undefined;
+        this.state.pending = undefined;
       }
       this.#tree(to);
     }
-    this.#pending = saved;
+    this.state.pending = saved;
     this.#block = fromBlock;
     this.#blockIndex = from;
+    this.state.owner = from;
   }
 
   /** Hands over to the interpreter in front of an instruction of the present block. */
   leaveToInterpreter(uop: number): void {
     const { f } = this;
-    this.#emitFlags();
+    this.state.emitFlags();
     f.set(this.#exitUop, i32(uop));
     f.set(this.#target, this.#ripAt(this.#block.pageDelta));
     f.br(this.#resumeExit);
@@ -574,7 +386,7 @@ export class RegionFunction implements RecordSpace {
   /** FAULT is set for an instruction, which has changed nothing. */
   leaveFaulted(uop: number): void {
     const { f } = this;
-    this.#emitFlags();
+    this.state.emitFlags();
     f.set(this.#exitUop, i32(uop));
     f.set(this.#target, this.#ripAt(this.#block.pageDelta));
     f.br(this.#faultExit);
@@ -614,17 +426,13 @@ export class RegionFunction implements RecordSpace {
     }
     if (effects.inline) {
       if (effects.conditionalFlags) {
-        this.#settleFlags();
+        this.state.settleFlags();
       }
       const address = operandAddress(this.#addresses, instruction.first, instruction.uop);
       const builder = new RegionInstructionBuilder(this, variant, effects, instruction.first, instruction.uop);
-      builder.build(address);
-      this.instructionEffects = undefined;
-      if (this.#tablesMoved) {
-        // STAC and CLAC change what the supervisor may touch.
-        this.#tablesMoved = false;
-        this.f.set(this.#dataTlb, load('i32.load', get(this.#raw), L.DTLB));
-      }
+      this.state.readsFlags = effects.readsFlags;
+      builder.build(address, isOnStack(this.#addresses, instruction.first, instruction.uop));
+      this.state.endInstruction();
       if (!builder.ended && following === undefined) {
         builder.jumpNext();
       }
@@ -662,9 +470,9 @@ export class RegionFunction implements RecordSpace {
     following: RegionInstruction | undefined,
   ): boolean {
     const { f } = this;
-    const raw = get(this.#raw);
+    const raw = this.#record;
     const address = operandAddress(this.#addresses, first, uop);
-    this.#settleFlags();
+    this.state.settleFlags();
     const ends = variant.definition.options.ends === true;
     const reads = effects.anything ? ALL_REGISTERS : effects.reads | this.#operandRegisters(uop, effects.readsOperands);
     const writes = effects.anything
@@ -672,19 +480,15 @@ export class RegionFunction implements RecordSpace {
       : effects.writes | this.#operandRegisters(uop, effects.writesOperands);
     const before = ends ? ALL_REGISTERS : reads | writes;
     const vectors = effects.anything || effects.vectors || this.#namesVectors(uop);
-    for (let number = 0; number < REGISTERS; number++) {
+    for (let number = 0; number < 16; number++) {
       // Registers that the handler writes are loaded again: they have to be in locals from now on.
       if ((writes >> number) & 1 && !effects.anything) {
-        this.#register(number);
-        this.#written |= 1 << number;
+        this.state.writtenElsewhere(number);
       }
     }
     f.later(() => {
-      this.#spill(before);
-      if (vectors || ends) {
-        this.vectors.spill();
-      }
-      this.#spillFlags();
+      this.state.spill(before, vectors || ends);
+      this.state.spillFlags();
     });
     this.#storeFuel();
     f.store('i32.store', raw, i32(uop), L.CURRENT_UOP);
@@ -697,27 +501,16 @@ export class RegionFunction implements RecordSpace {
       return true;
     }
     f.ifUnlikely(outcome, () => {
-      f.later(() => {
-        this.#spill(ALL_REGISTERS & ~before);
-        if (!vectors) {
-          this.vectors.spill();
-        }
-      });
+      f.later(() => this.state.spill(ALL_REGISTERS & ~before, !vectors));
       f.return(op('i32.or', outcome, i32(FROM_HANDLER)));
     });
     f.set(this.#fuel, load('i32.load', raw, L.FUEL));
-    f.later(() => {
-      this.#reload(writes);
-      if (vectors) {
-        this.vectors.reload();
-      }
-    });
+    f.later(() => this.state.reload(writes, vectors));
     if (effects.anything) {
-      f.set(this.#dataTlb, load('i32.load', raw, L.DTLB));
+      this.state.reloadTables();
     }
     if (effects.writesFlags) {
-      this.#flagsWritten = true;
-      this.#reloadFlags();
+      this.state.flagsWrittenElsewhere();
     }
     if (effects.mayLeave && following !== undefined) {
       // An event waits, or code has been overwritten: perhaps this.

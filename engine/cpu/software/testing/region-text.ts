@@ -31,8 +31,8 @@ function withNames(text: string, region: Region, names: ReadonlyMap<number, stri
     });
 }
 
-/** Locals that every region has, in the order in which RegionFunction takes them. */
-const LOCALS = ['record', 'rip', 'fuel', 'page', 'dtlb', undefined, 'result', 'aux', 'target', 'uop'];
+/** Locals that every region has, in the order in which RegionState and RegionFunction take them. */
+const LOCALS = ['record', 'rip', 'fuel', 'dtlb', 'result', 'aux', 'page', undefined, 'target', 'uop'];
 /** The common exits are blocks around the code proper, outermost first. */
 const EXITS = ['fault', 'resume', 'fuel', 'lookup'];
 
@@ -50,9 +50,12 @@ function body(text: string): string {
   }
   const from = lines.findIndex((line) => line.trim() === `block${EXITS.length}`);
   for (const line of lines.slice(0, from)) {
-    const match = /^ {2}(\$\d+) = i64\.load (r\w+)$/.exec(line);
-    if (match !== null) {
-      names.set(match[1] ?? '', match[2] ?? '');
+    const register = /^ {2}(\$\d+) = (?:i64|v128)\.load (r\w+|xmm\w+)$/.exec(line);
+    const stack = /^ {2}(\$\d+) = i(?:64|32)\.load \[\$\d+ \+ (0x8|0x10)\]$/.exec(line);
+    if (register !== null) {
+      names.set(register[1] ?? '', register[2] ?? '');
+    } else if (stack !== null) {
+      names.set(stack[1] ?? '', stack[2] === '0x8' ? 'stackPage' : 'stackAddend');
     }
   }
   const indent = `${'  '.repeat(EXITS.length)}`;
