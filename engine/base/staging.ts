@@ -8,8 +8,6 @@ const UNIT = 0x1000;
 export class Staging {
   readonly #bytes: Uint8Array;
   readonly #taken: Uint8Array;
-  /** Where the search for free units goes on. */
-  #cursor = 0;
   readonly #waiting: (() => void)[] = [];
 
   /** `memory`: a block that another thread has too, or the bytes of a new one; a multiple of 4096. */
@@ -21,18 +19,18 @@ export class Staging {
   /** `length` bytes with unknown contents, or undefined while there is no room. Given back with `give`. */
   take(length: number): Uint8Array | undefined {
     const units = Math.max(1, Math.ceil(length / UNIT));
-    const start = this.#find(this.#cursor, units) ?? this.#find(0, units);
+    // From the start on, so that what was used last is used again: it is in the processor's caches.
+    const start = this.#find(units);
     if (start === undefined) {
       return undefined;
     }
     this.#taken.fill(1, start, start + units);
-    this.#cursor = start + units;
     return this.#bytes.subarray(start * UNIT, start * UNIT + length);
   }
 
-  #find(from: number, units: number): number | undefined {
+  #find(units: number): number | undefined {
     let run = 0;
-    for (let unit = from; unit < this.#taken.length; unit++) {
+    for (let unit = 0; unit < this.#taken.length; unit++) {
       run = this.#taken[unit] === 0 ? run + 1 : 0;
       if (run === units) {
         return unit + 1 - units;

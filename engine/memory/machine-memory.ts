@@ -229,11 +229,20 @@ export class MachineMemory implements GuestMemory {
     return frame & flag ? (frame & ~PAGE_MASK) + (gpa & PAGE_MASK) : 0;
   }
 
+  /** How many bytes from `gpa` on, up to `length`, are with `flag` where those at `host` are: in one piece. */
+  #run(gpa: number, host: number, flag: number, length: number): number {
+    let count = PAGE_SIZE - (gpa % PAGE_SIZE);
+    while (host !== 0 && count < length && this.#host(gpa + count, flag) >>> 0 === host + count) {
+      count += PAGE_SIZE;
+    }
+    return Math.min(count, length);
+  }
+
   read(gpa: number, into: Uint8Array): void {
     for (let done = 0; done < into.length; ) {
       const at = gpa + done;
-      const count = Math.min(into.length - done, PAGE_SIZE - (at % PAGE_SIZE));
       const host = this.#host(at, FRAME_READABLE) >>> 0;
+      const count = this.#run(at, host, FRAME_READABLE, into.length - done);
       if (host === 0) {
         into.fill(0xff, done, done + count);
       } else {
@@ -246,11 +255,14 @@ export class MachineMemory implements GuestMemory {
   write(gpa: number, from: Uint8Array): void {
     for (let done = 0; done < from.length; ) {
       const at = gpa + done;
-      const count = Math.min(from.length - done, PAGE_SIZE - (at % PAGE_SIZE));
       const host = this.#host(at, FRAME_WRITABLE) >>> 0;
+      const count = this.#run(at, host, FRAME_WRITABLE, from.length - done);
       if (host !== 0) {
         this.#bytes.set(done === 0 && count === from.length ? from : from.subarray(done, done + count), host);
-        this.#written(at, count);
+        for (let page = at - (at % PAGE_SIZE); page < at + count; page += PAGE_SIZE) {
+          const start = Math.max(page, at);
+          this.#written(start, Math.min(page + PAGE_SIZE, at + count) - start);
+        }
       }
       done += count;
     }

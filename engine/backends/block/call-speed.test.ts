@@ -15,12 +15,31 @@ test('a file is trusted after fast calls in a row, and for a while no more after
   assert.equal(speed.trusted, true);
   speed.note(0.2);
   assert.equal(speed.trusted, true, 'not so long that it matters');
+  // Each time for longer, but for the first, when only the host may have been busy.
+  for (const distrust of [0, 16, 32, 64, 128, 128]) {
+    speed.note(4);
+    times(distrust + 15, () => {
+      assert.equal(speed.trusted, false);
+      speed.note(0.005);
+    });
+    assert.equal(speed.trusted, false);
+    speed.note(0.005);
+    assert.equal(speed.trusted, true);
+  }
+  times(1024, () => speed.note(0.005));
   speed.note(4);
-  assert.equal(speed.trusted, false);
-  times(128 + 15, () => speed.note(0.005));
-  assert.equal(speed.trusted, false);
-  speed.note(0.005);
+  times(16, () => speed.note(0.005));
+  assert.equal(speed.trusted, true, 'it is forgiven');
+});
+
+test('what copying takes is not waiting', () => {
+  const speed = new CallSpeed();
+  times(16, () => speed.note(0.1, 256 << 10));
   assert.equal(speed.trusted, true);
+  speed.note(0.35, 256 << 10);
+  assert.equal(speed.trusted, true);
+  speed.note(0.35, 512);
+  assert.equal(speed.trusted, false);
 });
 
 test('slow storage is never trusted', () => {

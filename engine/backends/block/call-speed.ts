@@ -4,8 +4,16 @@ const FAST_MILLIS = 0.05;
 const SLOW_MILLIS = 0.3;
 /** Fast calls in a row after which the next are expected to be fast. */
 const TRUSTED_AFTER = 16;
-/** After a call that held the machine up, so many are left to other threads, fast or not. */
-const DISTRUSTED_FOR = 128;
+/**
+ * After calls that held the machine up, so many more are left to other threads, fast or not: none the first time, for it
+ * may have been the host that was busy with something else, then twice as many each time.
+ */
+const FIRST_DISTRUST = 16;
+const MAX_DISTRUST = 128;
+/** So many calls without a slow one make up for those before. */
+const FORGIVEN_AFTER = 1024;
+/** Copying between memories takes time as well: bytes in a millisecond, at the least. */
+const COPIED_IN_MILLI = 4 << 20;
 
 /**
  * Whether a file's calls are so fast, because the host has its contents in memory, that making them at once costs less
@@ -15,6 +23,8 @@ export class CallSpeed {
   readonly #fastMillis: number;
   readonly #slowMillis: number;
   #fastInARow = 0;
+  #distrust = 0;
+  #sinceSlow = 0;
 
   constructor(fastMillis = FAST_MILLIS, slowMillis = SLOW_MILLIS) {
     this.#fastMillis = fastMillis;
@@ -25,16 +35,27 @@ export class CallSpeed {
     return this.#fastInARow >= TRUSTED_AFTER;
   }
 
-  /** A call of this thread or another took `millis`. */
-  note(millis: number): void {
+  /** A call of this thread or another took `millis`, and moved so many bytes. */
+  note(millis: number, bytes = 0): void {
+    const waited = millis - bytes / COPIED_IN_MILLI;
+    this.#sinceSlow++;
     if (this.trusted) {
-      if (millis > this.#slowMillis) {
-        this.#fastInARow = -DISTRUSTED_FOR;
+      if (waited > this.#slowMillis) {
+        this.#slow();
       }
-    } else if (millis <= this.#fastMillis || this.#fastInARow < 0) {
+    } else if (waited <= this.#fastMillis || this.#fastInARow < 0) {
       this.#fastInARow++;
     } else {
       this.#fastInARow = 0;
     }
+  }
+
+  #slow(): void {
+    if (this.#sinceSlow > FORGIVEN_AFTER) {
+      this.#distrust = 0;
+    }
+    this.#fastInARow = -this.#distrust;
+    this.#distrust = Math.min(MAX_DISTRUST, Math.max(FIRST_DISTRUST, this.#distrust * 2));
+    this.#sinceSlow = 0;
   }
 }

@@ -26,7 +26,7 @@ const BOUNCE_BYTES = 2 << 20;
 /** Opening an image waits for the other thread, looking again this often, in milliseconds. */
 const OPEN_WAIT_MILLIS = 100;
 /** Longer reads and writes are always left to other threads, which copy while the guest goes on. Bytes. */
-const MAX_AT_ONCE_BYTES = 64 << 10;
+const MAX_AT_ONCE_BYTES = 256 << 10;
 /** When no I/O thread takes anything up for so long, one more is asked for. Milliseconds. */
 const PATIENCE_MILLIS = 5;
 
@@ -35,6 +35,8 @@ type Done = (error?: BlockError) => void;
 interface Pending {
   readonly image: RemoteImage;
   readonly kind: BlockRequest['kind'];
+  /** Bytes. */
+  readonly length: number;
   readonly done: Done;
 }
 
@@ -118,7 +120,7 @@ export class ImageClient {
       this.#inFlight--;
       if (pending !== undefined) {
         const number = ring.error(request);
-        pending.image.ended(pending.kind, ring.millis(request));
+        pending.image.ended(pending, ring.millis(request));
         pending.done(number === 0 ? undefined : blockErrorOfCode(getSystemErrorName(number), pending.kind));
       }
     }
@@ -149,7 +151,7 @@ export class ImageClient {
   }
 
   #submit(image: RemoteImage, kind: BlockRequest['kind'], request: IoRequest, done: Done): void {
-    const pending = { image, kind, done };
+    const pending = { image, kind, length: request.length, done };
     if (this.#inFlight++ === 0) {
       this.#claimedAt = performance.now();
     }
@@ -295,7 +297,7 @@ class RemoteImage implements BlockBackend {
     }
     const started = performance.now();
     const failure = carryOut(this.descriptor, request, this.padded);
-    this.#speed[request.kind].note(performance.now() - started);
+    this.#speed[request.kind].note(performance.now() - started, request.buffer.length);
     defer(() => {
       if (!this.#disposed) {
         done(failure);
@@ -305,9 +307,9 @@ class RemoteImage implements BlockBackend {
   }
 
   /** A request has ended after so many milliseconds, and its answer comes now. */
-  ended(kind: BlockRequest['kind'], millis: number): void {
+  ended({ kind, length }: Pick<Pending, 'kind' | 'length'>, millis: number): void {
     if (kind === 'read' || kind === 'write') {
-      this.#speed[kind].note(millis);
+      this.#speed[kind].note(millis, length);
     }
     this.#inFlight--;
     this.#closeOnce();
