@@ -6,7 +6,6 @@ import {
   type FunctionReference,
   get,
   type I32,
-  type I64,
   i32,
   i64,
   type Label,
@@ -16,17 +15,21 @@ import {
 import type { ModuleBuilder } from './wasm/module-builder.ts';
 import type { Conversions } from './x87-conversions.ts';
 import {
+  copyRegister,
   fromDouble,
   fromInteger,
   fromRegister,
   fromSingle,
-  HALF,
+  narrow,
   numberOf,
   type Ordinary,
   placeOf,
   popOnce,
   pushNumber,
+  type RealFormat,
+  roundsToNext,
   type StackState,
+  signOf,
   stackState,
   unlessFilled,
   unlessOrdinary,
@@ -46,12 +49,6 @@ export interface Thorough {
   readonly storeInteger: FunctionReference;
   readonly others: ReadonlyMap<string, FunctionReference>;
 }
-
-/** 31 − 23 and 63 − 52 bits of exponent, bits dropped from the significand, and what the exponents differ by. */
-const FORMATS = {
-  single: { drop: 40, bias: 127, maximum: 255 },
-  double: { drop: 11, bias: 1023, maximum: 2047 },
-} as const;
 
 const UNORDERED = X.STATUS_C0 | X.STATUS_C2 | X.STATUS_C3;
 
@@ -205,11 +202,6 @@ export function buildOrdinaryMoves(
 
   // ── Moves between registers ─────────────────────────────────────────────────────────────────────────────────────
 
-  const copy = (f: FunctionBuilder, from: I32, to: I32) => {
-    // In two halves, which is how arithmetic has just written it.
-    f.store('i64.store', to, load('i64.load', from, L.FPR), L.FPR);
-    f.store('i64.store', to, load('i64.load16_u', from, L.FPR + 8), L.FPR + 8);
-  };
   defineOver('x87-push-register', thorough.others.get('x87-push-register'), (f, slow, cpu) => {
     const state = stackState(f, cpu);
     const from = numberOf(f, state, get(f.parameter(1, 'i32')));
@@ -222,9 +214,7 @@ export function buildOrdinaryMoves(
   defineOver('x87-copy-register', thorough.others.get('x87-copy-register'), (f, slow, cpu) => {
     const state = stackState(f, cpu);
     unlessFilled(f, slow, state, state.top);
-    const to = numberOf(f, state, get(f.parameter(1, 'i32')));
-    copy(f, placeOf(f, state, state.top), placeOf(f, state, to));
-    f.store('i32.store', cpu, d.or(state.valid, d.shl(1, to)), L.FPU_VALID);
+    copyRegister(f, state, get(f.parameter(1, 'i32')));
     f.if(get(f.parameter(2, 'i32')), () => popOnce(f, cpu));
     writeStatus(f, cpu, 0);
   });
@@ -234,11 +224,12 @@ export function buildOrdinaryMoves(
     unlessFilled(f, slow, state, state.top, other);
     const first = placeOf(f, state, state.top);
     const second = placeOf(f, state, other);
-    const significand = f.keep(load('i64.load', first, L.FPR));
-    const word = f.keep(load('i64.load', first, L.FPR + 8));
-    copy(f, second, first);
-    f.store('i64.store', second, significand, L.FPR);
-    f.store('i64.store', second, word, L.FPR + 8);
+    // In two halves, which is how arithmetic has just written them.
+    for (const offset of [L.FPR, L.FPR + 8]) {
+      const value = f.keep(load('i64.load', first, offset));
+      f.store('i64.store', first, load('i64.load', second, offset), offset);
+      f.store('i64.store', second, value, offset);
+    }
     writeStatus(f, cpu, 0);
   });
   defineOver('x87-sign', thorough.others.get('x87-sign'), (f, slow, cpu) => {
@@ -252,39 +243,22 @@ export function buildOrdinaryMoves(
 
   // ── Stores ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  const roundsUp = (low: I64, significand: I64) => q.gtU(low, q.sub(HALF, q.and(significand, 1)));
-  /** PE and C1, for the end of the store. */
-  const leaveFlags = (f: FunctionBuilder, cpu: I32, low: I64, up: I32) =>
-    f.store('i32.store', cpu, d.or(d.shl(q.nonzero(low), 5), d.shl(up, 9)), X.RAISED);
-
-  const toReal =
-    ({ drop, bias, maximum }: (typeof FORMATS)['single' | 'double']) =>
-    (f: FunctionBuilder, slow: Label, cpu: I32) => {
+  const storeReal = (name: string, format: RealFormat, target: FunctionReference) =>
+    defineOver(name, target, (f, slow, cpu) => {
       const state = stackState(f, cpu);
-      unlessFilled(f, slow, state, state.top);
-      f.brIf(slow, d.and(load('i32.load', cpu, L.FPU_CONTROL), X.CONTROL_ROUNDING));
-      const place = placeOf(f, state, state.top);
-      const significand = f.keep(load('i64.load', place, L.FPR));
-      const word = f.keep(load('i32.load16_u', place, L.FPR + 8));
-      const sign = f.keep(q.shl(q.fromU32(d.and(word, X.SIGN)), drop === 40 ? 16 : 48));
-      // One less than the exponent field, which must not be the largest in case rounding up carries into it.
-      const exponent = f.keep(d.sub(d.and(word, X.EXPONENT_MAX), X.EXPONENT_BIAS - bias + 1));
-      f.if(d.gtU(exponent, maximum - 3), () => {
+      const { unusual, significand, word, convert } = narrow(f, state, format);
+      f.if(unusual, () => {
+        unlessFilled(f, slow, state, state.top);
         f.brIf(slow, q.nonzero(q.or(significand, q.fromU32(d.and(word, X.EXPONENT_MAX)))));
         clearRaised(f, cpu);
-        f.return(sign);
+        f.return(signOf(word, format));
       });
-      f.brIf(slow, q.geS(significand, 0));
-      const kept = f.keep(q.shr(significand, drop));
-      const low = f.keep(q.shl(significand, 64 - drop));
-      const up = f.keep(roundsUp(low, kept));
-      leaveFlags(f, cpu, low, up);
-      // The integer bit adds 1 to the exponent field.
-      const magnitude = q.add(q.add(q.shl(q.fromU32(exponent), 63 - drop), kept), q.fromU32(up));
-      f.return(q.or(sign, magnitude));
-    };
-  defineOver('x87-store-single', thorough.storeSingle, toReal(FORMATS.single));
-  defineOver('x87-store-double', thorough.storeDouble, toReal(FORMATS.double));
+      const { bits, flags } = convert();
+      f.store('i32.store', cpu, flags, X.RAISED);
+      f.return(bits);
+    });
+  storeReal('x87-store-single', 'single', thorough.storeSingle);
+  storeReal('x87-store-double', 'double', thorough.storeDouble);
   defineOver('x87-store-integer', thorough.storeInteger, (f, slow, cpu) => {
     const bits = get(f.parameter(1, 'i32'));
     const state = stackState(f, cpu);
@@ -311,12 +285,12 @@ export function buildOrdinaryMoves(
         f.set(low, select(d.eq(shift, 64), number.significand, q.fromU32(q.nonzero(number.significand))));
       },
     );
-    const up = f.keep(all(roundsUp(get(low), get(high)), d.zero(truncates)));
+    const up = f.keep(all(roundsToNext(get(low), get(high)), d.zero(truncates)));
     f.set(high, q.add(get(high), q.fromU32(up)));
     const negative = f.keep(q.fromU32(d.shr(d.and(number.word, X.SIGN), 15)));
     const limit = q.add(q.sub(q.shl(1, q.fromU32(d.sub(bits, 1))), 1), negative);
     f.brIf(slow, q.gtU(get(high), limit));
-    leaveFlags(f, cpu, get(low), up);
+    f.store('i32.store', cpu, d.or(d.shl(q.nonzero(get(low)), 5), d.shl(up, 9)), X.RAISED);
     f.return(q.add(q.xor(get(high), q.sub(0, negative)), negative));
   });
   /** (cpu, pops). */

@@ -79,6 +79,17 @@ export function popOnce(f: FunctionBuilder, cpu: I32): void {
   f.store('i32.store', cpu, d.and(d.add(top, 1), 7), L.FPU_TOP);
 }
 
+/** Copies ST(0) to ST(i). */
+export function copyRegister(f: FunctionBuilder, stack: StackState, index: I32): void {
+  const to = numberOf(f, stack, index);
+  const place = placeOf(f, stack, to);
+  const from = placeOf(f, stack, stack.top);
+  // In two halves, which is how arithmetic has just written it.
+  f.store('i64.store', place, load('i64.load', from, L.FPR), L.FPR);
+  f.store('i64.store', place, load('i64.load16_u', from, L.FPR + 8), L.FPR + 8);
+  f.store('i32.store', stack.cpu, d.or(stack.valid, d.shl(1, to)), L.FPU_VALID);
+}
+
 /** Sets PE and C1 as `flags` has them; C1 is cleared otherwise. */
 export function writeStatus(f: FunctionBuilder, cpu: I32, flags: I32 | number): void {
   const kept = d.and(load('i32.load', cpu, L.FPU_STATUS), ~X.STATUS_C1);
@@ -158,6 +169,61 @@ export function fromInteger(f: FunctionBuilder, value: I64): Ordinary {
 /** Leaves for `slow` unless the operand is a normal number or zero. */
 export function unlessOrdinary(f: FunctionBuilder, slow: Label, { unusual, zero }: Ordinary): void {
   f.brIf(slow, all(any(...unusual), d.zero(zero)));
+}
+
+/** The formats of reals in memory: bits of the significand that they drop, exponent bias, largest exponent field. */
+export const REAL_FORMATS = {
+  single: { drop: 40, bias: 127, maximum: 255 },
+  double: { drop: 11, bias: 1023, maximum: 2047 },
+} as const;
+
+export type RealFormat = keyof typeof REAL_FORMATS;
+
+/** ST(0) on its way to a narrower format. */
+export interface Narrowing {
+  /** Whether it has to go the thorough way; zeros count as unusual. */
+  readonly unusual: I32;
+  readonly significand: I64;
+  readonly word: I32;
+  /** Its bits, with their upper half clear for a single, and PE and C1. */
+  convert(): { bits: I64; flags: I32 };
+}
+
+/** Whether `low` rounds a significand up, to nearest: it is more than a half, or a half and the significand odd. */
+export function roundsToNext(low: I64, significand: I64): I32 {
+  return q.gtU(low, q.sub(HALF, q.and(significand, 1)));
+}
+
+export function narrow(f: FunctionBuilder, stack: StackState, format: RealFormat): Narrowing {
+  const { drop, bias, maximum } = REAL_FORMATS[format];
+  const place = placeOf(f, stack, stack.top);
+  const significand = f.keep(load('i64.load', place, L.FPR));
+  const word = f.keep(load('i32.load16_u', place, L.FPR + 8));
+  // One less than the exponent field, which must not be the largest in case rounding up carries into it.
+  const exponent = f.keep(d.sub(d.and(word, X.EXPONENT_MAX), X.EXPONENT_BIAS - bias + 1));
+  const empty = d.xor(d.and(d.shr(stack.valid, stack.top), 1), 1);
+  const rounding = d.and(load('i32.load', stack.cpu, L.FPU_CONTROL), X.CONTROL_ROUNDING);
+  return {
+    unusual: any(empty, rounding, d.gtU(exponent, maximum - 3), q.geS(significand, 0)),
+    significand,
+    word,
+    convert: () => {
+      const kept = f.keep(q.shr(significand, drop));
+      const low = f.keep(q.shl(significand, 64 - drop));
+      const up = f.keep(roundsToNext(low, kept));
+      // The integer bit adds 1 to the exponent field.
+      const magnitude = q.add(q.add(q.shl(q.fromU32(exponent), 63 - drop), kept), q.fromU32(up));
+      return {
+        bits: q.or(signOf(word, format), magnitude),
+        flags: d.or(d.shl(q.nonzero(low), 5), d.shl(up, 9)),
+      };
+    },
+  };
+}
+
+/** The sign bit of a sign and exponent word, in its place in a narrower format. */
+export function signOf(word: I32, format: RealFormat): I64 {
+  return q.shl(q.fromU32(d.and(word, X.SIGN)), format === 'single' ? 16 : 48);
 }
 
 /** A result on its way to a register: sign (bit 15 of `sign`), exponent, and the significand `high`.`low`. */

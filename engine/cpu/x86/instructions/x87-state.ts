@@ -26,7 +26,13 @@ export function defineX87StateInstructions(table: InstructionTable): void {
   table.define('fneni', ['DB =E0', 'DB =E1', 'DB =E4'], X87, () => {});
   table.define('fldcw', 'D9 /5 : Mw', X87, (b) => {
     checkPending(b);
-    call(b, 'x87-load-control', b.read(0) as I32);
+    const word = b.read(0) as I32;
+    // With all exceptions masked none is pending, as none was before.
+    b.f.ifUnlikely(
+      d.ne(d.and(word, X.EXCEPTIONS), X.EXCEPTIONS),
+      () => call(b, 'x87-load-control', word),
+      () => b.setField32(L.FPU_CONTROL, d.or(d.and(word, X.CONTROL_DEFINED), X.CONTROL_ALWAYS)),
+    );
   });
   table.define('fnstcw', 'D9 /7 : Mw', WRITES, (b) => b.write(0, load('i32.load', get(b.cpu), L.FPU_CONTROL)));
   table.define('fnstsw', 'DD /7 : Mw', WRITES, (b) => b.write(0, statusWord(b)));

@@ -1,9 +1,20 @@
 import { d, q } from '../../software/wasm/arithmetic.ts';
 import { get, type I32, type I64, i32, i64, load } from '../../software/wasm/function-builder.ts';
+import type { RealFormat } from '../../software/x87-ordinary.ts';
 import * as L from '../layout.ts';
 import * as X from '../x87/registers.ts';
 import type { InstructionOptions, InstructionTable, Semantics } from './definition.ts';
 import type { InstructionBuilder } from './instruction-builder.ts';
+import {
+  copyInline,
+  exchangeInline,
+  finishStoreInline,
+  loadRealInline,
+  pushInline,
+  pushRegisterInline,
+  signInline,
+  storeRealInline,
+} from './x87-inline.ts';
 import { call, callForI32, callForI64, checkPending, recordPointer, recordPointers, storeTen } from './x87-operands.ts';
 
 const X87 = { unit: 'x87' } as const;
@@ -24,16 +35,11 @@ function define(
   });
 }
 
-/** A memory operand as the functions for its format take it. Nothing has changed when reading it faults. */
-interface Source {
-  readonly format: 'single' | 'double' | 'integer';
-  readonly read: (b: InstructionBuilder) => I32 | I64;
-}
-
-const single: Source = { format: 'single', read: (b) => b.read(0) as I32 };
-const double: Source = { format: 'double', read: (b) => b.read(0) as I64 };
-const word: Source = { format: 'integer', read: (b) => b.keep(b.signExtend(b.read(0), 2) as I32) };
-const dword: Source = { format: 'integer', read: (b) => b.read(0) as I32 };
+/** Memory operands as the functions for their formats take them. Nothing has changed when reading faults. */
+const single = { format: 'single', read: (b: InstructionBuilder) => b.read(0) as I32 } as const;
+const double = { format: 'double', read: (b: InstructionBuilder) => b.read(0) as I64 } as const;
+const word = { format: 'integer', read: (b: InstructionBuilder) => b.signExtend(b.read(0), 2) as I32 } as const;
+const dword = { format: 'integer', read: (b: InstructionBuilder) => b.read(0) as I32 } as const;
 
 const OPERATIONS = ['fadd', 'fmul', 'fcom', 'fcomp', 'fsub', 'fsubr', 'fdiv', 'fdivr'] as const;
 
@@ -115,19 +121,27 @@ function defineRegisterArithmetic(table: InstructionTable): void {
 }
 
 function defineLoads(table: InstructionTable): void {
-  const extended = (value: I32 | I64) => q.fromS32(value as I32);
-  for (const [name, encoding, format, read] of [
-    ['fld-m32', 'D9 /0 : Md', 'single', single.read],
-    ['fld-m64', 'DD /0 : Mq', 'double', double.read],
-    ['fild-m16', 'DF /0 : Mw', 'integer', (b: InstructionBuilder) => extended(word.read(b))],
-    ['fild-m32', 'DB /0 : Md', 'integer', (b: InstructionBuilder) => extended(dword.read(b))],
-    ['fild-m64', 'DF /5 : Mq', 'integer', double.read],
+  for (const [name, encoding, { format, read }] of [
+    ['fld-m32', 'D9 /0 : Md', single],
+    ['fld-m64', 'DD /0 : Mq', double],
   ] as const) {
     table.define(name, encoding, X87, (b) => {
       checkPending(b);
       const value = read(b);
       recordPointers(b);
-      call(b, `x87-load-${format}`, value);
+      loadRealInline(b, format, value);
+    });
+  }
+  for (const [name, encoding, read] of [
+    ['fild-m16', 'DF /0 : Mw', (b) => q.fromS32(word.read(b))],
+    ['fild-m32', 'DB /0 : Md', (b) => q.fromS32(dword.read(b))],
+    ['fild-m64', 'DF /5 : Mq', (b) => b.read(0) as I64],
+  ] satisfies [string, string, (b: InstructionBuilder) => I64][]) {
+    table.define(name, encoding, X87, (b) => {
+      checkPending(b);
+      const value = read(b);
+      recordPointers(b);
+      call(b, 'x87-load-integer', value);
     });
   }
   const readTen = (b: InstructionBuilder) => {
@@ -138,7 +152,7 @@ function defineLoads(table: InstructionTable): void {
     checkPending(b);
     const { low, high } = readTen(b);
     recordPointers(b);
-    call(b, 'x87-load-extended', low, high);
+    pushInline(b, low, high);
   });
   table.define('fbld', 'DF /4 : Mt', X87, (b) => {
     checkPending(b);
@@ -148,7 +162,7 @@ function defineLoads(table: InstructionTable): void {
     b.setField32(X.RAISED, i32(0));
     call(b, 'x87-push');
   });
-  define(table, 'fld', 'D9 /0 reg : STi', (b) => call(b, 'x87-push-register', b.slotValue(0)));
+  define(table, 'fld', 'D9 /0 reg : STi', pushRegisterInline);
   // Constants to 66 bits: significand for rounding to nearest, and what rounding down, up and to zero take off or add.
   for (const [name, byte, significand, exponent, down, up] of [
     ['fld1', 'E8', 0x8000000000000000n, 0x3fff, 0n, 0n],
@@ -171,74 +185,61 @@ function defineLoads(table: InstructionTable): void {
           b.f.if(isDown, () => b.f.set(value, i64(significand + down)));
         }
       }
-      call(b, 'x87-load-extended', get(value), i32(exponent));
+      pushInline(b, get(value), i32(exponent));
     });
   }
 }
 
 function defineStores(table: InstructionTable): void {
-  /** Whether nothing unmasked keeps the number from being stored. */
-  const allowed = (b: InstructionBuilder) => {
-    const raised = load('i32.load', get(b.cpu), X.RAISED);
-    const unmasked = d.and(raised, d.xor(load('i32.load', get(b.cpu), L.FPU_CONTROL), -1));
-    return d.zero(d.and(unmasked, X.STORE_EXCEPTIONS));
-  };
-  const store = (name: string, encoding: string, convert: (b: InstructionBuilder) => I64, pops: number) =>
+  const storeReal = (name: string, encoding: string, format: RealFormat, pops: 0 | 1) =>
     table.define(name, encoding, WRITES, (b) => {
       checkPending(b);
-      const value = convert(b);
-      b.f.if(allowed(b), () => b.storeMemory(b.effectiveAddress(), b.fit(value, b.operand(0).size), b.operand(0).size));
-      recordPointers(b);
-      call(b, 'x87-finish-store', i32(pops));
+      storeRealInline(b, format, pops);
     });
-  const toSingle = (b: InstructionBuilder) => callForI64(b, 'x87-store-single');
-  const toDouble = (b: InstructionBuilder) => callForI64(b, 'x87-store-double');
-  const toInteger = (truncating: number) => (b: InstructionBuilder) =>
-    callForI64(b, 'x87-store-integer', i32(b.operand(0).size * 8), i32(truncating));
-  store('fst-m32', 'D9 /2 : Md', toSingle, 0);
-  store('fstp-m32', 'D9 /3 : Md', toSingle, 1);
-  store('fst-m64', 'DD /2 : Mq', toDouble, 0);
-  store('fstp-m64', 'DD /3 : Mq', toDouble, 1);
-  store('fist-m16', 'DF /2 : Mw', toInteger(0), 0);
-  store('fistp-m16', 'DF /3 : Mw', toInteger(0), 1);
-  store('fist-m32', 'DB /2 : Md', toInteger(0), 0);
-  store('fistp-m32', 'DB /3 : Md', toInteger(0), 1);
-  store('fistp-m64', 'DF /7 : Mq', toInteger(0), 1);
-  store('fisttp-m16', 'DF /1 : Mw', toInteger(1), 1);
-  store('fisttp-m32', 'DB /1 : Md', toInteger(1), 1);
-  store('fisttp-m64', 'DD /1 : Mq', toInteger(1), 1);
+  storeReal('fst-m32', 'D9 /2 : Md', 'single', 0);
+  storeReal('fstp-m32', 'D9 /3 : Md', 'single', 1);
+  storeReal('fst-m64', 'DD /2 : Mq', 'double', 0);
+  storeReal('fstp-m64', 'DD /3 : Mq', 'double', 1);
+  const raised = (b: InstructionBuilder) => b.field32(X.RAISED);
+  const storeInteger = (name: string, encoding: string, truncating: 0 | 1, pops: 0 | 1) =>
+    table.define(name, encoding, WRITES, (b) => {
+      const { size } = b.operand(0);
+      checkPending(b);
+      const value = callForI64(b, 'x87-store-integer', i32(size * 8), i32(truncating));
+      finishStoreInline(b, raised(b), pops, () => b.storeMemory(b.effectiveAddress(), b.fit(value, size), size));
+    });
+  storeInteger('fist-m16', 'DF /2 : Mw', 0, 0);
+  storeInteger('fistp-m16', 'DF /3 : Mw', 0, 1);
+  storeInteger('fist-m32', 'DB /2 : Md', 0, 0);
+  storeInteger('fistp-m32', 'DB /3 : Md', 0, 1);
+  storeInteger('fistp-m64', 'DF /7 : Mq', 0, 1);
+  storeInteger('fisttp-m16', 'DF /1 : Mw', 1, 1);
+  storeInteger('fisttp-m32', 'DB /1 : Md', 1, 1);
+  storeInteger('fisttp-m64', 'DD /1 : Mq', 1, 1);
   table.define('fbstp', 'DF /6 : Mt', WRITES, (b) => {
     checkPending(b);
     const digits = callForI64(b, 'x87-store-decimal');
-    b.f.if(allowed(b), () => storeTen(b, digits, b.keep(load('i32.load', get(b.cpu), X.SECOND))));
-    recordPointers(b);
-    call(b, 'x87-finish-store', i32(1));
+    finishStoreInline(b, raised(b), 1, () => storeTen(b, digits, b.keep(load('i32.load', get(b.cpu), X.SECOND))));
   });
   table.define('fstp-m80', 'DB /7 : Mt', WRITES, (b) => {
     checkPending(b);
     call(b, 'x87-peek');
-    b.f.if(allowed(b), () => {
+    finishStoreInline(b, raised(b), 1, () => {
       const low = b.field64(X.RESULT);
       storeTen(b, low, b.field32(X.RESULT_EXPONENT));
     });
-    recordPointers(b);
-    call(b, 'x87-finish-store', i32(1));
   });
-  define(table, 'fst', 'DD /2 reg : STi', (b) => call(b, 'x87-copy-register', b.slotValue(0), i32(0)));
+  define(table, 'fst', 'DD /2 reg : STi', (b) => copyInline(b, 0));
   // D9 D8 does not report an empty ST(0), and then moves nothing.
   define(table, 'fstpnce', 'D9 /3 reg : STi', (b) => call(b, 'x87-copy-quietly', b.slotValue(0)));
-  define(table, 'fstp', ['DD /3 reg : STi', 'DF /2 reg : STi', 'DF /3 reg : STi'], (b) =>
-    call(b, 'x87-copy-register', b.slotValue(0), i32(1)),
-  );
-  define(table, 'fxch', ['D9 /1 reg : STi', 'DD /1 reg : STi', 'DF /1 reg : STi'], (b) =>
-    call(b, 'x87-exchange', b.slotValue(0)),
-  );
+  define(table, 'fstp', ['DD /3 reg : STi', 'DF /2 reg : STi', 'DF /3 reg : STi'], (b) => copyInline(b, 1));
+  define(table, 'fxch', ['D9 /1 reg : STi', 'DD /1 reg : STi', 'DF /1 reg : STi'], exchangeInline);
 }
 
 function defineRest(table: InstructionTable): void {
   define(table, 'fnop', 'D9 =D0', () => {});
-  define(table, 'fchs', 'D9 =E0', (b) => call(b, 'x87-sign', i32(0xffff), i32(X.SIGN)));
-  define(table, 'fabs', 'D9 =E1', (b) => call(b, 'x87-sign', i32(0x7fff), i32(0)));
+  define(table, 'fchs', 'D9 =E0', (b) => signInline(b, 0xffff, X.SIGN));
+  define(table, 'fabs', 'D9 =E1', (b) => signInline(b, 0x7fff, 0));
   define(table, 'fxam', 'D9 =E5', (b) => call(b, 'x87-examine'));
   define(table, 'fxtract', 'D9 =F4', (b) => call(b, 'x87-extract'));
   define(table, 'fprem1', 'D9 =F5', (b) => call(b, 'x87-remainder', i32(1)));
