@@ -57,6 +57,9 @@ export class AddressDecoder {
   #displacement = 0;
   /** The address counts from the end of the instruction: its displacement is to be resolved when that is known. */
   ripRelative = false;
+  /** Bytes of the displacement that has been read, and what was added to it. */
+  displacementBytes = 0;
+  moved = 0;
   /** Of an address with a vector of indices: the register's offset in the record (else 0), and the shift. */
   vectorSlot = 0;
   vectorScale = 0;
@@ -82,6 +85,8 @@ export class AddressDecoder {
     this.#segment = L.SEG_DS;
     this.ripRelative = false;
     this.vectorSlot = 0;
+    this.displacementBytes = 0;
+    this.moved = 0;
     if (request.absolute) {
       if (addressSize === 8) {
         this.#absolute64(override);
@@ -97,7 +102,8 @@ export class AddressDecoder {
       return false;
     }
     if (request.popped !== 0 && this.#base === 4) {
-      this.#displacement += request.popped;
+      this.moved = request.popped;
+      this.#displacement += this.moved;
     }
     if (override !== NO_SEGMENT) {
       this.#segment = override;
@@ -155,25 +161,28 @@ export class AddressDecoder {
       if (!(rm === 5 && mod === 0)) {
         this.#base = rm | ((rex & 1) << 3);
       } else {
-        this.#displacement = reader.i32();
+        this.#readDisplacement(4);
       }
     } else if (vsib) {
       return false;
     } else if (rm === 5 && mod === 0) {
-      this.#displacement = reader.i32();
+      this.#readDisplacement(4);
       this.ripRelative = (mode & L.MODE_CODE_MASK) === L.MODE_CODE64;
     } else {
       this.#base = rm | ((rex & 1) << 3);
     }
-    if (mod === 1) {
-      this.#displacement = reader.i8();
-    } else if (mod === 2) {
-      this.#displacement = reader.i32();
+    if (mod === 1 || mod === 2) {
+      this.#readDisplacement(mod === 1 ? 1 : 4);
     }
     if (this.#base === 4 || this.#base === 5) {
       this.#segment = L.SEG_SS;
     }
     return true;
+  }
+
+  #readDisplacement(bytes: 1 | 4): void {
+    this.displacementBytes = bytes;
+    this.#displacement = bytes === 1 ? this.#reader.i8() : this.#reader.i32();
   }
 
   #fill(handler: number): number {

@@ -13,7 +13,7 @@ export interface CodeSource {
   byte(offset: number): number;
 }
 
-const MAX_INSTRUCTION_BYTES = 15;
+export const MAX_INSTRUCTION_BYTES = 15;
 
 /** Reads the bytes of one instruction after the other, little endian. */
 export class CodeReader {

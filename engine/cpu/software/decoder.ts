@@ -1,12 +1,13 @@
 import type { InstructionTable } from '../x86/instructions/definition.ts';
 import * as L from '../x86/layout.ts';
 import { AddressDecoder } from './address-decoder.ts';
-import { CodeReader, type CodeSource, FetchFault, TooLong } from './code-reader.ts';
+import { CodeReader, type CodeSource, FetchFault, MAX_INSTRUCTION_BYTES, TooLong } from './code-reader.ts';
 import { buildDecoderMaps, candidatesFor, type DecoderMaps } from './decoder-table.ts';
 import type { Interpreter } from './interpreter.ts';
 import { OPERAND_SLOTS, UOP_DISPLACEMENT, UOP_IMMEDIATE, UOP_REMAINING, UOP_SEGMENT, UOP_SIZE } from './micro-op.ts';
 import { MicroOpWriter } from './micro-op-writer.ts';
 import { Prefixes } from './prefixes.ts';
+import { QuickDecoder } from './quick-decoder.ts';
 import { type Recipe, RecipeWriter, type Trailer } from './recipe.ts';
 
 export { type CodeSource, FetchFault } from './code-reader.ts';
@@ -35,13 +36,19 @@ export class Decoder {
   readonly #reader = new CodeReader();
   readonly #prefixes = new Prefixes();
   readonly #address: AddressDecoder;
+  readonly #quick: QuickDecoder;
+  /** Instructions that were decoded by copying. */
+  copied = 0;
   #mode = 0;
+  /** How the present instruction was decoded, when nothing was wrong with it. */
+  #followed: Recipe | undefined;
 
   constructor(arena: ArrayBufferLike, table: InstructionTable, interpreter: Interpreter) {
     this.#maps = buildDecoderMaps(table, interpreter);
     this.#recipeWriter = new RecipeWriter(this.#maps, interpreter.lazy, arena);
     this.#writer = new MicroOpWriter(arena, interpreter);
     this.#address = new AddressDecoder(this.#reader, this.#writer);
+    this.#quick = new QuickDecoder(arena, this.#maps);
   }
 
   /**
@@ -52,6 +59,7 @@ export class Decoder {
     const reader = this.#reader;
     const writer = this.#writer;
     const { view } = writer;
+    const quick = this.#quick;
     reader.open(source, codeLimit);
     writer.out = out;
     this.#mode = mode;
@@ -60,12 +68,28 @@ export class Decoder {
     let at = offset;
     let ended = false;
     let straddles = false;
+    // Before it, an instruction has all its bytes in memory and in the page.
+    const quickEnd = source.memory === undefined ? 0 : Math.min(4096, codeLimit + 1) - MAX_INSTRUCTION_BYTES;
     while (!ended && !straddles && starts.length < most && at < 4096) {
       const before = writer.out;
+      const length = at < quickEnd ? quick.decode(source.base + at, at, mode, before) : 0;
+      if (length > 0) {
+        writer.out = quick.out;
+        ended = quick.ended;
+        this.copied++;
+        starts.push(before);
+        at += length;
+        continue;
+      }
+      const learnable = at < quickEnd && quick.learnable;
       // The page behind is fetched for the instruction that is about to be carried out, for no other.
       reader.begin(at, starts.length === 0);
       try {
+        this.#followed = undefined;
         ended = this.#decodeInstruction();
+        if (learnable && this.#followed !== undefined) {
+          quick.learn(this.#followed, this.#address, before, writer.out, mode);
+        }
       } catch (error) {
         if (!(error instanceof FetchFault) || starts.length === 0) {
           throw error;
@@ -174,6 +198,7 @@ export class Decoder {
       view.setInt32(addressUop + UOP_IMMEDIATE, target, true);
       view.setInt32(addressUop + UOP_IMMEDIATE + 4, target < 0 ? -1 : 0, true);
     }
+    this.#followed = recipe;
     return recipe.ends;
   }
 
