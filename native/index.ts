@@ -116,7 +116,7 @@ export interface KvmVcpu {
    */
   takeCoalesced(into: Uint32Array): number;
   get(structure: VcpuStructure, into: Uint8Array): void;
-  set(structure: VcpuStructure, from: Uint8Array): void;
+  set(structure: VcpuStructure | 'guest-debug', from: Uint8Array): void;
   /** kvm_msr_entry structures; returns how many, from the first on, KVM knew. */
   getMsrs(entries: Uint8Array): number;
   setMsrs(entries: Uint8Array): number;
@@ -141,6 +141,11 @@ export interface KvmAddon {
    * take memory again when they are touched. Throws {@link KvmError}.
    */
   releasePages(bytes: Uint8Array): void;
+  /**
+   * fallocate(2) of an open file, to punch holes (mode 3) or to zero a range (mode 0x11); bytes. Returns the number of the
+   * host's error, 0 for none.
+   */
+  fallocate(descriptor: number, mode: number, offset: number, length: number): number;
 }
 
 /** Length of the array of exits: 32 words, then data. */

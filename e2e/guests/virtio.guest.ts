@@ -1,11 +1,21 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { closeSync, ftruncateSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  ftruncateSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { buildTour } from '../../assets/guests/tour/build.ts';
+import { fileBlocksProblem } from '../../engine/backends/block/file-blocks.ts';
 import { findCommand } from '../../scripts/debian.ts';
 import { GuestRun } from './guest-run.ts';
 import { initramfsWithModules, LOAD_MODULES } from './kernel-modules.ts';
@@ -69,7 +79,12 @@ for (const cpus of [1, 2]) {
           'dd if=/dev/vda bs=4k skip=256 count=8192 2>/dev/null | cmp - /tmp/data && echo same-$((1+1))',
           /same-2/,
         );
+        const before = statSync(path).blocks * 512;
         await run('blkdiscard -o 4194304 -l 1048576 /dev/vda && echo trimmed-$((1+1))', /trimmed-2/);
+        if (fileBlocksProblem() === undefined) {
+          const freed = before - statSync(path).blocks * 512;
+          assert.ok(freed >= 1 << 20, `the host has ${freed} bytes back`);
+        }
         await run('cat /sys/block/vda/queue/write_cache', /write back/);
         await run('cat /sys/class/misc/hw_random/rng_current', /virtio_rng/);
         await run('head -c 64 /dev/hwrng | md5sum', /[0-9a-f]{32}/);

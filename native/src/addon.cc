@@ -7,6 +7,7 @@
 #include <cerrno>
 
 #include "bytes.h"
+#include "file-blocks.h"
 #include "kvm-system.h"
 #include "kvm-vcpu.h"
 #include "kvm-vm.h"
@@ -46,6 +47,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("KvmSystem", KvmSystem::define(env));
   exports.Set("kick", Napi::Function::New(env, kick, "kick"));
   exports.Set("releasePages", Napi::Function::New(env, releasePages, "releasePages"));
+  defineFileBlocks(env, exports);
   exports.Set("readTsc", Napi::Function::New(env, readTsc, "readTsc"));
   return exports;
 }

@@ -106,8 +106,8 @@ export const layers: readonly Layer[] = [
   },
   { of: ['engine/cpu/'], may: [...chips, ...deviceInterfaces], ownDepth: 2, node: 'pure', packages: [] },
   {
-    // TAP, and what gives memory of guests back to the host.
-    of: ['engine/backends/net/tap*', 'engine/backends/memory/release-pages.ts'],
+    // TAP, and what gives memory and space of guests back to the host.
+    of: ['engine/backends/net/tap*', 'engine/backends/memory/release-pages.ts', 'engine/backends/block/file-blocks.ts'],
     may: ['native/'],
     ownDepth: 2,
     node: 'all',

@@ -1,14 +1,9 @@
 import { fdatasyncSync, fstatSync, readSync, writeSync } from 'node:fs';
-import { getSystemErrorMap } from 'node:util';
+import { punchHole, zeroRange } from './file-blocks.ts';
+import { fileError } from './file-error.ts';
 
-/** What zeroing writes, as Node cannot have the host do it. */
+/** What zeroing writes where the host has no other means. */
 const ZEROS = new Uint8Array(1 << 20);
-
-/** An error as those of Node's file functions, by the name of its code. */
-function fileError(code: string): NodeJS.ErrnoException {
-  const errno = [...getSystemErrorMap()].find(([, [name]]) => name === code)?.[0];
-  return Object.assign(new Error(code), errno === undefined ? { code } : { code, errno });
-}
 
 /**
  * Reads `length` bytes to `place` of `bytes`. Beyond the end of the file there are zeros if it is `padded`; of another
@@ -42,11 +37,19 @@ export function writeAll(descriptor: number, bytes: Uint8Array, place: number, l
   }
 }
 
-/** Writes `length` zeros. Throws as writeSync does. */
-export function writeZeros(descriptor: number, offset: number, length: number): void {
+/** Makes `length` bytes zeros, without their space on the host if it `mayUnmap`. Throws as writeSync does. */
+export function writeZeros(descriptor: number, offset: number, length: number, mayUnmap: boolean): void {
+  if ((mayUnmap && punchHole(descriptor, offset, length)) || zeroRange(descriptor, offset, length)) {
+    return;
+  }
   for (let done = 0; done < length; done += ZEROS.length) {
     writeAll(descriptor, ZEROS, 0, Math.min(ZEROS.length, length - done), offset + done);
   }
+}
+
+/** Gives the space of a range back, where the host can take it. Throws as writeSync does. */
+export function discard(descriptor: number, offset: number, length: number): void {
+  punchHole(descriptor, offset, length);
 }
 
 /** Sees that what was written is on the medium; in a file that was deleted nothing lasts, which is `ENOENT`. */

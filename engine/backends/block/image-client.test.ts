@@ -7,6 +7,7 @@ import {
   openSync,
   readFileSync,
   rmSync,
+  statSync,
   truncateSync,
   writeFileSync,
 } from 'node:fs';
@@ -18,6 +19,7 @@ import type { BlockError, BlockRequest } from './block-backend.ts';
 import { ImageClient } from './image-client.ts';
 import type { ImageCable } from './image-messages.ts';
 import { PatientImage } from './patient-image.ts';
+import { mustPunchHoles } from './testing/holes.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'lodge-images-'));
 after(() => rmSync(directory, { recursive: true, force: true }));
@@ -96,6 +98,29 @@ test('an image in another thread: shared and private memory, zeroing, flush, lim
   assert.deepEqual(contents.subarray(0, 4096), pattern(4096, 99));
   assert.ok(contents.subarray(8192, 12288).every((byte) => byte === 0));
   assert.equal(contents.length, 1 << 20);
+});
+
+test('another thread punches holes where a guest discards, and zeroes where it has to stay', async (t) => {
+  const { client, finish } = await connect(t);
+  const path = file('holes.img', pattern(4 << 20));
+  if (!mustPunchHoles(t, path)) {
+    return;
+  }
+  const image = client.open(path, plain);
+  const space = () => statSync(path).blocks * 512;
+  const full = space();
+  const submit = (request: BlockRequest) => image.submit(request, assert.ifError);
+  submit({ kind: 'write-zeroes', offset: 0, length: 1 << 20, mayUnmap: false });
+  finish();
+  assert.equal(space(), full);
+  submit({ kind: 'write-zeroes', offset: 1 << 20, length: 1 << 20, mayUnmap: true });
+  submit({ kind: 'discard', offset: 2 << 20, length: 1 << 20 });
+  finish();
+  assert.equal(space(), full - (2 << 20));
+  image.dispose();
+  const contents = new Uint8Array(readFileSync(path));
+  assert.ok(contents.subarray(0, 3 << 20).every((byte) => byte === 0));
+  assert.deepEqual(contents.subarray(3 << 20), pattern(4 << 20).subarray(3 << 20));
 });
 
 test('more data than the bounce buffer holds wait their turn', async (t) => {

@@ -16,6 +16,7 @@ import {
   IO_READ_PADDED,
   IO_WRITE,
   IO_ZERO,
+  IO_ZERO_UNMAP,
   type IoRequest,
   IoRingClient,
 } from './io-ring.ts';
@@ -175,7 +176,7 @@ export class ImageClient {
       case 'write-zeroes':
       case 'discard': {
         const { kind, offset, length } = request;
-        const operation = kind === 'discard' ? IO_DISCARD : IO_ZERO;
+        const operation = kind === 'discard' ? IO_DISCARD : request.mayUnmap ? IO_ZERO_UNMAP : IO_ZERO;
         this.#submit(image, kind, { ...without, operation, offset, length }, done);
         return;
       }

@@ -52,6 +52,9 @@ export const IO_NOTHING = 5;
 /** As IO_READ; beyond the end of the file there are zeros. */
 export const IO_READ_PADDED = 6;
 
+/** As IO_ZERO; the space may go back to the host. */
+export const IO_ZERO_UNMAP = 7;
+
 export interface IoRequest {
   /** IO_READ and so on. */
   readonly operation: number;

@@ -1,7 +1,7 @@
 import { performance } from 'node:perf_hooks';
 import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { defined, InvariantError } from '../../base/assert.ts';
-import { flush, readAll, writeAll, writeZeros } from './file-calls.ts';
+import { discard, flush, readAll, writeAll, writeZeros } from './file-calls.ts';
 import {
   IO_DISCARD,
   IO_FLUSH,
@@ -10,6 +10,7 @@ import {
   IO_READ_PADDED,
   IO_WRITE,
   IO_ZERO,
+  IO_ZERO_UNMAP,
   type IoRequest,
   IoRingServer,
 } from './io-ring.ts';
@@ -112,9 +113,12 @@ class IoThread {
         flush(descriptor);
         return;
       case IO_ZERO:
-        writeZeros(descriptor, offset, length);
+      case IO_ZERO_UNMAP:
+        writeZeros(descriptor, offset, length, operation === IO_ZERO_UNMAP);
         return;
       case IO_DISCARD:
+        discard(descriptor, offset, length);
+        return;
       case IO_NOTHING:
         return;
       default:

@@ -6,6 +6,7 @@ import { after, test } from 'node:test';
 import type { BlockBackend, BlockError, BlockRequest } from './block-backend.ts';
 import { DiscardingImage, MemoryImage } from './memory-image.ts';
 import { openRawImage } from './raw-image.ts';
+import { mustPunchHoles } from './testing/holes.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'lodge-image-'));
 after(() => rmSync(directory, { recursive: true, force: true }));
@@ -53,6 +54,38 @@ test('a raw image is read and written in place, and opening changes nothing', ()
   assert.equal(contents[1024], 0xaa);
   assert.equal(contents[1536], pattern(4096)[1536]);
   assert.equal(contents.length, 4096);
+});
+
+test('what is discarded or zeroed without its space goes back to the host; what is only zeroed keeps it', (t) => {
+  const megabyte = 1 << 20;
+  const path = file('holes.img', pattern(8 * megabyte));
+  if (!mustPunchHoles(t, path)) {
+    return;
+  }
+  const image = openRawImage(path, { defer });
+  const space = () => statSync(path).blocks * 512;
+  const full = space();
+  assert.ok(full >= 8 * megabyte, `${full} bytes`);
+  const zero = { kind: 'write-zeroes', length: megabyte } as const;
+  assert.equal(perform(image, { ...zero, offset: megabyte, mayUnmap: false }), undefined);
+  assert.equal(space(), full);
+  assert.equal(perform(image, { ...zero, offset: 3 * megabyte, mayUnmap: true }), undefined);
+  assert.equal(space(), full - megabyte);
+  assert.equal(perform(image, { kind: 'discard', offset: 5 * megabyte, length: megabyte }), undefined);
+  assert.equal(space(), full - 2 * megabyte);
+  // A part of a block: zeros all the same, and nothing beside it.
+  assert.equal(perform(image, { ...zero, offset: 7 * megabyte + 512, length: 1024, mayUnmap: true }), undefined);
+  image.dispose();
+  const expected = pattern(8 * megabyte);
+  for (const [start, end] of [
+    [megabyte, 2 * megabyte],
+    [3 * megabyte, 4 * megabyte],
+    [5 * megabyte, 6 * megabyte],
+    [7 * megabyte + 512, 7 * megabyte + 1536],
+  ]) {
+    expected.fill(0, start, end);
+  }
+  assert.ok(readFileSync(path).equals(expected));
 });
 
 test('a read-only image is never written', () => {

@@ -3,7 +3,7 @@ import type { Disposable } from '../../base/disposable.ts';
 import { HostError } from '../../base/host-error.ts';
 import type { BlockBackend, BlockError, BlockRequest } from './block-backend.ts';
 import { checkRequest, type Defer, SECTOR_BYTES, wholeSectors } from './block-checks.ts';
-import { flush, readAll, writeAll, writeZeros } from './file-calls.ts';
+import { discard, flush, readAll, writeAll, writeZeros } from './file-calls.ts';
 import { blockErrorOf, errorCode } from './host-error-code.ts';
 import { lockImage } from './image-lock.ts';
 
@@ -197,10 +197,10 @@ export function carryOut(fd: number, request: BlockRequest, padded: boolean): Bl
         flush(fd);
         break;
       case 'write-zeroes':
-        writeZeros(fd, request.offset, request.length);
+        writeZeros(fd, request.offset, request.length, request.mayUnmap);
         break;
       case 'discard':
-        // Advisory, and Node cannot punch holes: the contents stay.
+        discard(fd, request.offset, request.length);
         break;
     }
     return undefined;
