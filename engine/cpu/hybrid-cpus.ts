@@ -15,6 +15,7 @@ import { canKeepApics } from './kvm/kvm-apics.ts';
 import { cpuidEntries, supportedFeatures } from './kvm/kvm-cpuid.ts';
 import { KvmCpus } from './kvm/kvm-cpus.ts';
 import { archCapabilities } from './kvm/kvm-msrs.ts';
+import { pageFaultEntry, undoSyscall } from './kvm/unfinished-syscall.ts';
 import type { UndeliveredEvent } from './kvm/vcpu-registers.ts';
 import type { Processor } from './software/processor.ts';
 import { SoftwareCpus, type SoftwareCpusOptions } from './software/software-cpus.ts';
@@ -140,10 +141,11 @@ export class HybridCpus implements MachineCpus {
             keepApics:
               kvm.localApics === undefined ? !kvm.emulates && canKeepApics(kvm.system) : kvm.localApics === 'kernel',
             log: options.log,
-            processors: software.processors.map(({ state, system, index }) => ({
+            processors: software.processors.map(({ state, system, memory, index }) => ({
               state,
               cpuid: cpuidEntries(state, (leaf, subleaf) => system.cpuid(leaf, subleaf), this.#hypervisor.leaves),
               entered: () => this.#hypervisor.tscMoved(state),
+              stopAt: () => (kvm.syscallsFault ? pageFaultEntry(state, memory) : undefined),
               readMsr: (msr: number) => {
                 if (msr === IA32_TIME_STAMP_COUNTER) {
                   return BigInt.asUintN(64, this.timestamp() + this.tscOffset(index));
@@ -410,12 +412,12 @@ export class HybridCpus implements MachineCpus {
       if (exit.reason === 'deadline' && this.#access?.emulates === true) {
         this.#sliceEnded();
       }
-      if (exit.reason !== 'gave-up') {
+      if (exit.reason !== 'gave-up' && exit.reason !== 'stopped') {
         return exit;
       }
       this.#takeAll();
       this.#stretchCpu = exit.cpu;
-      this.#stretch = this.#policy.gaveUp(this.#now());
+      this.#stretch = exit.reason === 'stopped' ? this.#policy.sliceEnded(0) : this.#policy.gaveUp(this.#now());
     }
   }
 
@@ -546,9 +548,12 @@ export class HybridCpus implements MachineCpus {
     if (kvm?.holds(cpu) !== true) {
       return false;
     }
-    const event = kvm.take(cpu);
+    let event = kvm.take(cpu);
     const processor = defined(this.#software.processors[cpu], 'processor');
     this.#rederive(processor);
+    if (this.#access?.syscallsFault === true) {
+      event = undoSyscall(processor, event);
+    }
     if (event !== undefined) {
       deliver(processor, event);
     }

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { HostError } from '../base/host-error.ts';
 import { acceleratorNow, chooseAccelerator, type KvmFinding, kvmFinding, virtualizationOf } from './accelerator.ts';
 
-const facts = { tscKilohertz: 2_000_000, longModeOnly: false, emulates: false };
+const facts = { tscKilohertz: 2_000_000, longModeOnly: false, emulates: false, syscallsFault: false };
 const fast: KvmFinding = { state: 'fast', detail: 'fast', why: 'fast', facts };
 const slow: KvmFinding = { state: 'slow', detail: 'KVM emulates', why: 'kvm-slow', facts };
 const forbidden: KvmFinding = {

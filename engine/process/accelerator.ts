@@ -37,13 +37,14 @@ export interface KvmFinding {
 const LABELS = { kvm: 'KVM', software: 'Software' } as const;
 
 /** Changes whenever the probe does. */
-const CACHE_VERSION = 1;
+const CACHE_VERSION = 2;
 const cacheSchema = z.object({
   version: z.literal(CACHE_VERSION),
   boot: z.string(),
   node: z.string(),
   fast: z.boolean(),
   longModeOnly: z.boolean(),
+  syscallsFault: z.boolean(),
   tscKilohertz: z.number().positive(),
   slowest: z.number(),
   millis: z.number(),
@@ -111,18 +112,18 @@ export function kvmFinding(): KvmFinding {
   if (!probe.usable) {
     return explain(probe);
   }
-  const { fast, longModeOnly, tscKilohertz, speeds, millis } = probe;
+  const { fast, longModeOnly, syscallsFault, tscKilohertz, speeds, millis } = probe;
   const slowest = Math.min(...Object.values(speeds).filter((speed) => speed !== undefined));
   const result = { version: CACHE_VERSION, boot: boot ?? '', node: process.versions.node } as const;
-  const facts: Cached = { ...result, fast, longModeOnly, tscKilohertz, slowest, millis };
+  const facts: Cached = { ...result, fast, longModeOnly, syscallsFault, tscKilohertz, slowest, millis };
   if (boot !== undefined) {
     writeCache(facts);
   }
   return found(facts);
 }
 
-function found({ fast, longModeOnly, tscKilohertz, slowest }: Cached): KvmFinding {
-  const facts = { tscKilohertz, longModeOnly, emulates: !fast };
+function found({ fast, longModeOnly, syscallsFault, tscKilohertz, slowest }: Cached): KvmFinding {
+  const facts = { tscKilohertz, longModeOnly, emulates: !fast, syscallsFault };
   if (fast) {
     return { state: 'fast', detail: 'KVM runs small guests at full speed in every mode', why: 'fast', facts };
   }

@@ -51,6 +51,7 @@ constexpr Structure STRUCTURES[] = {
     {"xcrs", sizeof(kvm_xcrs), KVM_GET_XCRS, "KVM_GET_XCRS", KVM_SET_XCRS, "KVM_SET_XCRS"},
     {"mp-state", sizeof(kvm_mp_state), KVM_GET_MP_STATE, "KVM_GET_MP_STATE", KVM_SET_MP_STATE, "KVM_SET_MP_STATE"},
     {"lapic", sizeof(kvm_lapic_state), KVM_GET_LAPIC, "KVM_GET_LAPIC", KVM_SET_LAPIC, "KVM_SET_LAPIC"},
+    {"guest-debug", sizeof(kvm_guest_debug), NOT_TOLD, "", KVM_SET_GUEST_DEBUG, "KVM_SET_GUEST_DEBUG"},
 };
 
 }  // namespace

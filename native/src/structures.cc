@@ -26,6 +26,9 @@ const Structure &find(const Napi::CallbackInfo &info, const Structure *list, std
 
 void getStructure(const Napi::CallbackInfo &info, const Structure *list, std::size_t count, int fd) {
   const Structure &structure = find(info, list, count);
+  if (structure.getRequest == NOT_TOLD) {
+    throwTypeError(info.Env(), "KVM does not tell this structure");
+  }
   if (ioctl(fd, structure.getRequest, exactly(info.Env(), info[1], structure.size)) < 0) {
     throwSystemError(info.Env(), structure.getCall, errno);
   }

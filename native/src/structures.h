@@ -12,10 +12,13 @@ struct AddonData {
   Napi::FunctionReference vcpuConstructor;
 };
 
+constexpr unsigned long NOT_TOLD = 0;
+
 /** A structure of KVM that JavaScript reads and writes as bytes; it knows the layout (engine/cpu/kvm/kvm-abi.ts). */
 struct Structure {
   const char *name;
   std::size_t size;
+  /** NOT_TOLD: it can only be set. */
   unsigned long getRequest;
   const char *getCall;
   unsigned long setRequest;

@@ -7,6 +7,7 @@ export const KVM_CAP_SET_TSS_ADDR = 4;
 export const KVM_CAP_EXT_CPUID = 7;
 export const KVM_CAP_MP_STATE = 14;
 export const KVM_CAP_COALESCED_MMIO = 15;
+export const KVM_CAP_SET_GUEST_DEBUG = 23;
 export const KVM_CAP_IRQFD = 32;
 export const KVM_CAP_IOEVENTFD = 36;
 export const KVM_CAP_VCPU_EVENTS = 41;
@@ -133,6 +134,13 @@ export const EVENTS_VALID_SHADOW = 4;
 
 /** struct kvm_debugregs: DR0–DR3, DR6, DR7. */
 export const DEBUGREGS_BYTES = 128;
+
+/** struct kvm_guest_debug: control, padding, DR0–DR7. */
+export const GUEST_DEBUG_BYTES = 72;
+export const GUEST_DEBUG_DR0 = 8;
+export const GUEST_DEBUG_DR7 = 64;
+export const KVM_GUESTDBG_ENABLE = 1;
+export const KVM_GUESTDBG_USE_HW_BP = 0x20000;
 
 /** struct kvm_xcrs: count, flags, then entries of number, reserved, value. */
 export const XCRS_BYTES = 392;

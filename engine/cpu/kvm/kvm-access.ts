@@ -10,6 +10,8 @@ export interface KvmAccess {
   readonly longModeOnly: boolean;
   /** This KVM emulates what guests' systems do; only their programs run at full speed. */
   readonly emulates: boolean;
+  /** SYSCALL goes where it should but leaves the privilege level alone (unfinished-syscall.ts). */
+  readonly syscallsFault: boolean;
   /**
    * Who has the local APICs while KVM runs the processors. Undefined: KVM where it can, unless it emulates, as systems
    * then run in software most of the time.

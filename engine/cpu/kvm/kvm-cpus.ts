@@ -63,6 +63,8 @@ export type KvmRunExit =
   /** KVM, which has the local APICs, wants to run them again at `until`. */
   | { readonly reason: 'halted'; readonly until?: Nanos }
   | { readonly reason: 'shutdown'; readonly cpu: number }
+  /** The guest's system was entered where KVM was to stop (KvmProcessorParts.stopAt). */
+  | { readonly reason: 'stopped'; readonly cpu: number }
   /** KVM cannot go on with this processor's next instruction. */
   | { readonly reason: 'gave-up'; readonly cpu: number; readonly detail: string };
 
@@ -289,9 +291,9 @@ export class KvmCpus {
     return processor?.inKvm === true && !processor.running ? processor.vcpu.tscOffset() : undefined;
   }
 
-  /** All processors were taken: what KVM refused of them meanwhile is no news any more. */
+  /** All processors were taken: why one of them had to be is no news any more. */
   forgetRefusals(): void {
-    if (this.#pendingExit?.reason === 'gave-up') {
+    if (this.#pendingExit?.reason === 'gave-up' || this.#pendingExit?.reason === 'stopped') {
       this.#pendingExit = undefined;
     }
   }
@@ -554,6 +556,7 @@ export class KvmCpus {
       own ? this.#bus.tpr(index) : undefined,
     );
     registers.activityToKvm();
+    processor.setStop(processor.parts.stopAt());
     processor.inKvm = true;
     processor.unfinished = false;
     processor.ready = false;
@@ -584,6 +587,7 @@ export class KvmCpus {
     const tpr = this.#bus.tpr(processor.index);
     if (!processor.inKvm) {
       processor.registers.toKvm(this.#bus.readApicMsr(processor.index, IA32_APIC_BASE) ?? 0n, tpr);
+      processor.setStop(processor.parts.stopAt());
       processor.inKvm = true;
       processor.unfinished = false;
       processor.parts.entered();
@@ -640,6 +644,8 @@ export class KvmCpus {
       case K.KVM_EXIT_SHUTDOWN:
         processor.state.setI32(L.ACTIVITY, L.ACTIVITY_SHUTDOWN);
         return { reason: 'shutdown', cpu: processor.index };
+      case K.KVM_EXIT_DEBUG:
+        return { reason: 'stopped', cpu: processor.index };
       case K.KVM_EXIT_INTERNAL_ERROR:
         return {
           reason: 'gave-up',

@@ -8,6 +8,7 @@ export interface KvmFacts {
   readonly tscKilohertz: number;
   readonly longModeOnly: boolean;
   readonly emulates: boolean;
+  readonly syscallsFault: boolean;
 }
 
 /** The addon cannot be used, for the reason given. */

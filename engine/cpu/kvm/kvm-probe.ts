@@ -7,6 +7,7 @@ import {
   type KvmSystem,
   type KvmVcpu,
 } from '../../../native/index.ts';
+import { IA32_FMASK, IA32_LSTAR, IA32_STAR } from '../x86/system/msr.ts';
 import * as K from './kvm-abi.ts';
 
 /** What a KVM does with a small guest. */
@@ -28,6 +29,7 @@ export type KvmProbe =
       readonly fast: boolean;
       /** See KvmAccess. */
       readonly longModeOnly: boolean;
+      readonly syscallsFault: boolean;
       readonly tscKilohertz: number;
       readonly millis: number;
     };
@@ -53,6 +55,8 @@ const FAST_MILLIONS = 100;
 const MEMORY = 0x10000;
 const CODE = 0x1000;
 const PAGE_TABLES = 0x4000;
+const PROGRAM_TABLES = 0x8000;
+const SYSCALL_ATTEMPTS = 20;
 const LOOPS = 0x7fffffffn;
 
 type Mode = keyof KvmSpeeds;
@@ -82,9 +86,12 @@ export function probeKvm(addon: KvmAddon): KvmProbe {
     if (missing.length > 0) {
       return { usable: false, problem: `this kernel's KVM lacks ${missing.join(', ')}` };
     }
-    const { speeds, tscKilohertz } = measure(system);
+    const { speeds, syscallsFault, tscKilohertz } = measure(system);
     if (speeds.long === undefined) {
       return { usable: false, problem: 'a small 64-bit guest does not run on it' };
+    }
+    if (syscallsFault && system.checkExtension(K.KVM_CAP_SET_GUEST_DEBUG) === 0) {
+      return { usable: false, problem: "programs' calls do not reach their system on it" };
     }
     const { real, protected: flat, legacyPaging, long } = speeds;
     return {
@@ -92,6 +99,7 @@ export function probeKvm(addon: KvmAddon): KvmProbe {
       speeds,
       fast: [real, flat, legacyPaging, long].every((speed) => speed !== undefined && speed >= FAST_MILLIONS),
       longModeOnly: real === undefined || flat === undefined || legacyPaging === undefined,
+      syscallsFault,
       tscKilohertz,
       millis: performance.now() - started,
     };
@@ -106,7 +114,7 @@ export function probeKvm(addon: KvmAddon): KvmProbe {
   }
 }
 
-function measure(system: KvmSystem): { speeds: KvmSpeeds; tscKilohertz: number } {
+function measure(system: KvmSystem): { speeds: KvmSpeeds; syscallsFault: boolean; tscKilohertz: number } {
   const vm = system.createVm();
   const memory = new Uint8Array(new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true }).buffer);
   let vcpu: KvmVcpu | undefined;
@@ -136,7 +144,8 @@ function measure(system: KvmSystem): { speeds: KvmSpeeds; tscKilohertz: number }
       legacyPaging: speed('legacyPaging'),
       long: speed('long'),
     };
-    return { speeds, tscKilohertz: processor.tscKilohertz() };
+    const syscallsFault = !syscallWorks(processor, sregs.slice(), memory);
+    return { speeds, syscallsFault, tscKilohertz: processor.tscKilohertz() };
   } finally {
     vcpu?.close();
     vm.close();
@@ -171,6 +180,61 @@ function loopSpeed(vcpu: KvmVcpu, sregs: Uint8Array, mode: Mode): number | undef
   vcpu.get('regs', registers);
   const loops = LOOPS - regs.getBigUint64(16, true);
   return reason === EXIT_INTERRUPTED && loops > 0n ? (Number(loops) * 2) / 1000 / millis : undefined;
+}
+
+/** Whether a program in 64-bit mode that carries out SYSCALL finds itself in its system, with the system's rights. */
+function syscallWorks(vcpu: KvmVcpu, sregs: Uint8Array, memory: Uint8Array): boolean {
+  const view = new DataView(memory.buffer);
+  // The same 2 MiB twice: for programs, and behind them for the system only.
+  view.setUint32(PROGRAM_TABLES, (PROGRAM_TABLES + 0x1000) | 7, true);
+  view.setUint32(PROGRAM_TABLES + 0x1000, (PROGRAM_TABLES + 0x2000) | 7, true);
+  view.setUint32(PROGRAM_TABLES + 0x2000, 0x87, true);
+  view.setUint32(PROGRAM_TABLES + 0x2008, 0x83, true);
+  // syscall. And where it goes: out 0x80,al; without a table of interrupts any fault ends the machine.
+  memory.set([0x0f, 0x05], CODE);
+  memory.set([0xe6, 0x80], CODE + 16);
+  const state = new DataView(sregs.buffer);
+  setMode(state, 'long');
+  for (let i = 0; i < 6; i++) {
+    const at = i * K.SEGMENT_BYTES;
+    state.setUint8(at + K.SEGMENT_DPL, 3);
+    state.setUint16(at + K.SEGMENT_SELECTOR, i === 0 ? 0x33 : 0x2b, true);
+  }
+  state.setUint16(K.SREGS_IDT + 8, 0, true);
+  state.setBigUint64(K.SREGS_CR3, BigInt(PROGRAM_TABLES), true);
+  state.setBigUint64(K.SREGS_EFER, 0x501n, true);
+  const regs = new DataView(new ArrayBuffer(K.REGS_BYTES));
+  regs.setBigUint64(K.REGS_RIP, BigInt(CODE), true);
+  regs.setBigUint64(K.REGS_RFLAGS, 0x202n, true);
+  const msrs = new DataView(new ArrayBuffer(3 * K.MSR_ENTRY_BYTES));
+  for (const [i, [msr, value]] of [
+    [IA32_STAR, 0x0023001000000000n],
+    [IA32_LSTAR, BigInt(0x200000 + CODE + 16)],
+    [IA32_FMASK, 0x200n],
+  ].entries() as Iterable<[number, [number, bigint]]>) {
+    msrs.setUint32(i * K.MSR_ENTRY_BYTES, msr, true);
+    msrs.setBigUint64(i * K.MSR_ENTRY_BYTES + 8, value, true);
+  }
+  try {
+    vcpu.set('sregs', sregs);
+    vcpu.set('regs', new Uint8Array(regs.buffer));
+    vcpu.setMsrs(new Uint8Array(msrs.buffer));
+    // On a busy host the timer may come before the guest has done anything.
+    for (let attempt = 0; attempt < SYSCALL_ATTEMPTS; attempt++) {
+      vcpu.armTimer(LOOP_NANOS);
+      const reason = vcpu.run();
+      if (reason !== EXIT_INTERRUPTED) {
+        return reason === K.KVM_EXIT_IO;
+      }
+    }
+  } catch (error) {
+    if (!isKvmError(error)) {
+      throw error;
+    }
+  } finally {
+    vcpu.armTimer(0);
+  }
+  return false;
 }
 
 /** Flat segments and control registers of a mode, into kvm_sregs as they are after reset. */

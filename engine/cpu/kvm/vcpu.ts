@@ -8,6 +8,8 @@ export interface KvmProcessorParts {
   readonly state: CpuState;
   /** KVM has got the processor's registers. */
   entered(): void;
+  /** Where KVM is to stop the guest (unfinished-syscall.ts). */
+  stopAt(): bigint | undefined;
   /** Registers that KVM does not know: the machine's own answers. May throw GuestFault. */
   readMsr(index: number): bigint;
   writeMsr(index: number, value: bigint): void;
@@ -38,6 +40,8 @@ export class Vcpu {
   /** KVM, which has its local APIC, was given a vector of the 8259s and may not have begun to deliver it. */
   hasVector = false;
   tpr = 0;
+  readonly #debug = new DataView(new ArrayBuffer(K.GUEST_DEBUG_BYTES));
+  #stopAt: bigint | undefined;
 
   constructor(index: number, vm: KvmVm, parts: KvmProcessorParts, clock: TscClock, system: KvmSystem) {
     this.index = index;
@@ -55,10 +59,26 @@ export class Vcpu {
     });
   }
 
+  /** Makes KVM come back with KVM_EXIT_DEBUG in front of the instruction at an address; undefined: nowhere. */
+  setStop(address: bigint | undefined): void {
+    if (address === this.#stopAt) {
+      return;
+    }
+    this.#stopAt = address;
+    const view = this.#debug;
+    view.setUint32(0, address === undefined ? 0 : K.KVM_GUESTDBG_ENABLE | K.KVM_GUESTDBG_USE_HW_BP, true);
+    view.setBigUint64(K.GUEST_DEBUG_DR0, address ?? 0n, true);
+    view.setBigUint64(K.GUEST_DEBUG_DR7, address === undefined ? 0x400n : DR7_EXECUTE_AT_DR0, true);
+    this.vcpu.set('guest-debug', new Uint8Array(view.buffer));
+  }
+
   word(index: number): number {
     return this.words[index] as number;
   }
 }
+
+/** G0, and the bit that is always set (SDM 3B, 18.2.4). */
+const DR7_EXECUTE_AT_DR0 = 0x402n;
 
 /** Leaf DH says that XCR0 may hold bit 2. */
 function announcesYmm(cpuid: Uint32Array): boolean {
