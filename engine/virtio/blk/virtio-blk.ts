@@ -42,6 +42,10 @@ const MAX_RANGES = 32;
 const MAX_DISCARD_SECTORS = 0x400000;
 const MAX_ZERO_SECTORS = 0x10000;
 const STAGING_BYTES = 4 << 20;
+/** Where headers and status bytes pass through, so that no request makes memory for them. */
+const HEADER = new Uint8Array(BLK_HEADER_BYTES);
+const HEADER_VIEW = new DataView(HEADER.buffer);
+const STATUS = new Uint8Array(1);
 
 export interface VirtioBlkWiring {
   readonly backend: BlockBackend;
@@ -157,10 +161,9 @@ export class VirtioBlk implements VirtioDevice {
       this.#driver?.queues[request.queue]?.push(chain, 0);
       return;
     }
-    const header = chain.bytes(0, BLK_HEADER_BYTES);
-    const view = new DataView(header.buffer);
-    const type = view.getUint32(0, true);
-    const sector = view.getUint32(8, true) + view.getUint32(12, true) * 2 ** 32;
+    chain.read(0, HEADER);
+    const type = HEADER_VIEW.getUint32(0, true);
+    const sector = HEADER_VIEW.getUint32(8, true) + HEADER_VIEW.getUint32(12, true) * 2 ** 32;
     switch (type) {
       case BLK_T_IN:
         this.#transfer(request, 'read', sector, chain.writableBytes - 1);
@@ -296,7 +299,8 @@ export class VirtioBlk implements VirtioDevice {
       return;
     }
     const at = chain.writableBytes - 1;
-    chain.write(at, Uint8Array.of(status));
+    STATUS[0] = status;
+    chain.write(at, STATUS);
     queue.complete(chain, dataBytes >= at ? at + 1 : dataBytes);
   }
 
