@@ -8,8 +8,15 @@ export const VIRTUAL_EPOCH_MILLIS = Date.UTC(2026, 0, 1);
 /** A clock that a machine runs by. */
 export interface MachineClock extends AlarmQueue {
   readonly wall: WallClock;
-  /** Every processor waits until `deadline` (undefined: nothing is due). Virtual time jumps there; host time waits. */
+  /** Time is a function of what is executed, not of the host's clock. */
   readonly isVirtual: boolean;
+  /**
+   * Every processor waits, for `until` at the latest (undefined: for something from outside). True when it is `until`
+   * now, because nothing made it necessary to wait for real.
+   */
+  wait(until: Nanos | undefined): boolean;
+  /** Processors are about to run, whether they have waited or not. */
+  endWait(): void;
   /** Stops time: `now` stays what it is and no alarm becomes due until `resume`. Pausing twice is pausing once. */
   pause(): void;
   resume(): void;
@@ -17,7 +24,10 @@ export interface MachineClock extends AlarmQueue {
   startAt(now: Nanos): void;
 }
 
-/** Follows the host's monotonic clock from the moment of construction, less the time that it was paused. */
+/**
+ * Follows the host's monotonic clock from the moment of construction, less the time that it was paused, whatever the
+ * machine gets of the host's processors. For machines whose processors have clocks that do so, too.
+ */
 export class HostMachineClock extends AlarmQueue implements MachineClock {
   readonly isVirtual = false;
   readonly wall: WallClock = { epochMillis: () => Date.now() };
@@ -32,6 +42,12 @@ export class HostMachineClock extends AlarmQueue implements MachineClock {
     this.#host = hostMillis;
     this.#start = hostMillis();
   }
+
+  wait(): boolean {
+    return false;
+  }
+
+  endWait(): void {}
 
   pause(): void {
     this.#pausedAt ??= this.now();
@@ -74,8 +90,12 @@ export class VirtualMachineClock extends AlarmQueue implements MachineClock {
     this.#skipped += now - this.now();
   }
 
-  /** Jumps to `deadline`, while no processor runs. */
-  skipTo(deadline: Nanos): void {
-    this.#skipped += Math.max(0, deadline - this.now());
+  wait(until: Nanos | undefined): boolean {
+    if (until !== undefined) {
+      this.#skipped += Math.max(0, until - this.now());
+    }
+    return until !== undefined;
   }
+
+  endWait(): void {}
 }

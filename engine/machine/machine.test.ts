@@ -136,3 +136,58 @@ test('halted processors leave the machine idle until the next alarm', () => {
   assert.equal(turn.kind, 'idle');
   machine.dispose();
 });
+
+test('a host that gives a machine a twelfth of its time takes no timer ticks from the guest', () => {
+  // What Linux does to find out whether its timer works: 160 ms by the time-stamp counter, in which 40 ticks are due.
+  const bios = firmware(`
+    cli
+    xor ax, ax
+    mov ds, ax
+    mov ss, ax
+    mov sp, 0x7000
+    mov word [8 * 4], tick
+    mov word [8 * 4 + 2], 0xf000
+    mov word [0x500], 0
+    %macro put 2
+      mov al, %2
+      out %1, al
+    %endmacro
+    put 0x20, 0x11
+    put 0x21, 8
+    put 0x21, 4
+    put 0x21, 1
+    put 0x21, 0xfe
+    put 0x43, 0x34
+    put 0x40, ${4773 & 0xff}
+    put 0x40, ${4773 >> 8}
+    rdtsc
+    mov ebx, eax
+    sti
+  again:
+    pause
+    rdtsc
+    sub eax, ebx
+    cmp eax, 160000000
+    jb again
+    mov dx, 0xcf9
+    put dx, 6
+  tick:
+    push ax
+    inc word [0x500]
+    mov al, 0x20
+    out 0x20, al
+    pop ax
+    iret
+  `);
+  let looks = 0;
+  // Each look at the clock is 20 µs after the one before, and after 250 of them the host has others to serve.
+  const hostMillis = () => ++looks * 0.02 + Math.floor(looks / 250) * 55;
+  const machine = bareMachine({ bios, virtualTime: false, hostMillis });
+  let turns = 0;
+  while (machine.turn().kind !== 'reset') {
+    assert.ok(++turns < 100_000, 'the guest waits for ever');
+  }
+  const ticks = machine.memory.readU16(0x500);
+  assert.ok(ticks >= 36 && ticks <= 41, `${ticks} ticks`);
+  machine.dispose();
+});

@@ -9,6 +9,7 @@ import { HostError } from '../base/host-error.ts';
 import type { Log } from '../base/log.ts';
 import type { Alarm, Nanos } from '../clock/clock.ts';
 import { HostMachineClock, type MachineClock, VirtualMachineClock } from '../clock/machine-clock.ts';
+import { PacedMachineClock } from '../clock/paced-clock.ts';
 import type { DiskBus, DiskConfig, MachineConfig } from '../config/machine-config.ts';
 import { HybridCpus } from '../cpu/hybrid-cpus.ts';
 import type { KvmAccess } from '../cpu/kvm/kvm-access.ts';
@@ -84,6 +85,8 @@ export interface MachineParts {
   readonly compiler?: (arenaPages: number) => CompilerThread & Disposable;
   /** Undefined: the machine runs on Lodge's own processor. The machine closes it in the end. */
   readonly kvm?: KvmAccess | undefined;
+  /** The host's monotonic clock in milliseconds; for tests of machines that run in software. */
+  readonly hostMillis?: () => number;
 }
 
 /** Something happened that ends a run, or would. */
@@ -133,7 +136,9 @@ export class Machine implements Disposable {
     let cpus: HybridCpus | undefined;
     this.clock = config.virtualTime
       ? new VirtualMachineClock(() => cpus?.executed ?? 0, VIRTUAL_NANOS_PER_INSTRUCTION)
-      : new HostMachineClock();
+      : parts.kvm === undefined
+        ? new PacedMachineClock(parts.hostMillis)
+        : new HostMachineClock();
     const { clock } = this;
     const ramAddress = parts.kvm === undefined ? RAM : RAM_IN_LARGE_PAGES;
     this.memory = new MachineMemory(createArena(memoryBytes, ramAddress), memoryBytes, ramAddress);
@@ -310,6 +315,7 @@ export class Machine implements Disposable {
 
   /** Runs for a few milliseconds of host time at most. Events that end a run repeat until `reset` or `dispose`. */
   turn(sliceNanos = SLICE_NANOS): Turn {
+    this.clock.endWait();
     this.clock.fireDue();
     let event = this.#event;
     if (event !== undefined) {
@@ -331,11 +337,7 @@ export class Machine implements Disposable {
         return { kind: 'guest-crashed', detail: this.#describeCrash(exit.cpu) };
       case 'halted': {
         const until = earlier(this.clock.nextDeadline(), exit.until);
-        if (this.clock instanceof VirtualMachineClock && until !== undefined) {
-          this.clock.skipTo(until);
-          return { kind: 'running' };
-        }
-        return { kind: 'idle', until };
+        return this.clock.wait(until) ? { kind: 'running' } : { kind: 'idle', until };
       }
       default:
         return { kind: 'running' };

@@ -12,6 +12,8 @@ export interface BareMachineOptions {
   readonly log?: Log;
   readonly serial?: (byte: number) => void;
   readonly kvm?: KvmAccess | undefined;
+  /** The host's monotonic clock in milliseconds, for machines in software. */
+  readonly hostMillis?: () => number;
   /** Firmware of the test's own: 64 KiB or more, a power of two; ends at 4 GiB. Starts at its last 16 bytes. */
   readonly bios: Uint8Array;
 }
@@ -34,5 +36,6 @@ export function bareMachine(options: BareMachineOptions): Machine {
     serialOutput: { write: options.serial ?? (() => {}) },
     log: options.log ?? silentLog,
     kvm: options.kvm,
+    ...(options.hostMillis === undefined ? {} : { hostMillis: options.hostMillis }),
   });
 }
