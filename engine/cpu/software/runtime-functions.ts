@@ -256,7 +256,7 @@ export function buildRuntime(module: ModuleBuilder): RuntimeFunctions {
           }
           f.store('i64.store', host, get(value));
         });
-        f.if(hasCode(physical), () => f.callVoid(codeWritten, get(cpu), physical, get(size)));
+        f.if(hasCode(physical, get(size)), () => f.callVoid(codeWritten, get(cpu), physical, get(size)));
       },
       () => {
         f.if(
@@ -299,9 +299,15 @@ export function buildRuntime(module: ModuleBuilder): RuntimeFunctions {
   };
 }
 
-/** Whether a physical page holds decoded code. */
-function hasCode(physical: I32): I32 {
-  return op('i64.ne', load('i64.load', op('i32.shl', op('i32.shr_u', physical, i32(12)), i32(3)), CODE_MAP), i64(0));
+/** Whether a physical page holds decoded code, or with `size` (1–8), whether a granule that so many bytes touch does. */
+function hasCode(physical: I32, size?: I32): I32 {
+  const map = load('i64.load', op('i32.shl', op('i32.shr_u', physical, i32(12)), i32(3)), CODE_MAP);
+  if (size === undefined) {
+    return op('i64.ne', map, i64(0));
+  }
+  const bit = (address: I32) => op('i64.shl', i64(1), op('i64.extend_i32_u', op('i32.shr_u', address, i32(6))));
+  const last = op('i32.sub', op('i32.add', physical, size), i32(1));
+  return op('i64.ne', op('i64.and', map, op('i64.or', bit(physical), bit(last))), i64(0));
 }
 
 /**
