@@ -15,10 +15,11 @@ import { canKeepApics } from './kvm/kvm-apics.ts';
 import { cpuidEntries, supportedFeatures } from './kvm/kvm-cpuid.ts';
 import { KvmCpus } from './kvm/kvm-cpus.ts';
 import { archCapabilities } from './kvm/kvm-msrs.ts';
-import { pageFaultEntry, undoSyscall } from './kvm/unfinished-syscall.ts';
+import { systemEntries, undoSyscall } from './kvm/unfinished-syscall.ts';
 import type { UndeliveredEvent } from './kvm/vcpu-registers.ts';
 import type { Processor } from './software/processor.ts';
 import { SoftwareCpus, type SoftwareCpusOptions } from './software/software-cpus.ts';
+import type { CpuState } from './x86/cpu-state.ts';
 import { Hypervisor } from './x86/hypervisor/hypervisor.ts';
 import * as L from './x86/layout.ts';
 import { GuestFault } from './x86/linear-memory.ts';
@@ -47,6 +48,11 @@ export interface HybridCpusOptions extends Omit<SoftwareCpusOptions, 'timing' | 
 
 /** Turns of the software processors when a stretch of code is theirs. */
 const TURN = 20_000;
+/** Instructions until it is looked again whether all processors have left their system. */
+const SYSTEM_STRETCH = 50_000;
+/** A KVM that emulates is looked at so often: should a system be running there, it is taken back. */
+const EMULATED_SLICE_NANOS = 1_000_000;
+const DR7_ENABLED = 0xffn;
 const APIC_MSRS = 0x800;
 /** Input of the local APICs' timers (engine/irq/local-apic.ts). */
 const APIC_FREQUENCY_HZ = 1_000_000_000;
@@ -140,12 +146,13 @@ export class HybridCpus implements MachineCpus {
             tscToNanos: (tsc, cpu) => this.tscToNanos(tsc, cpu),
             keepApics:
               kvm.localApics === undefined ? !kvm.emulates && canKeepApics(kvm.system) : kvm.localApics === 'kernel',
+            programsOnly: kvm.emulates,
             log: options.log,
             processors: software.processors.map(({ state, system, memory, index }) => ({
               state,
               cpuid: cpuidEntries(state, (leaf, subleaf) => system.cpuid(leaf, subleaf), this.#hypervisor.leaves),
               entered: () => this.#hypervisor.tscMoved(state),
-              stopAt: () => (kvm.syscallsFault ? pageFaultEntry(state, memory) : undefined),
+              stopsAt: () => (kvm.syscallsFault ? systemEntries(state, memory) : []),
               readMsr: (msr: number) => {
                 if (msr === IA32_TIME_STAMP_COUNTER) {
                   return BigInt.asUintN(64, this.timestamp() + this.tscOffset(index));
@@ -408,9 +415,18 @@ export class HybridCpus implements MachineCpus {
         this.#settle();
         this.#policy.handedBack(this.#now());
       }
-      const exit = kvm.run(until);
-      if (exit.reason === 'deadline' && this.#access?.emulates === true) {
+      const emulates = this.#access?.emulates === true;
+      if (emulates && !this.#onlyPrograms()) {
+        this.#takeAll();
+        this.#stretch = SYSTEM_STRETCH;
+        continue;
+      }
+      const exit = kvm.run(emulates ? Math.min(until, this.#now() + EMULATED_SLICE_NANOS) : until);
+      if (exit.reason === 'deadline' && emulates) {
         this.#sliceEnded();
+        if (this.#now() < until) {
+          continue;
+        }
       }
       if (exit.reason !== 'gave-up' && exit.reason !== 'stopped') {
         return exit;
@@ -419,6 +435,18 @@ export class HybridCpus implements MachineCpus {
       this.#stretchCpu = exit.cpu;
       this.#stretch = exit.reason === 'stopped' ? this.#policy.sliceEnded(0) : this.#policy.gaveUp(this.#now());
     }
+  }
+
+  /**
+   * Whether KVM would run nothing but programs, and such that know their processor. On a KVM that emulates systems,
+   * programs see the host's CPUID. They ask for it when they begin, before they have memory of their own for the present
+   * thread, and go by the answer ever after: instructions that the machine's processor does not have must not be chosen.
+   */
+  #onlyPrograms(): boolean {
+    return this.#software.processors.every(
+      (processor) =>
+        this.#kvm?.holds(processor.index) === true || !processor.runnable || isSettledProgram(processor.state),
+    );
   }
 
   /** A KVM that emulates keeps programs only. */
@@ -581,6 +609,18 @@ export class HybridCpus implements MachineCpus {
     this.#store.dispose();
     this.#access?.system.close();
   }
+}
+
+/** A 64-bit program that has set up its thread, and that nobody debugs. */
+function isSettledProgram(state: CpuState): boolean {
+  return (
+    state.cpl === 3 &&
+    state.longMode &&
+    (state.cs.attributes & L.ATTR_LONG) !== 0 &&
+    state.fs.base !== 0n &&
+    (state.flags & L.FLAG_TF) === 0 &&
+    (state.u64(L.DR7) & DR7_ENABLED) === 0n
+  );
 }
 
 /** A host can run out of what KVM needs; the machine then runs in software. */

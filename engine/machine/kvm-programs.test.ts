@@ -141,3 +141,49 @@ test("KVM: programs' calls of their system arrive there, and nothing else does",
   assert.ok(missing === 0 || missing === 1, `${count(JUMPS)} jumps, ${count(FAULTS)} faults`);
   machine.dispose();
 });
+
+test('KVM as it is found here: a program that begins finds the same processor throughout', (t) => {
+  const kvm = kvmForTests(t, { asFound: true })?.();
+  if (kvm === undefined) {
+    return;
+  }
+  const [ROUNDS, CHANGES] = [0x30000, 0x30008];
+  // Compares family, features and the state that is switched on with those of the time before, all folded into one.
+  const machine = program(
+    kvm,
+    `
+  again:
+    mov eax, 1
+    cpuid
+    and ebx, 0xffffff
+    mov esi, eax
+    add esi, ebx
+    rol esi, 3
+    add esi, ecx
+    rol esi, 3
+    add esi, edx
+    mov eax, 7
+    xor ecx, ecx
+    cpuid
+    rol esi, 3
+    add esi, ebx
+    cmp dword [${ROUNDS}], 0
+    jz first
+    cmp esi, edi
+    jz first
+    inc qword [${CHANGES}]
+  first:
+    mov edi, esi
+    inc qword [${ROUNDS}]
+    jmp again
+  `,
+  );
+  const { memory } = machine;
+  machine.cpus.moveTo('software');
+  runUntil(machine, () => memory.readU32(ROUNDS) > 0);
+  machine.cpus.moveTo('kvm');
+  const before = memory.readU32(ROUNDS);
+  runUntil(machine, () => memory.readU32(ROUNDS) - before > 10_000);
+  assert.equal(memory.readU32(CHANGES), 0);
+  machine.dispose();
+});

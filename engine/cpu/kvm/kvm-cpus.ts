@@ -29,6 +29,7 @@ import { KvmDoorbells } from './kvm-doorbells.ts';
 import { DeviceExits } from './kvm-exits.ts';
 import { KvmMemory } from './kvm-memory.ts';
 import { msrsOfKvm } from './kvm-msrs.ts';
+import { DEADLINE, HALTED, KICKED, type KvmRunExit } from './kvm-run-exit.ts';
 import { type KvmProcessorParts, Vcpu } from './vcpu.ts';
 import type { TscClock, UndeliveredEvent } from './vcpu-registers.ts';
 
@@ -53,20 +54,11 @@ export interface KvmCpusOptions {
   tscToNanos(tsc: bigint, cpu: number): Nanos;
   /** KVM is to have the local APICs (see canKeepApics). */
   readonly keepApics: boolean;
+  /** Interrupts are not KVM's to deliver: it stops instead. */
+  readonly programsOnly: boolean;
   readonly log: Log;
   readonly processors: readonly KvmProcessorParts[];
 }
-
-/** Why `KvmCpus.run` came back. */
-export type KvmRunExit =
-  | { readonly reason: 'deadline' | 'kicked' }
-  /** KVM, which has the local APICs, wants to run them again at `until`. */
-  | { readonly reason: 'halted'; readonly until?: Nanos }
-  | { readonly reason: 'shutdown'; readonly cpu: number }
-  /** The guest's system was entered where KVM was to stop (KvmProcessorParts.stopAt). */
-  | { readonly reason: 'stopped'; readonly cpu: number }
-  /** KVM cannot go on with this processor's next instruction. */
-  | { readonly reason: 'gave-up'; readonly cpu: number; readonly detail: string };
 
 /**
  * The processors of a machine, run by KVM: a single one in this thread, several on threads of their own, whose exits are
@@ -85,6 +77,7 @@ export class KvmCpus {
   readonly #devices: DeviceExits;
   readonly #now: () => Nanos;
   readonly #threads: boolean;
+  readonly #programsOnly: boolean;
   /** Of processors on threads of their own. */
   readonly #doorbells: KvmDoorbells | undefined;
   /** Undefined: the local APICs are the machine's own. */
@@ -99,6 +92,7 @@ export class KvmCpus {
     this.#bus = bus;
     this.#devices = new DeviceExits(bus);
     this.#now = options.now;
+    this.#programsOnly = options.programsOnly;
     const vm = system.createVm();
     this.#vm = vm;
     const vcpus: Vcpu[] = [];
@@ -337,7 +331,9 @@ export class KvmCpus {
       let reason: number;
       try {
         if (!this.#enter(processor)) {
-          return this.#idleReason(processor);
+          const stopped = this.#pendingExit;
+          this.#pendingExit = undefined;
+          return stopped ?? this.#idleReason(processor);
         }
         reason = processor.vcpu.run();
       } catch (error) {
@@ -556,7 +552,7 @@ export class KvmCpus {
       own ? this.#bus.tpr(index) : undefined,
     );
     registers.activityToKvm();
-    processor.setStop(processor.parts.stopAt());
+    processor.setStops(processor.parts.stopsAt());
     processor.inKvm = true;
     processor.unfinished = false;
     processor.ready = false;
@@ -573,6 +569,10 @@ export class KvmCpus {
     const nmi = state.i32(L.NMI_PENDING) !== 0;
     const interrupt = state.i32(L.INTR) !== 0;
     const activity = state.i32(L.ACTIVITY);
+    if (this.#programsOnly && (nmi || (interrupt && processor.interruptible)) && activity <= L.ACTIVITY_HALTED) {
+      this.#pendingExit = { reason: 'stopped', cpu: processor.index };
+      return false;
+    }
     if (activity !== L.ACTIVITY_RUNNING) {
       if (activity !== L.ACTIVITY_HALTED || !(nmi || (interrupt && processor.interruptible))) {
         return false;
@@ -587,7 +587,7 @@ export class KvmCpus {
     const tpr = this.#bus.tpr(processor.index);
     if (!processor.inKvm) {
       processor.registers.toKvm(this.#bus.readApicMsr(processor.index, IA32_APIC_BASE) ?? 0n, tpr);
-      processor.setStop(processor.parts.stopAt());
+      processor.setStops(processor.parts.stopsAt());
       processor.inKvm = true;
       processor.unfinished = false;
       processor.parts.entered();
@@ -696,7 +696,3 @@ export class KvmCpus {
     this.#vm.close();
   }
 }
-
-const DEADLINE: KvmRunExit = { reason: 'deadline' };
-const KICKED: KvmRunExit = { reason: 'kicked' };
-const HALTED: KvmRunExit = { reason: 'halted' };

@@ -17,6 +17,8 @@ const RSP = 4;
 const R11 = 11;
 const SYSCALL_BYTES = 2n;
 const GATE_BYTES = 16n;
+/** Exceptions of programs, the most frequent first. */
+const WATCHED = [L.VECTOR_PF, L.VECTOR_GP, L.VECTOR_UD, L.VECTOR_NM];
 /** The stack of a page fault's handler from RSP on (SDM 3A, 6.14.2): error code, RIP, CS, RFLAGS, RSP, SS. */
 const FRAME_RIP = 8n;
 const FRAME_CS = 16n;
@@ -30,9 +32,14 @@ interface Guest {
   readonly system: System;
 }
 
-/** Where the guest's system in long mode begins to handle page faults (SDM 3A, 6.14.1); undefined: nowhere yet. */
-export function pageFaultEntry(state: CpuState, memory: LinearMemory): bigint | undefined {
-  const offset = BigInt(L.VECTOR_PF) * GATE_BYTES;
+/** Where the guest's system in long mode begins to handle what its programs cause: at most four addresses. */
+export function systemEntries(state: CpuState, memory: LinearMemory): readonly bigint[] {
+  return WATCHED.map((vector) => gateTarget(state, memory, vector)).filter((entry) => entry !== undefined);
+}
+
+/** Where a gate of the interrupt descriptor table leads to (SDM 3A, 6.14.1); undefined: nowhere yet. */
+function gateTarget(state: CpuState, memory: LinearMemory, vector: number): bigint | undefined {
+  const offset = BigInt(vector) * GATE_BYTES;
   if ((state.efer & L.EFER_LMA) === 0 || BigInt(state.u32(L.IDTR + 8)) < offset + GATE_BYTES - 1n) {
     return undefined;
   }
@@ -72,7 +79,7 @@ export function undoSyscall(guest: Guest, event: UndeliveredEvent | undefined): 
     event === undefined &&
     state.cpl === 0 &&
     state.u64(L.CR2) === target &&
-    state.rip === pageFaultEntry(state, memory)
+    state.rip === gateTarget(state, memory, L.VECTOR_PF)
   ) {
     returnFromFault(guest, target);
   }

@@ -8,8 +8,8 @@ export interface KvmProcessorParts {
   readonly state: CpuState;
   /** KVM has got the processor's registers. */
   entered(): void;
-  /** Where KVM is to stop the guest (unfinished-syscall.ts). */
-  stopAt(): bigint | undefined;
+  /** Where KVM is to stop the guest: at most four addresses (unfinished-syscall.ts). */
+  stopsAt(): readonly bigint[];
   /** Registers that KVM does not know: the machine's own answers. May throw GuestFault. */
   readMsr(index: number): bigint;
   writeMsr(index: number, value: bigint): void;
@@ -41,7 +41,7 @@ export class Vcpu {
   hasVector = false;
   tpr = 0;
   readonly #debug = new DataView(new ArrayBuffer(K.GUEST_DEBUG_BYTES));
-  #stopAt: bigint | undefined;
+  #stopsAt: readonly bigint[] = [];
 
   constructor(index: number, vm: KvmVm, parts: KvmProcessorParts, clock: TscClock, system: KvmSystem) {
     this.index = index;
@@ -59,16 +59,21 @@ export class Vcpu {
     });
   }
 
-  /** Makes KVM come back with KVM_EXIT_DEBUG in front of the instruction at an address; undefined: nowhere. */
-  setStop(address: bigint | undefined): void {
-    if (address === this.#stopAt) {
+  /** Makes KVM come back with KVM_EXIT_DEBUG in front of the instructions at up to four addresses. */
+  setStops(addresses: readonly bigint[]): void {
+    const before = this.#stopsAt;
+    if (addresses.length === before.length && addresses.every((address, i) => address === before[i])) {
       return;
     }
-    this.#stopAt = address;
+    this.#stopsAt = addresses;
     const view = this.#debug;
-    view.setUint32(0, address === undefined ? 0 : K.KVM_GUESTDBG_ENABLE | K.KVM_GUESTDBG_USE_HW_BP, true);
-    view.setBigUint64(K.GUEST_DEBUG_DR0, address ?? 0n, true);
-    view.setBigUint64(K.GUEST_DEBUG_DR7, address === undefined ? 0x400n : DR7_EXECUTE_AT_DR0, true);
+    view.setUint32(0, addresses.length === 0 ? 0 : K.KVM_GUESTDBG_ENABLE | K.KVM_GUESTDBG_USE_HW_BP, true);
+    let dr7 = DR7_ALWAYS;
+    for (const [i, address] of addresses.entries()) {
+      view.setBigUint64(K.GUEST_DEBUG_DR0 + i * 8, address, true);
+      dr7 |= DR7_G0 << BigInt(2 * i);
+    }
+    view.setBigUint64(K.GUEST_DEBUG_DR7, dr7, true);
     this.vcpu.set('guest-debug', new Uint8Array(view.buffer));
   }
 
@@ -77,8 +82,9 @@ export class Vcpu {
   }
 }
 
-/** G0, and the bit that is always set (SDM 3B, 18.2.4). */
-const DR7_EXECUTE_AT_DR0 = 0x402n;
+/** SDM 3B, 18.2.4. Zeros in the upper half mean execution. */
+const DR7_ALWAYS = 0x400n;
+const DR7_G0 = 2n;
 
 /** Leaf DH says that XCR0 may hold bit 2. */
 function announcesYmm(cpuid: Uint32Array): boolean {
