@@ -200,7 +200,7 @@ for (const [from, to] of [
   });
 }
 
-// On a KVM that emulates, the local APICs change hands hundreds of times in such a boot.
+// On a KVM that emulates, the local APICs change hands again and again in such a boot.
 for (const cpus of [1, 4]) {
   test(`KVM with the local APICs, ${cpus} processor(s): the cloud kernel reaches its shell`, (t) => {
     const linux = linuxMachines(t, { cpus, localApics: 'kernel' });

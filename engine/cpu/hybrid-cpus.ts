@@ -416,7 +416,7 @@ export class HybridCpus implements MachineCpus {
         this.#policy.handedBack(this.#now());
       }
       const emulates = this.#access?.emulates === true;
-      if (emulates && !this.#onlyPrograms()) {
+      if (emulates && !this.#fitsEmulatingKvm()) {
         this.#takeAll();
         this.#stretch = SYSTEM_STRETCH;
         continue;
@@ -438,14 +438,14 @@ export class HybridCpus implements MachineCpus {
   }
 
   /**
-   * Whether KVM would run nothing but programs, and such that know their processor. On a KVM that emulates systems,
-   * programs see the host's CPUID. They ask for it when they begin, before they have memory of their own for the present
-   * thread, and go by the answer ever after: instructions that the machine's processor does not have must not be chosen.
+   * Whether KVM would run nothing but programs that know their processor, or systems without programs. On a KVM that
+   * emulates systems, programs see the host's CPUID. They ask for it when they begin, before they have memory of their own
+   * for the present thread, and go by the answer ever after: what the machine's processor lacks must not be chosen.
    */
-  #onlyPrograms(): boolean {
+  #fitsEmulatingKvm(): boolean {
     return this.#software.processors.every(
       (processor) =>
-        this.#kvm?.holds(processor.index) === true || !processor.runnable || isSettledProgram(processor.state),
+        this.#kvm?.holds(processor.index) === true || !processor.runnable || isFitForEmulatingKvm(processor.state),
     );
   }
 
@@ -611,8 +611,11 @@ export class HybridCpus implements MachineCpus {
   }
 }
 
-/** A 64-bit program that has set up its thread, and that nobody debugs. */
-function isSettledProgram(state: CpuState): boolean {
+/** A 64-bit program that has set up its thread, and that nobody debugs; or a system that has not switched SYSCALL on. */
+function isFitForEmulatingKvm(state: CpuState): boolean {
+  if ((state.efer & L.EFER_SCE) === 0) {
+    return true;
+  }
   return (
     state.cpl === 3 &&
     state.longMode &&
