@@ -48,7 +48,7 @@ export class Decoder {
     this.#recipeWriter = new RecipeWriter(this.#maps, interpreter.lazy, arena);
     this.#writer = new MicroOpWriter(arena, interpreter);
     this.#address = new AddressDecoder(this.#reader, this.#writer);
-    this.#quick = new QuickDecoder(arena, this.#maps);
+    this.#quick = new QuickDecoder(arena, this.#maps, interpreter.special);
   }
 
   /**

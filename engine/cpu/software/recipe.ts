@@ -29,12 +29,29 @@ export interface Trailer {
   readonly register: boolean;
 }
 
+/** A slot holds what nothing but the recipe's key says. */
+export const SLOT_FIXED = 0;
+/** It holds the general register of ModRM.reg or ModRM.rm; of a byte: without REX 4–7 are AH, CH, DH and BH. */
+export const SLOT_REG = 1;
+export const SLOT_RM = 2;
+export const SLOT_REG_BYTE = 3;
+export const SLOT_RM_BYTE = 4;
+/** The vector register, and the MMX register. */
+export const SLOT_REG_VECTOR = 5;
+export const SLOT_RM_VECTOR = 6;
+export const SLOT_REG_MMX = 7;
+export const SLOT_RM_MMX = 8;
+/** It depends on prefixes, opcode or ModRM byte in another way. */
+export const SLOT_OTHER = 15;
+
 /** What an instruction's prefixes, opcode and ModRM byte say about it: how to decode the rest. */
 export interface Recipe {
   readonly address: AddressRequest | undefined;
   /** The micro-operation of the operation, but for its place and what the trailers say. Without one it does not exist. */
   readonly template: Int32Array | undefined;
   readonly trailers: readonly Trailer[];
+  /** Where each slot's register comes from: a SLOT_* in four bits, that of the first slot lowest. */
+  readonly slots: number;
   /** Slot of the vector of indices in the memory operand. */
   readonly indexSlot: number | undefined;
   /** The exception that it raises, once all of it has been read. */
@@ -48,6 +65,7 @@ const NOTHING: Recipe = {
   address: undefined,
   template: undefined,
   trailers: [],
+  slots: 0,
   indexSlot: undefined,
   raises: undefined,
   ends: true,
@@ -136,6 +154,7 @@ export class RecipeWriter {
     }
     const trailers: Trailer[] = [];
     let indexSlot: number | undefined;
+    let slots = 0;
     let immediates = 0;
     for (const [i, operand] of encoding.operands.entries()) {
       if (operand.code === 'J') {
@@ -156,14 +175,15 @@ export class RecipeWriter {
       }
       const value = slotOf(operand, i, { modrm, memory, size, mode, prefixes });
       if (value < 0) {
-        return { address, template, trailers, indexSlot: undefined, raises: L.VECTOR_UD, ends: true };
+        return { address, template, trailers, slots, indexSlot: undefined, raises: L.VECTOR_UD, ends: true };
       }
       view.setUint16(slot, value, true);
+      slots |= slotSource(operand, size, memory) << (4 * i);
     }
     const mayLock =
       options.lock && memory && (encoding.operands[0]?.code === 'E' || encoding.operands[0]?.code === 'M');
     const raises = prefixes.lock && !mayLock ? L.VECTOR_UD : trapOf(definition, prefixes, mode);
-    return { address, template, trailers, indexSlot, raises, ends: options.ends === true };
+    return { address, template, trailers, slots, indexSlot, raises, ends: options.ends === true };
   }
 
   /** Handler of the long NOP. */
@@ -266,6 +286,39 @@ function slotOf(operand: OperandSpec, index: number, { modrm, memory, size, mode
       return operand.size === 't' ? modrm & 7 : 0;
     default:
       return 0;
+  }
+}
+
+/** Where the slot of an operand has its register from. */
+function slotSource(operand: OperandSpec, size: number, memory: boolean): number {
+  const byte = operandBytes(operand.size, size) === 1;
+  switch (operand.code) {
+    case 'G':
+      return byte ? SLOT_REG_BYTE : SLOT_REG;
+    case 'E':
+    case 'R':
+      return memory ? SLOT_FIXED : byte ? SLOT_RM_BYTE : SLOT_RM;
+    case 'V':
+      return SLOT_REG_VECTOR;
+    case 'W':
+    case 'U':
+      return memory ? SLOT_FIXED : SLOT_RM_VECTOR;
+    case 'P':
+      return SLOT_REG_MMX;
+    case 'Q':
+    case 'N':
+      return memory ? SLOT_FIXED : SLOT_RM_MMX;
+    case 'Z':
+    case 'B':
+    case 'H':
+    case 'S':
+    case 'C':
+    case 'D':
+      return SLOT_OTHER;
+    case 'F':
+      return operand.size === 't' ? SLOT_OTHER : SLOT_FIXED;
+    default:
+      return SLOT_FIXED;
   }
 }
 
