@@ -1,6 +1,7 @@
 import { errnoName, isFileError } from '../backends/share/linux-errno.ts';
+import { isOnThisHost } from '../backends/share/local-files.ts';
 import { LocalShare } from '../backends/share/local-share.ts';
-import { P9Server } from '../backends/share/p9-server.ts';
+import { P9Server, type P9Session } from '../backends/share/p9-server.ts';
 import type { ShareBackend } from '../backends/share/share-backend.ts';
 import type { ShareEnd } from '../backends/share/share-channel.ts';
 import { ShareClient } from '../backends/share/share-client.ts';
@@ -35,10 +36,11 @@ export class MachineShares {
 
   #connect({ name, path, readOnly }: ShareConfig, index: number, defer: (action: () => void) => void): ShareBackend {
     const onTrouble = this.#onTrouble(name, path);
-    const client = new ShareClient(name, defined(this.#ends[index], 'the thread of a share'), this.#bell, {
-      defer,
-      serve: (session) => new P9Server({ path, readOnly, onTrouble, session }),
-    });
+    // A server elsewhere that does not answer is to stop nothing but the share.
+    const own = isOnThisHost(path)
+      ? { defer, serve: (session: P9Session) => new P9Server({ path, readOnly, onTrouble, session }) }
+      : undefined;
+    const client = new ShareClient(name, defined(this.#ends[index], 'the thread of a share'), this.#bell, own);
     this.#clients.push(client);
     return client;
   }
