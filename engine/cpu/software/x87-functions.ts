@@ -1,3 +1,4 @@
+import { defined } from '../../base/assert.ts';
 import * as X from '../x86/x87/registers.ts';
 import { d, q } from './wasm/arithmetic.ts';
 import { type FunctionReference, get, i64, load } from './wasm/function-builder.ts';
@@ -7,6 +8,7 @@ import { buildConversions } from './x87-conversions.ts';
 import { buildImages } from './x87-image.ts';
 import { buildOrdinaryArithmetic } from './x87-ordinary-arithmetic.ts';
 import { buildOrdinaryMoves } from './x87-ordinary-moves.ts';
+import { buildOrdinaryRoot } from './x87-ordinary-root.ts';
 import { buildRounding, raise } from './x87-rounding.ts';
 import { buildScaling } from './x87-scaling.ts';
 import { buildStack, clearRaised, control, isEmpty, significandOf, underflow, wordOf } from './x87-stack.ts';
@@ -92,6 +94,7 @@ export function buildX87(
     ...others,
     ...buildOrdinaryArithmetic(module, stack, conversions, quick),
     ...buildOrdinaryMoves(module, thorough, quick),
+    ['x87-sqrt', buildOrdinaryRoot(module, defined(others.get('x87-sqrt'), 'x87-sqrt'), quick)],
     ...buildImages(module),
   ]);
 }

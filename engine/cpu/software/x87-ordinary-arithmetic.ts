@@ -72,18 +72,32 @@ const sum = (flip: 0 | typeof X.SIGN): Operation => ({
   normal(f, { slow, write }, a, b, value) {
     const { high, low, exponent, sign } = value;
     const other = flip === 0 ? b.word : f.keep(d.xor(b.word, flip));
-    // The operand with the larger exponent comes first. No branches here: which one that is cannot be predicted.
-    const difference = f.keep(d.sub(a.exponent, b.exponent));
-    const swapped = f.keep(d.sar(difference, 31));
-    const distance = f.keep(d.sub(d.xor(difference, swapped), swapped));
-    f.brIf(slow, d.gtU(distance, 63));
-    f.set(exponent, d.sub(a.exponent, d.and(difference, swapped)));
-    const opposite = f.keep(d.xor(a.word, other));
-    f.set(sign, d.xor(a.word, d.and(opposite, swapped)));
-    const exchange = f.keep(q.and(q.xor(a.significand, b.significand), q.fromS32(swapped)));
-    const large = f.keep(q.xor(a.significand, exchange));
-    const small = f.keep(q.xor(b.significand, exchange));
-    const count = f.keep(q.fromU32(distance));
+    const distance = f.local('i32');
+    const first = f.local('i64');
+    const second = f.local('i64');
+    // The operand with the larger exponent comes first.
+    f.set(distance, d.sub(a.exponent, b.exponent));
+    f.if(
+      d.geS(get(distance), 0),
+      () => {
+        f.set(exponent, a.exponent);
+        f.set(sign, a.word);
+        f.set(first, a.significand);
+        f.set(second, b.significand);
+      },
+      () => {
+        f.set(exponent, b.exponent);
+        f.set(sign, other);
+        f.set(first, b.significand);
+        f.set(second, a.significand);
+        f.set(distance, d.sub(0, get(distance)));
+      },
+    );
+    f.brIf(slow, d.gtU(get(distance), 63));
+    const opposite = d.xor(a.word, other);
+    const large = get(first);
+    const small = get(second);
+    const count = f.keep(q.fromU32(get(distance)));
     const shifted = f.keep(q.shr(small, count));
     // A shift by 64 less the distance, in two steps: at a distance of 0 everything is shifted out.
     f.set(low, q.shl(q.shl(small, 1), q.xor(count, 63)));

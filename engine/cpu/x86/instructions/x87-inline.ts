@@ -3,6 +3,7 @@ import { get, type I32, type I64, i32, load } from '../../software/wasm/function
 import {
   copyRegister,
   fromDouble,
+  fromInteger,
   fromSingle,
   narrow,
   numberOf,
@@ -53,6 +54,24 @@ export function loadRealInline(b: InstructionBuilder, format: RealFormat, bits: 
     () => call(b, `x87-load-${format}`, bits),
     () => {
       pushNumber(f, state, room, number.significand, d.or(d.and(number.word, X.SIGN), number.exponent));
+      writeStatus(f, cpu, 0);
+    },
+  );
+}
+
+/** FILD of a signed integer. */
+export function loadIntegerInline(b: InstructionBuilder, value: I64): void {
+  const { f } = b;
+  const cpu = get(b.cpu);
+  const kept = f.keep(value);
+  const number = fromInteger(f, kept);
+  const state = stackState(f, cpu);
+  const room = numberOf(f, state, 7);
+  f.ifUnlikely(
+    any(d.and(d.shr(state.valid, room), 1), ...number.unusual),
+    () => call(b, 'x87-load-integer', kept),
+    () => {
+      pushNumber(f, state, room, number.significand, d.or(number.word, number.exponent));
       writeStatus(f, cpu, 0);
     },
   );

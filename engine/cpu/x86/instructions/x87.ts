@@ -9,6 +9,7 @@ import {
   copyInline,
   exchangeInline,
   finishStoreInline,
+  loadIntegerInline,
   loadRealInline,
   pushInline,
   pushRegisterInline,
@@ -141,7 +142,7 @@ function defineLoads(table: InstructionTable): void {
       checkPending(b);
       const value = read(b);
       recordPointers(b);
-      call(b, 'x87-load-integer', value);
+      loadIntegerInline(b, value);
     });
   }
   const readTen = (b: InstructionBuilder) => {
