@@ -183,6 +183,10 @@ export class HybridCpus implements MachineCpus {
       if (this.#kvm !== undefined) {
         this.#store.add(this.#kvm);
       }
+      if (this.#kvm?.hasFixedTsc === true) {
+        this.#hypervisor.beginClock(this.#tscBase);
+        this.#tscBase = 0n;
+      }
     }
     this.#store.add(software);
     this.dirtyRam = new DirtyRam(options.memory, this.#kvm);
@@ -284,6 +288,15 @@ export class HybridCpus implements MachineCpus {
     }
   }
 
+  /** Where KVM's guests have the host's counter, they have it from the start: it must not jump when KVM takes over. */
+  #followFixedTsc(): void {
+    if (this.#kvm?.hasFixedTsc === true) {
+      for (const { state } of this.#software.processors) {
+        state.setU64(L.TSC_OFFSET, BigInt.asUintN(64, this.#tscBase));
+      }
+    }
+  }
+
   // ── Life ──
 
   reset(): void {
@@ -292,6 +305,7 @@ export class HybridCpus implements MachineCpus {
     this.#eventsFor.clear();
     this.#stretch = 0;
     this.#software.reset();
+    this.#followFixedTsc();
     this.#hypervisor.reset();
     this.#kvm?.forgetTranslations();
   }
@@ -356,6 +370,7 @@ export class HybridCpus implements MachineCpus {
       loadProcessor(processor.state, record, timestamp);
       this.#rederive(processor);
     }
+    this.#followFixedTsc();
     if (reader.has('hypervisor')) {
       this.#hypervisor.load(reader.value('hypervisor'), timestamp);
     }

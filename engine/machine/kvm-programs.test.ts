@@ -187,3 +187,45 @@ test('KVM as it is found here: a program that begins finds the same processor th
   assert.equal(memory.readU32(CHANGES), 0);
   machine.dispose();
 });
+
+test("KVM: a program's time-stamp counter goes on from where it was on every move", (t) => {
+  const kvm = kvmForTests(t)?.();
+  if (kvm === undefined) {
+    return;
+  }
+  const [ROUNDS, LONGEST] = [0x30000, 0x30008];
+  const machine = program(
+    kvm,
+    `
+    xor rbx, rbx
+    jmp read
+  again:
+    mov rdi, rax
+    sub rdi, rbx
+    cmp rdi, [${LONGEST}]
+    jbe shorter
+    mov [${LONGEST}], rdi
+  shorter:
+    mov rbx, rax
+    inc qword [${ROUNDS}]
+  read:
+    rdtsc
+    shl rdx, 32
+    or rax, rdx
+    test rbx, rbx
+    jnz again
+    mov rbx, rax
+    jmp read
+  `,
+  );
+  const { memory } = machine;
+  for (const kind of ['software', 'kvm', 'software', 'kvm'] as const) {
+    machine.cpus.moveTo(kind);
+    const before = memory.readU32(ROUNDS);
+    runUntil(machine, () => memory.readU32(ROUNDS) - before > 1000);
+  }
+  // A step back would be the longest of all. The whole test has no more than these seconds for each move.
+  const seconds = (memory.readU32(LONGEST) + memory.readU32(LONGEST + 4) * 2 ** 32) / machine.cpus.tscFrequencyHz;
+  assert.ok(seconds < 20, `${seconds} s between two readings`);
+  machine.dispose();
+});

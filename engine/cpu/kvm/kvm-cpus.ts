@@ -1,13 +1,11 @@
 import {
   EXIT_A,
-  EXIT_B,
   EXIT_C,
   EXIT_COALESCED,
   EXIT_CR8,
   EXIT_CR8_IN,
   EXIT_INTERRUPT_FLAG,
   EXIT_INTERRUPTED,
-  EXIT_MSR_ERROR,
   EXIT_READY_FOR_INTERRUPT,
   EXIT_WANT_WINDOW,
   isKvmError,
@@ -21,12 +19,11 @@ import type { Nanos } from '../../clock/clock.ts';
 import type { MachineMemory } from '../../memory/machine-memory.ts';
 import type { CpuBus } from '../cpu-backend.ts';
 import * as L from '../x86/layout.ts';
-import { GuestFault } from '../x86/linear-memory.ts';
 import { IA32_APIC_BASE, IA32_TSC_DEADLINE } from '../x86/system/msr.ts';
 import * as K from './kvm-abi.ts';
 import { KvmApics } from './kvm-apics.ts';
 import { KvmDoorbells } from './kvm-doorbells.ts';
-import { DeviceExits } from './kvm-exits.ts';
+import { answerMsr, DeviceExits } from './kvm-exits.ts';
 import { KvmMemory } from './kvm-memory.ts';
 import { msrsOfKvm } from './kvm-msrs.ts';
 import { DEADLINE, HALTED, KICKED, type KvmRunExit } from './kvm-run-exit.ts';
@@ -70,6 +67,7 @@ export interface KvmCpusOptions {
  */
 export class KvmCpus {
   readonly tscKilohertz: number;
+  readonly hasFixedTsc: boolean;
   readonly #vm: KvmVm;
   readonly #vcpus: readonly Vcpu[];
   readonly #memory: KvmMemory;
@@ -123,7 +121,9 @@ export class KvmCpus {
             picRequestChanged: () => this.notify(0),
           })
         : undefined;
-      this.tscKilohertz = defined(vcpus[0], 'processor').vcpu.tscKilohertz();
+      const first = defined(vcpus[0], 'processor');
+      this.tscKilohertz = first.vcpu.tscKilohertz();
+      this.hasFixedTsc = first.hasFixedTsc();
       for (const { base, length } of bus.lateWrites ?? []) {
         if (system.checkExtension(K.KVM_CAP_COALESCED_MMIO) > 0) {
           vm.setCoalescing(base, length, false, true);
@@ -153,7 +153,7 @@ export class KvmCpus {
     return this.#current;
   }
 
-  /** Makes `run` come back soon. From device accesses and between runs. */
+  /** Makes `run` come back soon. */
   stopSoon(): void {
     this.#stop = true;
   }
@@ -168,7 +168,7 @@ export class KvmCpus {
     this.#memory.forgetTranslations();
   }
 
-  /** Brings pages that guests wrote into the map of dirty pages. */
+  /** Brings what guests wrote into the map of dirty pages. */
   collectDirty(): void {
     this.#memory.collectDirty();
   }
@@ -639,7 +639,9 @@ export class KvmCpus {
       case K.KVM_EXIT_X86_RDMSR:
       case K.KVM_EXIT_X86_WRMSR:
         processor.unfinished = true;
-        this.#msr(processor, reason === K.KVM_EXIT_X86_WRMSR);
+        answerMsr(processor, reason === K.KVM_EXIT_X86_WRMSR);
+        // The base of the APIC decides what the bus does with its page.
+        this.#current = processor.index;
         return undefined;
       case K.KVM_EXIT_SHUTDOWN:
         processor.state.setI32(L.ACTIVITY, L.ACTIVITY_SHUTDOWN);
@@ -664,26 +666,6 @@ export class KvmCpus {
       default:
         return { reason: 'gave-up', cpu: processor.index, detail: `an exit of an unknown kind, ${reason}` };
     }
-  }
-
-  /** A register that KVM leaves to us: the APIC's, and those that only Lodge promises. */
-  #msr({ words, data, index: cpu, parts }: Vcpu, write: boolean): void {
-    const index = words[EXIT_B] as number;
-    words[EXIT_MSR_ERROR] = 0;
-    try {
-      if (write) {
-        parts.writeMsr(index, data.getBigUint64(0, true));
-      } else {
-        data.setBigUint64(0, parts.readMsr(index), true);
-      }
-    } catch (error) {
-      if (!(error instanceof GuestFault)) {
-        throw error;
-      }
-      words[EXIT_MSR_ERROR] = 1;
-    }
-    // The base of the APIC decides what the bus does with its page.
-    this.#current = cpu;
   }
 
   /** Ends all threads and gives everything back. */

@@ -1,6 +1,8 @@
-import { EXIT_A, EXIT_B, EXIT_C, EXIT_D, type KvmVcpu } from '../../../native/index.ts';
+import { EXIT_A, EXIT_B, EXIT_C, EXIT_D, EXIT_MSR_ERROR, type KvmVcpu } from '../../../native/index.ts';
 import type { AccessSize } from '../../bus/bus.ts';
 import type { CpuBus } from '../cpu-backend.ts';
+import { GuestFault } from '../x86/linear-memory.ts';
+import type { Vcpu } from './vcpu.ts';
 
 /** Writes that are taken out of KVM's ring at a time; it holds 170. */
 const COALESCED_AT_ONCE = 64;
@@ -72,6 +74,24 @@ export class DeviceExits {
       }
     }
     this.#isDraining = false;
+  }
+}
+
+/** A register that KVM leaves to us: the APIC's, and those that only Lodge promises. */
+export function answerMsr({ words, data, parts }: Vcpu, write: boolean): void {
+  const index = words[EXIT_B] as number;
+  words[EXIT_MSR_ERROR] = 0;
+  try {
+    if (write) {
+      parts.writeMsr(index, data.getBigUint64(0, true));
+    } else {
+      data.setBigUint64(0, parts.readMsr(index), true);
+    }
+  } catch (error) {
+    if (!(error instanceof GuestFault)) {
+      throw error;
+    }
+    words[EXIT_MSR_ERROR] = 1;
   }
 }
 

@@ -59,6 +59,18 @@ export class Vcpu {
     });
   }
 
+  /** The guest's counter is the host's, whatever is asked for: so on KVMs without hardware behind them. */
+  hasFixedTsc(): boolean {
+    const before = this.vcpu.tscOffset();
+    if (before === undefined) {
+      return false;
+    }
+    this.vcpu.setTscOffset(before + TSC_TRIAL);
+    const isFixed = this.vcpu.tscOffset() === before;
+    this.vcpu.setTscOffset(before);
+    return isFixed;
+  }
+
   /** Makes KVM come back with KVM_EXIT_DEBUG in front of the instructions at up to four addresses. */
   setStops(addresses: readonly bigint[]): void {
     const before = this.#stopsAt;
@@ -81,6 +93,8 @@ export class Vcpu {
     return this.words[index] as number;
   }
 }
+
+const TSC_TRIAL = 1_000_000n;
 
 /** SDM 3B, 18.2.4. Zeros in the upper half mean execution. */
 const DR7_ALWAYS = 0x400n;

@@ -24,6 +24,12 @@ export class GuestClock {
     return { timestamp: this.#timestamp, nanos: this.#nanos };
   }
 
+  /** Power-on, while the machine's counter stands at `timestamp`. */
+  begin(timestamp: bigint): void {
+    this.#timestamp = timestamp;
+    this.#nanos = 0n;
+  }
+
   now(timestamp = this.#host.timestamp()): bigint {
     return this.#nanos + ((timestamp - this.#timestamp) * NANOS) / BigInt(this.#host.tscFrequencyHz);
   }

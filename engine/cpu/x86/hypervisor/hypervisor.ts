@@ -91,6 +91,11 @@ export class Hypervisor {
     this.#hyperv?.hypercall(state);
   }
 
+  /** Power-on of a machine whose counter does not begin at 0. */
+  beginClock(timestamp: bigint): void {
+    this.#clock.begin(timestamp);
+  }
+
   reset(): void {
     for (const one of this.#interfaces) {
       one.reset();
