@@ -11,6 +11,7 @@ import {
   type Label,
   type Local,
   load,
+  select,
 } from './wasm/function-builder.ts';
 
 /**
@@ -21,10 +22,9 @@ import {
 
 /** Exponents 1 to 7FFE are those of normal numbers. */
 const LAST_NORMAL = X.EXPONENT_MAX - 1;
-/** Of the control words that the quick ways take, what tells 64 bits of precision from 53. */
+/** Bits of the control word's precision: the first is set for 64 bits (and in the reserved 1), else the second for 53. */
 const PRECISION_64 = 0x100;
-/** Bits of the significand that 53 bits of precision leave unused. */
-const UNUSED_OF_DOUBLE = 11;
+const PRECISION_53 = 0x200;
 export const HALF = -0x8000000000000000n;
 
 /** The register stack at the start of an instruction. */
@@ -96,11 +96,10 @@ export function writeStatus(f: FunctionBuilder, cpu: I32, flags: I32 | number): 
   f.store('i32.store', cpu, flags === 0 ? kept : d.or(kept, flags), L.FPU_STATUS);
 }
 
-/** Leaves for `slow` unless all exceptions are masked, rounding is to nearest and precision 53 or 64 bits. */
+/** Leaves for `slow` unless all exceptions are masked and rounding is to nearest. */
 export function checkControl(f: FunctionBuilder, slow: Label, cpu: I32): I32 {
   const control = f.keep(load('i32.load', cpu, L.FPU_CONTROL));
-  const fields = d.and(control, X.CONTROL_PRECISION | X.CONTROL_ROUNDING | X.EXCEPTIONS);
-  f.brIf(slow, d.ne(d.or(fields, PRECISION_64), X.CONTROL_PRECISION | X.EXCEPTIONS));
+  f.brIf(slow, d.ne(d.and(control, X.CONTROL_ROUNDING | X.EXCEPTIONS), X.EXCEPTIONS));
   return control;
 }
 
@@ -252,13 +251,14 @@ export function unrounded(f: FunctionBuilder): Unrounded {
  */
 export function roundOrdinary(f: FunctionBuilder, slow: Label, value: Unrounded, control: I32): void {
   const { high, low, exponent, flags } = value;
-  const roundTo = (unit: bigint) =>
+  /** Rounds to what lies above the lowest `unused` bits of the significand, which are in `low`. */
+  const round = (unused: I64 | 0) =>
     f.if(q.nonzero(get(low)), () => {
       // More than a half, or a half and the significand odd.
-      const odd = unit === 1n ? q.and(get(high), 1) : q.and(q.shr(get(high), UNUSED_OF_DOUBLE), 1);
+      const odd = q.and(unused === 0 ? get(high) : q.shr(get(high), unused), 1);
       const up = f.keep(q.fromU32(q.gtU(get(low), q.sub(HALF, odd))));
       f.set(flags, d.or(d.shl(d.wrap(up), 9), X.STATUS_PE));
-      f.set(high, q.add(get(high), unit === 1n ? up : q.shl(up, UNUSED_OF_DOUBLE)));
+      f.set(high, q.add(get(high), unused === 0 ? up : q.shl(up, unused)));
       f.if(q.zero(get(high)), () => {
         f.set(high, i64(X.INTEGER_BIT));
         f.set(exponent, d.add(get(exponent), 1));
@@ -267,11 +267,12 @@ export function roundOrdinary(f: FunctionBuilder, slow: Label, value: Unrounded,
   f.set(flags, i32(0));
   f.if(
     d.and(control, PRECISION_64),
-    () => roundTo(1n),
+    () => round(0),
     () => {
-      f.set(low, q.or(q.shl(get(high), 64 - UNUSED_OF_DOUBLE), q.fromU32(q.nonzero(get(low)))));
-      f.set(high, q.and(get(high), -1n << BigInt(UNUSED_OF_DOUBLE)));
-      roundTo(1n << BigInt(UNUSED_OF_DOUBLE));
+      const unused = f.keep(select(d.and(control, PRECISION_53), i64(11), i64(40)));
+      f.set(low, q.or(q.shl(get(high), q.sub(64, unused)), q.fromU32(q.nonzero(get(low)))));
+      f.set(high, q.and(get(high), q.shl(-1, unused)));
+      round(unused);
     },
   );
   f.brIf(slow, d.gtU(d.sub(get(exponent), 1), LAST_NORMAL - 1));
