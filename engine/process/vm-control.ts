@@ -22,6 +22,7 @@ const path = z.string().max(4096);
 const configSchema = z.object({
   name: z.string(),
   accel: z.string(),
+  hyperv: z.boolean().optional(),
   cpus: z.number(),
   memoryMegabytes: z.number(),
   firmware: z.object({ bios: path.optional() }),

@@ -594,6 +594,7 @@ function details(machine: Machine): string {
       ['vga', settings.vga],
       ...settings.shares.map((share): [string, string] => ['share', shareLine(share)]),
       ['sound', soundText(settings.sound)],
+      ['hyperv', settings.hyperv ? 'on' : 'off'],
       ['rng', settings.entropy ? 'on' : 'off'],
       ['balloon', settings.balloon ? 'on' : 'off'],
     );

@@ -52,6 +52,7 @@ test('create takes buses, serial numbers, a network and an accelerator', async (
   await run('create', '--name', 'New', '--guest', 'windows-10', '--disk-size', '0.01,bus=virtio,serial=N1');
   const fresh = await settings('New');
   assert.deepEqual([fresh.disks[0].bus, fresh.disks[0].serial, fresh.network.model], ['virtio', 'N1', 'e1000']);
+  assert.equal(fresh.hyperv, true);
   await run('create', '--name', 'Alone', '--guest', 'debian', '--no-disk', '--net', 'none');
   assert.equal((await settings('Alone')).network, null);
 });
@@ -65,6 +66,7 @@ test('set, forward and disk change a machine that is off', async () => {
     ['memory', '256'],
     ['cpus', '2'],
     ['accel', 'kvm'],
+    ['hyperv', 'on'],
     ['boot', 'disk,cdrom'],
     ['balloon', 'off'],
     ['rng', 'off'],
@@ -94,6 +96,8 @@ test('set, forward and disk change a machine that is off', async () => {
     [changed.memoryMegabytes, changed.processors, changed.accelerator, changed.bootOrder, changed.guestSystem],
     [256, 2, 'kvm', ['disk', 'cdrom'], 'fedora'],
   );
+  assert.match((await run('show', 'Renamed')).out, /^hyperv +on$/m);
+  assert.equal(changed.hyperv, true);
   assert.deepEqual([changed.balloon, changed.entropy, changed.floppy, changed.cdrom.path], [false, false, null, iso]);
   const { forwards, ...network } = changed.network;
   assert.deepEqual([network.mac, network.model, network.isolated, network.connected], [mac, 'virtio', true, false]);

@@ -72,6 +72,11 @@ const SETTINGS: Readonly<Record<string, Setting>> = {
     about: 'auto, kvm or software, from the next start on; lodge accel moves a running machine',
     apply: (text, { change }) => change({ accelerator: oneOf('accel', text, ACCELERATORS) }),
   },
+  hyperv: {
+    value: 'on|off',
+    about: 'whether the guest is told that it runs on Hyper-V, whose interface Windows knows',
+    apply: (text, { change }) => change({ hyperv: oneOf('hyperv', text, ON_OFF) === 'on' }),
+  },
   boot: {
     value: 'ORDER',
     about: `boot order, from ${BOOT_DEVICES.join(',')}`,

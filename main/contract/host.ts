@@ -91,6 +91,8 @@ export const guestSystemSchema = z.object({
     vga: z.enum(VGA_KINDS),
     /** Devices of virtio that take and give: random numbers and the memory balloon. */
     paravirtual: z.boolean(),
+    /** It knows Hyper-V's interface. */
+    hyperv: z.boolean(),
   }),
   /** Below these, warn. */
   minima: z.object({ memoryMegabytes: z.int(), diskGigabytes: z.number() }),

@@ -68,6 +68,8 @@ export const machineSettingsSchema = z.strictObject({
   processors: processorsSchema,
   firmware: firmwareSchema,
   accelerator: z.enum(ACCELERATORS),
+  /** The guest is told that it runs on Hyper-V, whose interface Windows knows. */
+  hyperv: z.boolean(),
   bootOrder: z.array(z.enum(BOOT_DEVICES)).min(1).max(BOOT_DEVICES.length),
   disks: z.array(diskSchema).max(MAX_DISKS),
   cdrom: cdromSchema.nullable(),

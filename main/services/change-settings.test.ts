@@ -130,11 +130,12 @@ test('a new machine takes wishes about its disk and network', async () => {
 test('what the machine starts with is what the settings say', async () => {
   const { id } = await client.call('machines.create', { ...plain, network: { forwards: [ssh] } });
   await client.call('machines.setLink', { id, up: false });
+  await client.call('machines.update', { id, changes: { hyperv: true } });
   await client.call('machines.start', { id });
   const [start] = host.last.heard;
   assert.equal(start?.kind, 'start');
-  const { network, disks, entropy, balloon } = start.config;
-  assert.deepEqual([network?.model, network?.linkUp, entropy, balloon], ['virtio', false, true, true]);
+  const { network, disks, entropy, balloon, hyperv } = start.config;
+  assert.deepEqual([network?.model, network?.linkUp, entropy, balloon, hyperv], ['virtio', false, true, true, true]);
   assert.deepEqual(network?.forwards, [{ protocol: 'tcp', hostAddress: '127.0.0.1', hostPort: 2222, guestPort: 22 }]);
   assert.deepEqual(
     disks.map(({ bus, serial }) => [bus, serial]),
@@ -171,6 +172,7 @@ test('a description of version 1 is read with the hardware it had, and written a
     processors: 1,
     firmware: 'bios',
     accelerator: 'auto',
+    hyperv: false,
     bootOrder: ['disk'],
     disks: [{ path: join(machine, 'disk.img'), bus: 'ide', port: 0, readOnly: false, serial: null }],
     cdrom: { path: null, bus: 'ide', port: 2 },
@@ -185,8 +187,14 @@ test('a description of version 1 is read with the hardware it had, and written a
   assert.deepEqual(JSON.parse(readFileSync(path, 'utf8')), old, 'looking changes nothing');
   await client.call('machines.update', { id: 'Old', changes: { memoryMegabytes: 512 } });
   const written = JSON.parse(readFileSync(path, 'utf8'));
-  assert.deepEqual([written.schemaVersion, written['x-notes'], written.createdAt], [2, 'mine', old.createdAt]);
+  assert.deepEqual([written.schemaVersion, written['x-notes'], written.createdAt], [3, 'mine', old.createdAt]);
   assert.equal(written.disks[0].path, 'disk.img');
+
+  const { hyperv, ...version2 } = { ...written, schemaVersion: 2 };
+  assert.equal(hyperv, false);
+  writeFileSync(path, JSON.stringify(version2));
+  const [again] = await client.call('machines.list');
+  assert.deepEqual([again?.settings?.hyperv, again?.settings?.memoryMegabytes], [false, 512]);
 });
 
 test('new disks, folders and ports are checked, and the failure names the setting; nothing is changed', async () => {

@@ -1,14 +1,17 @@
 /** Brings the contents of older machine.json files to the present version, one step a version. */
 
 /** Counts up whenever the meaning of the file changes; each step gets a migration. */
-export const MACHINE_SCHEMA_VERSION = 2;
+export const MACHINE_SCHEMA_VERSION = 3;
 /** Names that begin so are the user's own: they are kept and mean nothing to Lodge. */
 export const OWN_FIELD = 'x-';
 
 type Contents = Readonly<Record<string, unknown>>;
 
 /** What is not of the expected shape is passed on as it is: the schema tells what is wrong with it. */
-const migrations: Readonly<Record<number, (contents: Contents) => Contents>> = { 1: fromVersion1 };
+const migrations: Readonly<Record<number, (contents: Contents) => Contents>> = {
+  1: fromVersion1,
+  2: fromVersion2,
+};
 
 /** `contents` of a file of version `version`, as the present version would have written them. */
 export function migrate(contents: Contents, version: number): Contents {
@@ -52,6 +55,11 @@ function fromVersion1(contents: Contents): Contents {
     entropy: false,
     balloon: false,
   };
+}
+
+/** Version 2 knew of Hyper-V's interface on the command line only. */
+function fromVersion2(contents: Contents): Contents {
+  return { ...contents, hyperv: false };
 }
 
 function isObject(value: unknown): value is Contents {

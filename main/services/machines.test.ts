@@ -57,7 +57,7 @@ test('a machine has a folder with a readable description and a sparse disk', asy
   assert.equal(machine.state, 'powered-off');
   assert.equal(machine.folder, join(dataFolder, 'machines', 'A machine'));
   const file = JSON.parse(readFileSync(join(machine.folder, 'machine.json'), 'utf8'));
-  assert.equal(file.schemaVersion, 2);
+  assert.equal(file.schemaVersion, 3);
   assert.equal(file.name, 'A machine');
   assert.deepEqual(file.disks, [{ path: 'disk.img', bus: 'virtio', port: 0, readOnly: false, serial: null }]);
   assert.equal(file.cdrom.path, iso);
@@ -175,7 +175,7 @@ test('a damaged, newer or missing description shows as inaccessible with the rea
   const cases: [string, RegExp][] = [
     ['{ "schemaVersion": 1, "na', /not valid JSON/],
     ['[]', /not the description/],
-    [good.replace('"schemaVersion": 2', '"schemaVersion": 99'), /newer Lodge \(schema version 99/],
+    [good.replace('"schemaVersion": 3', '"schemaVersion": 99'), /newer Lodge \(schema version 99/],
     [good.replace('"processors"', '"procesors"'), /there is no setting 'procesors' in this version|processors/],
     [good.replace('"network": {', '"network": { "speed": 7,'), /there is no setting 'network\.speed'/],
     [good.replace('"serial": null', '"serial": null, "cache": "x"'), /there is no setting 'disks\.0\.cache'/],

@@ -91,7 +91,7 @@ export class Machines implements Disposable {
 
   create(input: CallInput<'machines.create'>): Machine {
     const system = guestSystem(input.guestSystem);
-    const { diskBus, network: card, paravirtual, vga } = system.defaults;
+    const { diskBus, network: card, paravirtual, vga, hyperv } = system.defaults;
     const hasNetwork = input.network === undefined ? card !== null : input.network !== null;
     this.#checkName(input.name);
     const parent = input.folder === undefined ? this.#registry.machinesFolder : hostPath('folder', input.folder);
@@ -131,6 +131,7 @@ export class Machines implements Disposable {
         processors: input.processors,
         firmware: input.firmware,
         accelerator: input.accelerator,
+        hyperv,
         bootOrder: ['floppy', 'cdrom', 'disk'],
         disks,
         cdrom,
@@ -165,6 +166,7 @@ export class Machines implements Disposable {
         processors: 2,
         firmware: 'bios',
         accelerator: 'auto',
+        hyperv: false,
         bootOrder: ['floppy', 'cdrom', 'disk'],
         disks: [{ path, bus: 'ide', port: 0, readOnly: false, serial: null }],
         cdrom: EMPTY_CDROM,

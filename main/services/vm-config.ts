@@ -8,6 +8,7 @@ export function vmConfig(settings: MachineSettings): VmConfig {
   return {
     name: settings.name,
     accel: settings.accelerator,
+    hyperv: settings.hyperv,
     cpus: settings.processors,
     memoryMegabytes: settings.memoryMegabytes,
     firmware: {},

@@ -146,6 +146,11 @@ export const machineMessages = {
   'machine.accelerator.kvm': { en: 'KVM', ko: 'KVM' },
   'machine.accelerator.software': { en: 'Software', ko: '소프트웨어' },
   'machine.acceleratorHint': { en: 'Holds from the next start on.', ko: '다음에 시작할 때부터 적용됩니다.' },
+  'machine.hyperv': { en: 'Hyper-V’s interface', ko: 'Hyper-V 인터페이스' },
+  'machine.hypervHint': {
+    en: 'Tells the guest that it runs on Hyper-V. For Windows, which then keeps time and waits better.',
+    ko: '게스트에 Hyper-V에서 실행 중이라고 알립니다. Windows에서 시간 관리와 대기 동작이 나아집니다.',
+  },
   'machine.acceleratorAuto': {
     en: 'The faster one on this host, at present: {{name}}.',
     ko: '이 호스트에서 더 빠른 방식입니다. 현재: {{name}}.',

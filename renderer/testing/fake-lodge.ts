@@ -49,6 +49,7 @@ function system(
       network: family === 'linux' ? 'virtio' : 'e1000',
       vga: family === 'linux' ? 'virtio' : 'std',
       paravirtual: family === 'linux',
+      hyperv: family === 'windows',
     },
     minima: { memoryMegabytes: minimum, diskGigabytes: 1 },
   };
@@ -104,6 +105,7 @@ export function fakeMachine(name: string, state: MachineState, more: Partial<Mac
         bootFolder: null,
         bootFile: null,
       },
+      hyperv: false,
       vga: 'virtio',
       shares: [],
       sound: null,

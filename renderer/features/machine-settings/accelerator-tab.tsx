@@ -5,7 +5,7 @@ import { acceleratorFinding } from '../../i18n/host-texts.ts';
 import { useText } from '../../i18n/i18n.ts';
 import { Choices } from '../../ui/field.tsx';
 import type { SettingsValues } from './settings-form.ts';
-import { Locked, TabBody } from './tabs.tsx';
+import { CheckboxSetting, Locked, TabBody } from './tabs.tsx';
 
 /** KVM, Lodge's own processor, or whichever is better; with what is known of each on this host. */
 export function AcceleratorTab() {
@@ -35,6 +35,9 @@ export function AcceleratorTab() {
           }))}
         />
         <p className="field__hint">{text('machine.acceleratorHint')}</p>
+      </Locked>
+      <Locked>
+        <CheckboxSetting name="hyperv" label={text('machine.hyperv')} detail={text('machine.hypervHint')} />
       </Locked>
     </TabBody>
   );

@@ -36,10 +36,14 @@ test('only what is different is sent', async () => {
   await userEvent.click(dialog.getByRole('button', { name: 'Move up: Hard disk' }));
   await tab(dialog, 'Accelerator');
   await userEvent.click(await dialog.findByLabelText('Software'));
+  await userEvent.click(dialog.getByLabelText('Hyper-V’s interface'));
   await save(dialog);
   await waitFor(() => expect(screen.queryByRole('dialog')).toBeNull());
   expect(lodge.callsOf('machines.update')).toEqual([
-    { id: 'one', changes: { memoryMegabytes: 2048, bootOrder: ['disk', 'cdrom'], accelerator: 'software' } },
+    {
+      id: 'one',
+      changes: { memoryMegabytes: 2048, bootOrder: ['disk', 'cdrom'], accelerator: 'software', hyperv: true },
+    },
   ]);
 });
 

@@ -60,6 +60,7 @@ const valuesSchema = z.object({
   }),
   shares: z.array(z.object({ name: z.string(), path: z.string(), readOnly: z.boolean() })),
   accelerator: z.enum(ACCELERATORS),
+  hyperv: z.boolean(),
 });
 export type SettingsValues = z.infer<typeof valuesSchema>;
 
@@ -72,7 +73,7 @@ const TAB_FIELDS: Readonly<Record<Tab, readonly (keyof SettingsValues)[]>> = {
   storage: ['disks', 'cdrom', 'floppy'],
   network: ['network'],
   shares: ['shares'],
-  accelerator: ['accelerator'],
+  accelerator: ['accelerator', 'hyperv'],
 };
 
 /** The tabs on which something is wrong, by what is wrong. */
@@ -133,6 +134,7 @@ export function valuesOf(
     },
     shares: settings.shares,
     accelerator: settings.accelerator,
+    hyperv: settings.hyperv,
   };
 }
 
@@ -182,6 +184,7 @@ export function changesOf(values: SettingsValues, settings: MachineSettings): Ma
           },
     shares: values.shares.map(({ name, path, readOnly }) => ({ name: name.trim(), path: path.trim(), readOnly })),
     accelerator: values.accelerator,
+    hyperv: values.hyperv,
   };
   const isChanged = ([key, value]: [string, unknown]) =>
     JSON.stringify(value) !== JSON.stringify(settings[key as keyof MachineSettings]);
