@@ -37,6 +37,8 @@ export interface CpuBus {
    * that of the display adapter.
    */
   readonly lateWrites?: readonly { readonly base: number; readonly length: number }[];
+  /** The same for ports that only remember what was written to them: index registers and the one for POST codes. */
+  readonly latePorts?: readonly number[];
   /** Writes that a backend may take notice of without stopping a processor. */
   readonly doorbells?: Doorbells;
   /** The local APICs, for a backend that can have them itself. */

@@ -267,6 +267,55 @@ for (const cpus of [1, 2]) {
   });
 }
 
+test('KVM: writes to ports that only remember come late, and in time for whatever reads them', (t) => {
+  const kvm = kvmForTests(t)?.();
+  if (kvm === undefined) {
+    return;
+  }
+  // Writes two registers of the display adapter by index and value, apart and in one, and reads them and port 80h back.
+  const bios = firmware(`
+    xor ax, ax
+    mov ds, ax
+    mov al, 0x5a
+    out 0x80, al
+    mov dx, 0x3c2
+    mov al, 1
+    out dx, al
+    mov dx, 0x3d4
+    mov al, 0x0e
+    out dx, al
+    inc dx
+    mov al, 0x12
+    out dx, al
+    dec dx
+    mov ax, 0x340f
+    out dx, ax
+    mov al, 0x0e
+    out dx, al
+    inc dx
+    in al, dx
+    mov [0x500], al
+    dec dx
+    in al, dx
+    mov [0x501], al
+    mov al, 0x0f
+    out dx, al
+    inc dx
+    in al, dx
+    mov [0x502], al
+    in al, 0x80
+    mov [0x503], al
+    mov al, 0xa5
+    out 0x80, al
+    mov byte [0x504], 1
+    jmp $
+  `);
+  const machine = bareMachine({ bios, kvm });
+  runUntil(machine, () => machine.memory.readU32(0x504) !== 0);
+  assert.equal(machine.memory.readU32(0x500), 0x5a340e12);
+  machine.dispose();
+});
+
 test('a machine without KVM cannot be moved to it', () => {
   const machine = bareMachine({ bios: ticker('hlt') });
   assert.throws(() => machine.cpus.moveTo('kvm'), { code: 'accelerator-fixed' });

@@ -304,7 +304,11 @@ export class PcBoard implements Board {
     this.devices = devices;
     this.#fillCmos();
 
-    this.cpuBus = { ...boardBus(this.ports, this.mmio, this.apics, doorbells), lateWrites: [layout.VGA_WINDOW] };
+    this.cpuBus = {
+      ...boardBus(this.ports, this.mmio, this.apics, doorbells),
+      lateWrites: [layout.VGA_WINDOW],
+      latePorts: layout.LATE_PORTS,
+    };
   }
 
   /** Connects the processors that were made with `cpuBus`. */

@@ -4,6 +4,11 @@
 export const CONVENTIONAL_MEMORY_END = 0xa0000;
 /** Planar, text and CGA windows of the display adapter. */
 export const VGA_WINDOW = { base: 0xa0000, length: 0x20000 };
+/**
+ * Ports that only remember what is written to them, so that writes may come late: POST codes, and the index registers of
+ * the display adapter. Writes of two bytes there, index and value, are another matter.
+ */
+export const LATE_PORTS = [0x80, 0x3b4, 0x3c4, 0x3ce, 0x3d4];
 /** Option ROMs and firmware; RAM or ROM as the host bridge's PAM registers say. */
 export const SHADOW_AREA = { base: 0xc0000, length: 0x40000 };
 /** The last 128 KiB of the firmware appear here besides their place below 4 GiB. */

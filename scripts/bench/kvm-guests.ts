@@ -74,9 +74,9 @@ function firmware(body: string): Uint8Array {
   return bios;
 }
 
-/** Writes a byte to a port without a device, so many times. */
+/** Writes a byte to a port that only remembers it (of the DMA controllers' page registers one without a channel), so many times. */
 export function portGuest(rounds: number): Uint8Array {
-  return firmware(measured('', 'out 0x80, al', rounds));
+  return firmware(measured('', 'out 0x84, al', rounds));
 }
 
 /** Reads the HPET's counter, so many times. */

@@ -129,6 +129,11 @@ export class KvmCpus {
           vm.setCoalescing(base, length, false, true);
         }
       }
+      for (const port of bus.latePorts ?? []) {
+        if (system.checkExtension(K.KVM_CAP_COALESCED_PIO) > 0) {
+          vm.setCoalescing(port, 1, true, true);
+        }
+      }
       this.#threads = vcpus.length > 1;
       const { doorbells } = bus;
       this.#doorbells =

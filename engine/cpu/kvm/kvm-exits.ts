@@ -67,6 +67,10 @@ export class DeviceExits {
       for (let i = 0; i < count; i++) {
         const from = i * COALESCED_WORDS;
         const address = (late[from] as number) + (late[from + 1] as number) * 2 ** 32;
+        if (late[from + 3] !== 0) {
+          this.#bus.writePort(address, 1, this.#lateData.getUint8((from + 4) * 4));
+          continue;
+        }
         this.#memory(address, Math.min(8, late[from + 2] as number), true, this.#lateData, (from + 4) * 4);
       }
       if (count < COALESCED_AT_ONCE) {
