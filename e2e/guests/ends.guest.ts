@@ -1,12 +1,14 @@
 /** How runs end: a guest that restarts, switches itself off or panics, on both boards, with one processor and with four. */
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { EXIT_FAILURE, EXIT_POWERED_OFF } from '../../main/cli/exit-codes.ts';
 import { GuestRun } from './guest-run.ts';
 import { busyboxInitramfs, linuxKernel } from './linux.ts';
 import { needs } from './needs.ts';
 
 const SECONDS = 300;
+/** Exit codes of `lodge run`. */
+const POWERED_OFF = 0;
+const FAILURE = 1;
 const REFUSED = /asked for a restart, which --no-reboot refuses/;
 
 interface Ending {
@@ -19,10 +21,10 @@ interface Ending {
   readonly code: number;
 }
 
-const restart = { command: 'reboot -f', said: /reboot: Restarting system/, code: EXIT_FAILURE };
-const off = { command: 'poweroff -f', said: /reboot: Power down/, code: EXIT_POWERED_OFF };
+const restart = { command: 'reboot -f', said: /reboot: Restarting system/, code: FAILURE };
+const off = { command: 'poweroff -f', said: /reboot: Power down/, code: POWERED_OFF };
 // With `panic=-1` on the command line the kernel restarts the machine at once.
-const panic = { command: 'echo c > /proc/sysrq-trigger', said: /Kernel panic - not syncing/, code: EXIT_FAILURE };
+const panic = { command: 'echo c > /proc/sysrq-trigger', said: /Kernel panic - not syncing/, code: FAILURE };
 
 const endings: readonly Ending[] = [
   { machine: 'pc', cpus: 1, ...restart },
@@ -50,7 +52,7 @@ for (const { machine, cpus, command, virtualTime = false, said, code } of ending
       guest.send(`echo 7 > /proc/sys/kernel/printk; ${command}\n`);
       await guest.waitFor(said, SECONDS);
       assert.equal(await guest.exitCode(SECONDS), code, guest.errors);
-      assert.equal(REFUSED.test(guest.errors), code !== EXIT_POWERED_OFF, guest.errors);
+      assert.equal(REFUSED.test(guest.errors), code !== POWERED_OFF, guest.errors);
     });
   });
 }
