@@ -2,11 +2,17 @@
 const FAST_MILLIS = 0.05;
 /** One that took so long held the machine up: milliseconds. */
 const SLOW_MILLIS = 0.3;
+/**
+ * So many slow calls among {@link TOLERATED_AMONG} are nothing: on a busy host a thread loses its processor at any time, and
+ * handing everything to another one that has to get a processor too would make it worse.
+ */
+const TOLERATED_SLOW = 2;
+const TOLERATED_AMONG = 64;
 /** Fast calls in a row after which the next are expected to be fast. */
 const TRUSTED_AFTER = 16;
 /**
- * After calls that held the machine up, so many more are left to other threads, fast or not: none the first time, for it
- * may have been the host that was busy with something else, then twice as many each time.
+ * After calls that held the machine up, so many more are left to other threads, fast or not: none the first time, then twice
+ * as many each time.
  */
 const FIRST_DISTRUST = 16;
 const MAX_DISTRUST = 128;
@@ -25,6 +31,8 @@ export class CallSpeed {
   #fastInARow = 0;
   #distrust = 0;
   #sinceSlow = 0;
+  /** Slow calls, of which time takes away. */
+  #burden = 0;
 
   constructor(fastMillis = FAST_MILLIS, slowMillis = SLOW_MILLIS) {
     this.#fastMillis = fastMillis;
@@ -40,7 +48,9 @@ export class CallSpeed {
     const waited = millis - bytes / COPIED_IN_MILLI;
     this.#sinceSlow++;
     if (this.trusted) {
-      if (waited > this.#slowMillis) {
+      if (waited <= this.#slowMillis) {
+        this.#burden = Math.max(0, this.#burden - 1 / TOLERATED_AMONG);
+      } else if (++this.#burden > TOLERATED_SLOW) {
         this.#slow();
       }
     } else if (waited <= this.#fastMillis || this.#fastInARow < 0) {
@@ -57,5 +67,6 @@ export class CallSpeed {
     this.#fastInARow = -this.#distrust;
     this.#distrust = Math.min(MAX_DISTRUST, Math.max(FIRST_DISTRUST, this.#distrust * 2));
     this.#sinceSlow = 0;
+    this.#burden = 0;
   }
 }

@@ -100,7 +100,7 @@ test('a share in a thread of its own: messages, sessions saved and loaded, the e
   assert.equal(readFileSync(join(path, 'hello'), 'utf8'), 'hello, world');
 });
 
-test('quick messages are carried out by the machine thread itself, on the same open files; slow ones are not', async () => {
+test('quick messages are carried out by the machine thread itself, on the same open files; slow ones in a row are not', async () => {
   const thread = ownThread();
   const { path, host, share, client, submit } = await build('own', thread);
   client.start();
@@ -132,7 +132,10 @@ test('quick messages are carried out by the machine thread itself, on the same o
   borrow();
   assert.equal(thread.lent.times, 2, 'it was with the other thread meanwhile');
   thread.clock.step = 20;
-  assert.equal(client.read(fid).toString(), 'hello, world');
+  for (let i = 0; i < 3; i++) {
+    assert.equal(share.borrowed, true);
+    assert.equal(client.read(fid).toString(), 'hello, world');
+  }
   assert.equal(share.borrowed, false);
   thread.clock.step = 0;
   for (let i = 0; i < 12; i++) {

@@ -45,7 +45,8 @@ export class ShareClient implements ShareBackend {
   readonly #own: OwnShare | undefined;
   readonly #now: () => number;
   readonly #speed = new CallSpeed(FAST_MILLIS, SLOW_MILLIS);
-  readonly #dones: Done[] = [];
+  /** Who waits, and whether the time that it takes tells of the next messages. */
+  readonly #dones: { readonly done: Done; readonly counts: boolean }[] = [];
   /** What the machine thread has answered itself, and not handed over yet. */
   readonly #answered: (() => void)[] = [];
   /** What came while the session was on its way here. */
@@ -149,7 +150,8 @@ export class ShareClient implements ShareBackend {
       entryAt(this.#submitted),
     );
     this.#lastKind = kind;
-    this.#dones.push(done);
+    const counts = kind === SHARE_REQUEST.message && request?.[MESSAGE_TYPE] !== TFSYNC;
+    this.#dones.push({ done, counts });
     this.#submitted = (this.#submitted + 1) | 0;
     Atomics.store(this.#words, SUBMITTED, this.#submitted);
     Atomics.notify(this.#words, SUBMITTED);
@@ -162,8 +164,11 @@ export class ShareClient implements ShareBackend {
       const at = entryAt(this.#completed);
       const [micros = 0, length = 0] = [this.#words[at], this.#words[at + 4]];
       this.#completed = (this.#completed + 1) | 0;
-      this.#speed.note(micros / 1000);
-      defined(this.#dones.shift(), 'somebody who waits for an answer')(length);
+      const { done, counts } = defined(this.#dones.shift(), 'somebody who waits for an answer');
+      if (counts) {
+        this.#speed.note(micros / 1000);
+      }
+      done(length);
     }
     const mayBorrow = this.#own !== undefined && this.#server === undefined && !this.#borrowing && !this.#disposed;
     if (mayBorrow && this.#speed.trusted && !this.busy) {
