@@ -2,9 +2,9 @@
 // Starts the lodge command. Lodge needs Node 24; under an older one (18 or later) this file starts the Node that npm
 // installed with the project and passes everything through. So it is plain JavaScript.
 import { spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { constants } from 'node:os';
+import { existsSync, mkdirSync } from 'node:fs';
+import * as nodeModule from 'node:module';
+import { constants, homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -12,7 +12,7 @@ const NEEDED_MAJOR = 24;
 
 function installedNode() {
   try {
-    const folder = dirname(createRequire(import.meta.url).resolve('node/package.json'));
+    const folder = dirname(nodeModule.createRequire(import.meta.url).resolve('node/package.json'));
     return ['bin/node', 'bin/node.exe'].map((name) => join(folder, name)).find((path) => existsSync(path));
   } catch {
     return undefined;
@@ -46,7 +46,34 @@ function startWith(node) {
   });
 }
 
+/** Where what Node makes of the sources is kept, so that the next start need not compile them again. */
+function compileCache() {
+  const { LOCALAPPDATA, XDG_CACHE_HOME } = process.env;
+  const base =
+    process.platform === 'win32' && LOCALAPPDATA
+      ? LOCALAPPDATA
+      : process.platform === 'darwin'
+        ? join(homedir(), 'Library', 'Caches')
+        : XDG_CACHE_HOME || join(homedir(), '.cache');
+  const folders = [base, join(base, 'lodge'), join(base, 'lodge', 'node')];
+  for (const folder of folders) {
+    // One by one: Node's own way to make parents never ends where none can be made, as in /proc.
+    if (!existsSync(folder)) {
+      mkdirSync(folder, { mode: 0o700 });
+    }
+  }
+  return folders.at(-1);
+}
+
 if (Number.parseInt(process.versions.node, 10) >= NEEDED_MAJOR) {
+  try {
+    const folder = process.env.NODE_COMPILE_CACHE ?? compileCache();
+    // In the environment as well: threads and processes of this one find it there.
+    process.env.NODE_COMPILE_CACHE = folder;
+    nodeModule.enableCompileCache(folder);
+  } catch {
+    // No place to keep it: everything is compiled anew each time, which takes a few tenths of a second.
+  }
   const { main } = await import('../main/cli/main.ts');
   await main();
 } else {
