@@ -1,12 +1,13 @@
 import { assert } from '../base/assert.ts';
 import type { AccessSize, MmioHandler } from '../bus/bus.ts';
+import type { ApicFabric } from './apic-delivery.ts';
 import { DELIVERY_LOWEST_PRIORITY } from './apic-messages.ts';
 import { MSR_APIC_BASE } from './apic-registers.ts';
 import type { InterruptAcknowledge } from './cpu-signals.ts';
 import type { IoApic } from './io-apic.ts';
 import type { ApicBorrower, LendableApics, LevelEntry } from './lent-apics.ts';
 import type { InterruptLine, MsiSink } from './line.ts';
-import type { ApicFabric, LocalApic, LocalApicState } from './local-apic.ts';
+import type { LocalApic, LocalApicState } from './local-apic.ts';
 
 const SHORTHAND_SELF = 1;
 const SHORTHAND_ALL = 2;

@@ -1,23 +1,13 @@
-import type { Clock, Nanos } from '../clock/clock.ts';
 import type { Device, StateValue } from '../devices/device.ts';
 import { StateReader } from '../devices/state.ts';
-import {
-  type ApicMessages,
-  DELIVERY_EXTINT,
-  DELIVERY_FIXED,
-  DELIVERY_INIT,
-  DELIVERY_LOWEST_PRIORITY,
-  DELIVERY_NMI,
-  DELIVERY_SMI,
-  DELIVERY_STARTUP,
-} from './apic-messages.ts';
+import { ApicDelivery, type LocalApicWiring } from './apic-delivery.ts';
+import { DELIVERY_EXTINT, DELIVERY_FIXED, DELIVERY_INIT, DELIVERY_LOWEST_PRIORITY } from './apic-messages.ts';
 import {
   BASE_BSP,
   BASE_DEFAULT_ADDRESS,
   BASE_ENABLE,
   BASE_X2APIC,
   ESR_ILLEGAL_REGISTER,
-  ESR_RECEIVED_ILLEGAL_VECTOR,
   ESR_SEND_ILLEGAL_VECTOR,
   ICR_LEVEL,
   ICR_LEVEL_ASSERT,
@@ -26,11 +16,9 @@ import {
   isReadOnly,
   isX2apicReadable,
   LVT_COUNT,
-  LVT_ERROR,
   LVT_LEVEL,
   LVT_LINT0,
   LVT_LINT0_BSP,
-  LVT_LINT1,
   LVT_MASKED,
   LVT_REMOTE_IRR,
   LVT_RESET,
@@ -62,36 +50,15 @@ import {
   REG_TPR,
   REG_VERSION,
   SVR_ENABLE,
-  SVR_SUPPRESS_EOI_BROADCAST,
   SVR_WRITABLE,
   VERSION,
   x2apicWritable,
 } from './apic-registers.ts';
 import { ApicTimer } from './apic-timer.ts';
-import type { CpuSignals } from './cpu-signals.ts';
-import { VectorSet } from './vector-set.ts';
-
-/** What a local APIC needs of the others and of the I/O APIC. */
-export interface ApicFabric extends ApicMessages {
-  /** An interrupt with a destination shorthand: 1 self, 2 all, 3 all but self. */
-  deliverShorthand(sender: number, shorthand: number, mode: number, vector: number, level: boolean): void;
-  broadcastEoi(vector: number): void;
-  /** Brings the registers of all local APICs back if a processor backend has them (ApicBus.lend). */
-  recall(): void;
-}
+import type { VectorSet } from './vector-set.ts';
 
 /** The saved state of a local APIC. */
 export type LocalApicState = ReturnType<LocalApic['save']>;
-
-export interface LocalApicWiring {
-  readonly clock: Clock;
-  readonly signals: CpuSignals;
-  readonly fabric: ApicFabric;
-  /** INTA of the 8259 pair. */
-  readonly acknowledgePic: () => number;
-  /** The moment at which the processor's time-stamp counter reaches `tsc`; may be in the past, or Infinity. */
-  readonly tscToNanos: (tsc: bigint, cpu: number) => Nanos;
-}
 
 export interface LocalApicConfig {
   /** Index of the processor; also its APIC id. Processor 0 is the bootstrap processor. */
@@ -100,359 +67,60 @@ export interface LocalApicConfig {
   readonly busCycleNanos?: number;
 }
 
-/** The local APIC of one processor, in xAPIC and x2APIC mode (SDM volume 3A, chapter 11). */
-export class LocalApic implements Device {
+/**
+ * The local APIC of one processor, in xAPIC and x2APIC mode (SDM volume 3A, chapter 11): its registers in memory and as
+ * MSRs, the messages that it sends, and its saved state. What comes in is dealt with in {@link ApicDelivery}.
+ */
+export class LocalApic extends ApicDelivery implements Device {
   readonly id: string;
-  readonly cpu: number;
-  /** The id after reset; also the x2APIC id. */
-  readonly apicId: number;
   readonly #wiring: LocalApicWiring;
   readonly #timer: ApicTimer;
-  readonly #irr = new VectorSet();
-  readonly #isr = new VectorSet();
-  readonly #tmr = new VectorSet();
-  readonly #lvt = new Uint32Array(LVT_COUNT);
-  /** Low 32 bits of IA32_APIC_BASE. */
-  #base = 0;
   #baseHigh = 0;
-  #xapicId: number;
-  #tpr = 0;
-  #ldr = 0;
-  #dfr = 0xffffffff;
-  #svr = 0xff;
   #esr = 0;
-  #pendingErrors = 0;
   #icrLow = 0;
   #icrHigh = 0;
-  /** Level of LINT0, which the 8259s drive. */
-  #lint0 = false;
-  #lint1 = false;
-  /** An ExtINT message has come and waits for INTA. */
-  #extInt = false;
-  /** What the processor was told last. */
-  #requested = false;
 
   constructor(id: string, wiring: LocalApicWiring, config: LocalApicConfig) {
+    super(config.cpu, wiring);
     this.id = id;
-    this.cpu = config.cpu;
-    this.apicId = config.cpu;
-    this.#xapicId = this.apicId;
     this.#wiring = wiring;
     this.#timer = new ApicTimer(
       wiring.clock,
       config.busCycleNanos ?? 1,
       (tsc) => wiring.tscToNanos(tsc, config.cpu),
-      () => this.#deliverLvt(LVT_TIMER),
+      () => this.deliverLvt(LVT_TIMER),
     );
     this.#resetBase();
     this.#resetRegisters();
   }
 
-  // ---- modes
-
-  get hardwareEnabled(): boolean {
-    return (this.#base & BASE_ENABLE) !== 0;
-  }
-
-  get x2apic(): boolean {
-    return (this.#base & BASE_X2APIC) !== 0;
-  }
-
-  get #softwareEnabled(): boolean {
-    return (this.#svr & SVR_ENABLE) !== 0;
-  }
-
-  /** The vector waits here or is being served. */
-  isUnderWay(vector: number): boolean {
-    return this.#irr.has(vector) || this.#isr.has(vector);
-  }
-
-  /** True while fixed interrupts are accepted. */
-  get accepting(): boolean {
-    return this.hardwareEnabled && this.#softwareEnabled;
-  }
-
-  /** True while the registers answer at their address. */
-  get memoryMapped(): boolean {
-    return (this.#base & (BASE_ENABLE | BASE_X2APIC)) === BASE_ENABLE;
-  }
-
-  // ---- the processor's side
-
-  /** The vector that has to be served now, or −1: the highest of IRR if its class exceeds PPR's. */
-  #deliverable(): number {
-    if (!this.accepting) {
-      return -1;
-    }
-    const vector = this.#irr.highest();
-    return vector >= 0 && vector >>> 4 > this.ppr() >>> 4 ? vector : -1;
-  }
-
-  /** True when an 8259 interrupt may pass: straight to the bootstrap processor while the APIC is off, else as ExtINT. */
-  #picPasses(): boolean {
-    if (!this.hardwareEnabled) {
-      return this.cpu === 0;
-    }
-    return ((this.#lvt[LVT_LINT0] ?? 0) & (LVT_MASKED | 0x700)) === DELIVERY_EXTINT << 8;
-  }
-
-  #update(): void {
-    const requested = this.#extInt || (this.#lint0 && this.#picPasses()) || this.#deliverable() >= 0;
-    if (requested !== this.#requested) {
-      this.#requested = requested;
-      this.#wiring.signals.setInterruptRequest(this.cpu, requested);
-    }
-  }
-
-  /** INTA: see InterruptAcknowledge. */
-  acknowledge(): number {
-    const vector = this.#deliverable();
-    if (vector >= 0) {
-      this.#irr.delete(vector);
-      this.#isr.add(vector);
-      this.#update();
-      return vector;
-    }
-    if (this.#extInt || (this.#lint0 && this.#picPasses())) {
-      this.#extInt = false;
-      const fromPic = this.#wiring.acknowledgePic();
-      this.#update();
-      return fromPic;
-    }
-    this.#update();
-    return this.#svr & 0xff;
-  }
-
-  get tpr(): number {
-    return this.#tpr;
-  }
-
-  setTpr(value: number): void {
-    this.#tpr = value & 0xff;
-    this.#update();
-  }
-
-  /** The processor priority register (SDM 3A, 11.8.3.1). */
-  ppr(): number {
-    const served = this.#isr.highest();
-    const isrClass = served < 0 ? 0 : served & 0xf0;
-    return (this.#tpr & 0xf0) >= isrClass ? this.#tpr : isrClass;
-  }
-
-  #eoi(): void {
-    const vector = this.#isr.highest();
-    if (vector < 0) {
-      return;
-    }
-    this.#isr.delete(vector);
-    if (this.#tmr.has(vector)) {
-      const lint0 = this.#lvt[LVT_LINT0] ?? 0;
-      if ((lint0 & LVT_REMOTE_IRR) !== 0 && (lint0 & 0xff) === vector) {
-        this.#lvt[LVT_LINT0] = lint0 & ~LVT_REMOTE_IRR;
-        this.#levelLint0();
-      } else if ((this.#svr & SVR_SUPPRESS_EOI_BROADCAST) === 0) {
-        this.#wiring.fabric.broadcastEoi(vector);
-      }
-    }
-    this.#update();
-  }
-
-  // ---- interrupts coming in
-
-  /** Does a message with `destination` mean this APIC? */
-  matches(destination: number, logical: boolean): boolean {
-    if (!this.hardwareEnabled) {
-      return false;
-    }
-    if (this.x2apic) {
-      if (destination === 0xffffffff || destination === 0xff) {
-        return true;
-      }
-      if (!logical) {
-        return destination === this.apicId;
-      }
-      const ldr = this.#logicalId();
-      return ldr >>> 16 === destination >>> 16 && (ldr & destination & 0xffff) !== 0;
-    }
-    const target = destination & 0xff;
-    if (target === 0xff) {
-      return true;
-    }
-    if (!logical) {
-      return target === this.#xapicId && destination <= 0xff;
-    }
-    const mine = this.#ldr >>> 24;
-    if (this.#dfr >>> 28 === 0x0f) {
-      return (mine & target) !== 0;
-    }
-    return this.#dfr >>> 28 === 0 && mine >>> 4 === target >>> 4 && (mine & target & 0x0f) !== 0;
-  }
-
-  /** An interrupt message that means this APIC. */
-  receive(mode: number, vector: number, level: boolean): void {
-    const { signals } = this.#wiring;
-    switch (mode) {
-      case DELIVERY_FIXED:
-      case DELIVERY_LOWEST_PRIORITY:
-        this.#acceptFixed(vector, level);
-        return;
-      case DELIVERY_SMI:
-        signals.smi(this.cpu);
-        return;
-      case DELIVERY_NMI:
-        signals.nmi(this.cpu);
-        return;
-      case DELIVERY_INIT:
-        this.initReset();
-        signals.init(this.cpu);
-        return;
-      case DELIVERY_STARTUP:
-        signals.startup(this.cpu, vector & 0xff);
-        return;
-      case DELIVERY_EXTINT:
-        this.#extInt = true;
-        this.#update();
-        return;
-    }
-  }
-
-  #acceptFixed(vector: number, level: boolean): void {
-    if (!this.accepting) {
-      return;
-    }
-    if (vector < 16) {
-      this.#error(ESR_RECEIVED_ILLEGAL_VECTOR);
-      return;
-    }
-    this.#irr.add(vector);
-    if (level) {
-      this.#tmr.add(vector);
-    } else {
-      this.#tmr.delete(vector);
-    }
-    this.#update();
-  }
-
-  /** An interrupt of the APIC itself, as its LVT entry says. */
-  #deliverLvt(index: number): void {
-    const entry = this.#lvt[index] ?? 0;
-    if ((entry & LVT_MASKED) !== 0 || !this.hardwareEnabled) {
-      return;
-    }
-    const mode = index === LVT_TIMER || index === LVT_ERROR ? DELIVERY_FIXED : (entry >>> 8) & 7;
-    switch (mode) {
-      case DELIVERY_FIXED:
-        this.#acceptFixed(entry & 0xff, false);
-        return;
-      case DELIVERY_SMI:
-        this.#wiring.signals.smi(this.cpu);
-        return;
-      case DELIVERY_NMI:
-        this.#wiring.signals.nmi(this.cpu);
-        return;
-      case DELIVERY_INIT:
-        this.initReset();
-        this.#wiring.signals.init(this.cpu);
-        return;
-    }
-  }
-
-  /** INTA of the 8259 pair. */
-  acknowledgePic(): number {
-    return this.#wiring.acknowledgePic();
-  }
-
-  /** The level of LINT0 while the registers are lent: nothing follows from it here. */
-  noteLint0(asserted: boolean): void {
-    this.#lint0 = asserted;
-  }
-
   /** The registers are lent: nothing is requested of the processor, and no alarm goes off, until `load`. */
   suspend(): void {
     this.#timer.suspend();
-    if (this.#requested) {
-      this.#requested = false;
-      this.#wiring.signals.setInterruptRequest(this.cpu, false);
-    }
-  }
-
-  /** The 8259s' INTR, wired to LINT0 of every processor. */
-  setLint0(asserted: boolean): void {
-    if (asserted === this.#lint0) {
-      return;
-    }
-    this.#lint0 = asserted;
-    const entry = this.#lvt[LVT_LINT0] ?? 0;
-    if (asserted && (entry & 0x700) !== DELIVERY_EXTINT << 8) {
-      if ((entry & (LVT_LEVEL | 0x700)) === LVT_LEVEL) {
-        this.#levelLint0();
-      } else {
-        this.#deliverLvt(LVT_LINT0);
-      }
-    }
-    this.#update();
-  }
-
-  /** LINT0 as a level-triggered fixed interrupt. */
-  #levelLint0(): void {
-    const entry = this.#lvt[LVT_LINT0] ?? 0;
-    if (this.#lint0 && this.accepting && (entry & (LVT_MASKED | LVT_REMOTE_IRR | LVT_LEVEL | 0x700)) === LVT_LEVEL) {
-      this.#lvt[LVT_LINT0] = entry | LVT_REMOTE_IRR;
-      this.#acceptFixed(entry & 0xff, true);
-    }
-  }
-
-  /** The system's NMI source (port 0x61, NMI button), wired to LINT1 of every processor. */
-  setLint1(asserted: boolean): void {
-    const rising = asserted && !this.#lint1;
-    this.#lint1 = asserted;
-    if (!rising) {
-      return;
-    }
-    if (!this.hardwareEnabled) {
-      if (this.cpu === 0) {
-        this.#wiring.signals.nmi(this.cpu);
-      }
-    } else {
-      this.#deliverLvt(LVT_LINT1);
-    }
-  }
-
-  #error(bit: number): void {
-    const isNew = (this.#pendingErrors & bit) === 0;
-    this.#pendingErrors |= bit;
-    const vector = (this.#lvt[LVT_ERROR] ?? 0) & 0xff;
-    if (isNew && vector >= 16) {
-      this.#deliverLvt(LVT_ERROR);
-    }
+    this.withdrawRequest();
   }
 
   // ---- registers
-
-  #logicalId(): number {
-    // An x2APIC derives it from its id (SDM 3A, 11.12.10.2).
-    return this.x2apic ? (((this.apicId >>> 4) << 16) | (1 << (this.apicId & 15))) >>> 0 : this.#ldr;
-  }
 
   /** Register `register` (offset in the page divided by 16). */
   readRegister(register: number): number {
     switch (register) {
       case REG_ID:
-        return this.x2apic ? this.apicId : (this.#xapicId << 24) >>> 0;
+        return this.x2apic ? this.apicId : (this.xapicId << 24) >>> 0;
       case REG_VERSION:
         return VERSION;
       case REG_TPR:
-        return this.#tpr;
+        return this.taskPriority;
       case REG_APR:
         return this.#arbitrationPriority();
       case REG_PPR:
         return this.ppr();
       case REG_LDR:
-        return this.#logicalId();
+        return this.logicalId();
       case REG_DFR:
-        return this.#dfr;
+        return this.dfr;
       case REG_SVR:
-        return this.#svr;
+        return this.svr;
       case REG_ESR:
         return this.#esr;
       case REG_ICR_LOW:
@@ -467,52 +135,52 @@ export class LocalApic implements Device {
         return this.#timer.divideConfiguration;
     }
     if (register >= REG_ISR && register < REG_ISR + 8) {
-      return this.#isr.words[register - REG_ISR] ?? 0;
+      return this.isr.words[register - REG_ISR] ?? 0;
     }
     if (register >= REG_TMR && register < REG_TMR + 8) {
-      return this.#tmr.words[register - REG_TMR] ?? 0;
+      return this.tmr.words[register - REG_TMR] ?? 0;
     }
     if (register >= REG_IRR && register < REG_IRR + 8) {
-      return this.#irr.words[register - REG_IRR] ?? 0;
+      return this.irr.words[register - REG_IRR] ?? 0;
     }
     if (register >= REG_LVT_TIMER && register <= REG_LVT_ERROR) {
-      return this.#lvt[register - REG_LVT_TIMER] ?? 0;
+      return this.lvt[register - REG_LVT_TIMER] ?? 0;
     }
     return 0;
   }
 
   /** SDM 3A, 11.6.2.4. */
   #arbitrationPriority(): number {
-    const requested = Math.max(0, this.#irr.highest()) >>> 4;
-    const served = Math.max(0, this.#isr.highest()) >>> 4;
-    const task = this.#tpr >>> 4;
-    return task >= requested && task > served ? this.#tpr : Math.max(task & served, requested) << 4;
+    const requested = Math.max(0, this.irr.highest()) >>> 4;
+    const served = Math.max(0, this.isr.highest()) >>> 4;
+    const task = this.taskPriority >>> 4;
+    return task >= requested && task > served ? this.taskPriority : Math.max(task & served, requested) << 4;
   }
 
   writeRegister(register: number, value: number): void {
     switch (register) {
       case REG_ID:
-        this.#xapicId = value >>> 24;
+        this.xapicId = value >>> 24;
         return;
       case REG_TPR:
         this.setTpr(value);
         return;
       case REG_EOI:
-        this.#eoi();
+        this.endOfInterrupt();
         return;
       case REG_LDR:
-        this.#ldr = (value & 0xff000000) >>> 0;
+        this.ldr = (value & 0xff000000) >>> 0;
         return;
       case REG_DFR:
-        this.#dfr = (value | 0x0fffffff) >>> 0;
+        this.dfr = (value | 0x0fffffff) >>> 0;
         return;
       case REG_SVR:
         this.#writeSvr(value);
         return;
       case REG_ESR:
         // Writing latches what has been collected since the last write.
-        this.#esr = this.#pendingErrors;
-        this.#pendingErrors = 0;
+        this.#esr = this.pendingErrors;
+        this.pendingErrors = 0;
         return;
       case REG_ICR_LOW:
         this.#icrLow = value & ICR_LOW_WRITABLE;
@@ -531,36 +199,36 @@ export class LocalApic implements Device {
     if (register >= REG_LVT_TIMER && register <= REG_LVT_ERROR) {
       this.#writeLvt(register - REG_LVT_TIMER, value);
     } else if (!isReadOnly(register)) {
-      this.#error(ESR_ILLEGAL_REGISTER);
+      this.noteError(ESR_ILLEGAL_REGISTER);
     }
   }
 
   #writeSvr(value: number): void {
-    this.#svr = value & SVR_WRITABLE;
-    if (!this.#softwareEnabled) {
+    this.svr = value & SVR_WRITABLE;
+    if (!this.softwareEnabled) {
       // SDM 3A, 11.4.7.2: the mask bits of all LVT entries are set and stay set.
       for (let i = 0; i < LVT_COUNT; i++) {
-        this.#lvt[i] = (this.#lvt[i] ?? 0) | LVT_MASKED;
+        this.lvt[i] = (this.lvt[i] ?? 0) | LVT_MASKED;
       }
     }
-    this.#update();
+    this.update();
   }
 
   #writeLvt(index: number, value: number): void {
-    const old = this.#lvt[index] ?? 0;
+    const old = this.lvt[index] ?? 0;
     let entry = value & (LVT_WRITABLE[index] ?? 0);
-    if (!this.#softwareEnabled) {
+    if (!this.softwareEnabled) {
       entry |= LVT_MASKED;
     }
     if ((entry & (LVT_LEVEL | 0x700)) === LVT_LEVEL) {
       entry |= old & LVT_REMOTE_IRR;
     }
-    this.#lvt[index] = entry;
+    this.lvt[index] = entry;
     if (index === LVT_TIMER) {
       this.#timer.setMode((entry >>> 17) & 3);
     } else if (index === LVT_LINT0) {
-      this.#levelLint0();
-      this.#update();
+      this.levelLint0();
+      this.update();
     }
   }
 
@@ -576,7 +244,7 @@ export class LocalApic implements Device {
       return;
     }
     if ((mode === DELIVERY_FIXED || mode === DELIVERY_LOWEST_PRIORITY) && vector < 16) {
-      this.#error(ESR_SEND_ILLEGAL_VECTOR);
+      this.noteError(ESR_SEND_ILLEGAL_VECTOR);
       return;
     }
     const shorthand = (low >>> 18) & 3;
@@ -594,7 +262,7 @@ export class LocalApic implements Device {
   /** See InterruptAcknowledge. */
   readMsr(msr: number): bigint | undefined {
     if (msr === MSR_APIC_BASE) {
-      return (BigInt(this.#baseHigh) << 32n) | BigInt(this.#base >>> 0);
+      return (BigInt(this.#baseHigh) << 32n) | BigInt(this.base >>> 0);
     }
     if (msr === MSR_TSC_DEADLINE) {
       return this.#timer.tscDeadline;
@@ -636,9 +304,9 @@ export class LocalApic implements Device {
     }
     if (register === REG_SELF_IPI) {
       if (low < 16) {
-        this.#error(ESR_SEND_ILLEGAL_VECTOR);
+        this.noteError(ESR_SEND_ILLEGAL_VECTOR);
       } else {
-        this.#acceptFixed(low, false);
+        this.acceptFixed(low, false);
       }
       return true;
     }
@@ -666,12 +334,12 @@ export class LocalApic implements Device {
     if (wasX2 && !x2) {
       this.#resetRegisters();
     } else if (wasOn && !on) {
-      this.#writeSvr(this.#svr & ~SVR_ENABLE);
+      this.#writeSvr(this.svr & ~SVR_ENABLE);
       this.#timer.reset();
     }
-    this.#base = (low & ~BASE_BSP) | (this.cpu === 0 ? BASE_BSP : 0);
+    this.base = (low & ~BASE_BSP) | (this.cpu === 0 ? BASE_BSP : 0);
     this.#baseHigh = high;
-    this.#update();
+    this.update();
     return true;
   }
 
@@ -683,64 +351,63 @@ export class LocalApic implements Device {
   // ---- life cycle
 
   #resetBase(): void {
-    this.#base = BASE_DEFAULT_ADDRESS | BASE_ENABLE | (this.cpu === 0 ? BASE_BSP : 0);
+    this.base = BASE_DEFAULT_ADDRESS | BASE_ENABLE | (this.cpu === 0 ? BASE_BSP : 0);
     this.#baseHigh = 0;
   }
 
   #resetRegisters(): void {
     this.#timer.reset();
-    this.#irr.clear();
-    this.#isr.clear();
-    this.#tmr.clear();
-    this.#lvt.fill(LVT_RESET);
+    this.irr.clear();
+    this.isr.clear();
+    this.tmr.clear();
+    this.lvt.fill(LVT_RESET);
     if (this.cpu === 0) {
-      this.#lvt[LVT_LINT0] = LVT_LINT0_BSP;
+      this.lvt[LVT_LINT0] = LVT_LINT0_BSP;
     }
-    this.#tpr = 0;
-    this.#ldr = 0;
-    this.#dfr = 0xffffffff;
-    this.#svr = 0xff;
+    this.taskPriority = 0;
+    this.ldr = 0;
+    this.dfr = 0xffffffff;
+    this.svr = 0xff;
     this.#esr = 0;
-    this.#pendingErrors = 0;
+    this.pendingErrors = 0;
     this.#icrLow = 0;
     this.#icrHigh = 0;
-    this.#extInt = false;
-    this.#update();
+    this.extInt = false;
+    this.update();
   }
 
-  /** What INIT does: everything but the base register and the id (SDM 3A, 11.4.7.3). */
-  initReset(): void {
+  override initReset(): void {
     this.#resetRegisters();
   }
 
   reset(): void {
     this.#wiring.fabric.recall();
     this.#resetBase();
-    this.#xapicId = this.apicId;
+    this.xapicId = this.apicId;
     this.#resetRegisters();
   }
 
   save() {
     this.#wiring.fabric.recall();
     return {
-      base: this.#base >>> 0,
+      base: this.base >>> 0,
       baseHigh: this.#baseHigh,
-      xapicId: this.#xapicId,
-      tpr: this.#tpr,
-      ldr: this.#ldr,
-      dfr: this.#dfr,
-      svr: this.#svr,
+      xapicId: this.xapicId,
+      tpr: this.taskPriority,
+      ldr: this.ldr,
+      dfr: this.dfr,
+      svr: this.svr,
       esr: this.#esr,
-      pendingErrors: this.#pendingErrors,
+      pendingErrors: this.pendingErrors,
       icrLow: this.#icrLow,
       icrHigh: this.#icrHigh,
-      lint0: this.#lint0,
-      lint1: this.#lint1,
-      extInt: this.#extInt,
-      irr: Array.from(this.#irr.words),
-      isr: Array.from(this.#isr.words),
-      tmr: Array.from(this.#tmr.words),
-      lvt: Array.from(this.#lvt),
+      lint0: this.lint0,
+      lint1: this.lint1,
+      extInt: this.extInt,
+      irr: Array.from(this.irr.words),
+      isr: Array.from(this.isr.words),
+      tmr: Array.from(this.tmr.words),
+      lvt: Array.from(this.lvt),
       timer: this.#timer.save(),
     };
   }
@@ -770,28 +437,28 @@ export class LocalApic implements Device {
     const tmr = reader.ints('tmr', 0, 0xffffffff, 8);
     const lvt = reader.ints('lvt', 0, 0x7ffff, LVT_COUNT);
     const timer = ApicTimer.parse(reader.object('timer'));
-    this.#base = base;
+    this.base = base;
     this.#baseHigh = baseHigh;
-    this.#xapicId = xapicId;
-    this.#tpr = tpr;
-    this.#ldr = ldr;
-    this.#dfr = dfr;
-    this.#svr = svr;
+    this.xapicId = xapicId;
+    this.taskPriority = tpr;
+    this.ldr = ldr;
+    this.dfr = dfr;
+    this.svr = svr;
     this.#esr = esr;
-    this.#pendingErrors = pendingErrors;
+    this.pendingErrors = pendingErrors;
     this.#icrLow = icrLow;
     this.#icrHigh = icrHigh;
-    this.#lint0 = lint0;
-    this.#lint1 = lint1;
-    this.#extInt = extInt;
-    this.#irr.words.set(irr);
-    this.#isr.words.set(isr);
-    this.#tmr.words.set(tmr);
-    this.#lvt.set(lvt);
+    this.lint0 = lint0;
+    this.lint1 = lint1;
+    this.extInt = extInt;
+    this.irr.words.set(irr);
+    this.isr.words.set(isr);
+    this.tmr.words.set(tmr);
+    this.lvt.set(lvt);
     this.#timer.apply(timer);
-    this.#update();
+    this.update();
     // A freshly built processor may believe something else than this APIC remembers having told it.
-    this.#wiring.signals.setInterruptRequest(this.cpu, this.#requested);
+    this.#wiring.signals.setInterruptRequest(this.cpu, this.requested);
   }
 
   describe(): string {
@@ -802,13 +469,13 @@ export class LocalApic implements Device {
         .reverse()
         .join('_');
     return [
-      `base ${hex(this.#base)} id ${this.#xapicId} svr ${hex(this.#svr)} tpr ${hex(this.#tpr, 2)} ppr ${hex(this.ppr(), 2)}`,
-      `lvt ${Array.from(this.#lvt, (entry) => hex(entry)).join(' ')} esr ${hex(this.#esr, 2)}`,
-      `icr ${hex(this.#icrHigh)}:${hex(this.#icrLow)} ldr ${hex(this.#ldr)} dfr ${hex(this.#dfr)}`,
+      `base ${hex(this.base)} id ${this.xapicId} svr ${hex(this.svr)} tpr ${hex(this.taskPriority, 2)} ppr ${hex(this.ppr(), 2)}`,
+      `lvt ${Array.from(this.lvt, (entry) => hex(entry)).join(' ')} esr ${hex(this.#esr, 2)}`,
+      `icr ${hex(this.#icrHigh)}:${hex(this.#icrLow)} ldr ${hex(this.ldr)} dfr ${hex(this.dfr)}`,
       `timer ${hex(this.#timer.initialCount)} → ${hex(this.#timer.currentCount())}`,
-      `irr ${set(this.#irr)}`,
-      `isr ${set(this.#isr)}`,
-      `tmr ${set(this.#tmr)}`,
+      `irr ${set(this.irr)}`,
+      `isr ${set(this.isr)}`,
+      `tmr ${set(this.tmr)}`,
     ].join('\n');
   }
 
