@@ -9,7 +9,7 @@ function node(id: number, functionName: string, url: string, children: number[] 
   return { id, callFrame: { functionName, url, lineNumber: 6 }, children };
 }
 
-/** root → main → run(interpreter) → add(interpreter) and walk(ours); main → a module of compiled code. */
+/** root → main → loop(interpreter) → add(interpreter) and walk(ours); main → a module of compiled code. */
 const profile: CpuProfile = {
   nodes: [
     node(1, '(root)', '', [2, 7]),
@@ -26,7 +26,7 @@ const profile: CpuProfile = {
   timeDeltas: [0, 1e6, 2e6, 3e6, 1e6, 2e6],
 };
 const names = new Map([
-  [9, 'run'],
+  [9, 'loop'],
   [2, 'add'],
 ]);
 
@@ -34,7 +34,7 @@ test('a sample counts until the next one, for its function and everything that c
   const { seconds, functions, areas } = summarize(profile, ROOT, names);
   assert.equal(seconds, 9);
   const of = (name: string) => functions.find((entry) => entry.name === name);
-  assert.deepEqual(of('run (interpreter)'), { name: 'run (interpreter)', self: 1, total: 6 });
+  assert.deepEqual(of('loop (interpreter)'), { name: 'loop (interpreter)', self: 1, total: 6 });
   assert.deepEqual(of('add (interpreter)'), { name: 'add (interpreter)', self: 2, total: 2 });
   assert.equal(of('walk engine/cpu/walk.ts:7')?.self, 3);
   assert.equal(of('main engine/cpu/main.ts:7')?.total, 7);
@@ -56,6 +56,6 @@ test('only samples within the moments asked for count', () => {
 
 test("the interpreter's loop and its handlers have names", () => {
   const found = interpreterNames();
-  assert.equal([...found.values()].filter((name) => name === 'run').length, 1);
+  assert.equal([...found.values()].filter((name) => name === 'loop').length, 1);
   assert.ok([...found.values()].filter((name) => name.includes('|')).length > 500, 'handlers');
 });

@@ -68,7 +68,7 @@ class Labels {
   constructor(profile: CpuProfile, root: string, names: ReadonlyMap<number, string>) {
     this.#root = root;
     this.#names = names;
-    const loop = [...names].find(([, name]) => name === 'run')?.[0] ?? -1;
+    const loop = [...names].find(([, name]) => name === 'loop')?.[0] ?? -1;
     this.#interpreter = interpreterUrl(profile, loop);
   }
 
@@ -80,7 +80,7 @@ class Labels {
     if (url === this.#interpreter) {
       const index = Number(WASM_FUNCTION.exec(functionName)?.[1] ?? -1);
       const name = this.#names.get(index) ?? functionName;
-      return { name: `${name} (interpreter)`, area: name === 'run' ? LOOP : HANDLERS };
+      return { name: `${name} (interpreter)`, area: name === 'loop' ? LOOP : HANDLERS };
     }
     if (url.startsWith('wasm:')) {
       return { name: `${functionName} ${url}`, area: COMPILED };

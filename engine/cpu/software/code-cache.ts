@@ -1,13 +1,17 @@
 import { CODE_MAP, FRAME_READABLE, FRAMES } from '../../memory/arena.ts';
 import type { InstructionTable } from '../x86/instructions/definition.ts';
-import { BLOCK_TABLE, UOP_CACHE, UOP_CACHE_END } from './arena-layout.ts';
+import * as L from '../x86/layout.ts';
+import { BLOCK_TABLE, CPU_STATES, MAX_CPUS, UOP_CACHE, UOP_CACHE_END } from './arena-layout.ts';
 import { type CodeSource, type DecodedBlock, Decoder, FetchFault } from './decoder.ts';
 import { blockSlot, type Interpreter } from './interpreter.ts';
 import {
   BLOCK_FUNCTION,
+  BLOCK_GUESS,
   BLOCK_HEADER_SIZE,
   BLOCK_LOOKUPS,
+  BLOCK_MODE,
   BLOCK_NUMBER,
+  BLOCK_PHYSICAL,
   BLOCK_SAMPLES,
   BLOCK_TABLE_BITS,
   UOP_HANDLER,
@@ -15,6 +19,9 @@ import {
   UOP_SIZE,
 } from './micro-op.ts';
 import { PageCode } from './page-code.ts';
+
+/** In the header of a dropped block: whoever remembers it does not find it there any more. */
+const NO_MODE = -1;
 
 /** Micro-operations that one block may take at most, with room to spare. */
 const BLOCK_RESERVE = 256 * UOP_SIZE;
@@ -135,6 +142,10 @@ export class CodeCache {
     this.#pages.clear();
     this.#blocks = [];
     this.#next = UOP_CACHE;
+    for (let cpu = 0; cpu < MAX_CPUS; cpu++) {
+      const ring = CPU_STATES + cpu * L.CPU_STATE_SIZE + L.RETURN_RING;
+      new Uint8Array(this.#view.buffer, ring, L.RETURN_RING_SIZE).fill(0);
+    }
     this.onFlush();
   }
 
@@ -153,14 +164,17 @@ export class CodeCache {
     return block?.block.start === start ? block : undefined;
   }
 
-  #writeHeader(start: number): void {
+  #writeHeader({ block: { start }, physical, mode }: CachedBlock): void {
     const view = this.#view;
     const header = start - BLOCK_HEADER_SIZE;
     view.setInt32(header, 0xffff | (view.getUint16(start + UOP_HANDLER, true) << 16), true);
     view.setInt32(header + BLOCK_FUNCTION, 0, true);
     view.setInt32(header + BLOCK_LOOKUPS, this.lookupsUntilHot, true);
+    view.setUint32(header + BLOCK_PHYSICAL, physical, true);
+    view.setInt32(header + BLOCK_MODE, mode, true);
     view.setInt32(header + BLOCK_SAMPLES, 0, true);
     view.setInt32(header + BLOCK_NUMBER, this.#blocks.length, true);
+    view.setInt32(header + BLOCK_GUESS, 0, true);
   }
 
   /**
@@ -194,7 +208,7 @@ export class CodeCache {
     const inPage = Math.min(block.bytes, 4096 - offset);
     const entry = { slot: blockSlot(physical, mode), block, physical, mode, inPage };
     this.#enter(entry);
-    this.#writeHeader(block.start);
+    this.#writeHeader(entry);
     this.#blocks.push(entry);
     this.#mark(physical, inPage, entry);
     if (block.straddles) {
@@ -268,6 +282,7 @@ export class CodeCache {
       return; // it straddles two pages, both of which were dropped
     }
     this.#blocks[view.getInt32(block.start - BLOCK_HEADER_SIZE + BLOCK_NUMBER, true)] = undefined;
+    view.setInt32(block.start - BLOCK_HEADER_SIZE + BLOCK_MODE, NO_MODE, true);
     this.onDropped(entry);
     for (let uop = block.start; uop < block.end; uop += UOP_SIZE) {
       view.setUint16(uop + UOP_HANDLER, this.#stale, true);

@@ -3,6 +3,7 @@ import * as L from '../x86/layout.ts';
 import { AddressDecoder } from './address-decoder.ts';
 import { CodeReader, type CodeSource, FetchFault, MAX_INSTRUCTION_BYTES, TooLong } from './code-reader.ts';
 import { buildDecoderMaps, candidatesFor, type DecoderMaps } from './decoder-table.ts';
+import type { FusionFinder } from './fused-handlers.ts';
 import type { Interpreter } from './interpreter.ts';
 import { OPERAND_SLOTS, UOP_DISPLACEMENT, UOP_IMMEDIATE, UOP_REMAINING, UOP_SEGMENT, UOP_SIZE } from './micro-op.ts';
 import { MicroOpWriter } from './micro-op-writer.ts';
@@ -36,6 +37,7 @@ export class Decoder {
   readonly #reader = new CodeReader();
   readonly #prefixes = new Prefixes();
   readonly #address: AddressDecoder;
+  readonly #fusions: FusionFinder;
   readonly #quick: QuickDecoder;
   /** Instructions that were decoded by copying. */
   copied = 0;
@@ -48,6 +50,7 @@ export class Decoder {
     this.#recipeWriter = new RecipeWriter(this.#maps, interpreter.lazy, arena);
     this.#writer = new MicroOpWriter(arena, interpreter);
     this.#address = new AddressDecoder(this.#reader, this.#writer);
+    this.#fusions = interpreter.fusionFinder(arena);
     this.#quick = new QuickDecoder(arena, this.#maps, interpreter.special);
   }
 
@@ -118,6 +121,7 @@ export class Decoder {
       }
       view.setUint8(uop + UOP_REMAINING, starts.length - index);
     }
+    this.#fusions.fuse(out, lastOfInstructions);
     return { start: out, end: writer.out, bytes: at - offset, straddles };
   }
 
@@ -181,6 +185,9 @@ export class Decoder {
     if (template === undefined) {
       return UNDEFINED;
     }
+    if (recipe.addressUnused) {
+      writer.out = addressUop;
+    }
     const uop = writer.copy(template, reader.start);
     for (const trailer of recipe.trailers) {
       this.#readTrailer(trailer, uop);
@@ -192,7 +199,7 @@ export class Decoder {
       return { vector: recipe.raises };
     }
     // RIP-relative addresses count from the end of the instruction.
-    if (address !== undefined && this.#address.ripRelative) {
+    if (address !== undefined && this.#address.ripRelative && !recipe.addressUnused) {
       const { view } = writer;
       const target = reader.at + view.getInt32(addressUop + UOP_DISPLACEMENT, true);
       view.setInt32(addressUop + UOP_IMMEDIATE, target, true);

@@ -1,8 +1,10 @@
 import { assert, defined } from '../../base/assert.ts';
-import { InstructionBuilder } from '../x86/instructions/instruction-builder.ts';
+import { loadName, storeName } from '../x86/instructions/builder-core.ts';
+import { InstructionBuilder, type Integer } from '../x86/instructions/instruction-builder.ts';
 import * as L from '../x86/layout.ts';
 import {
   CHECK_WRITE,
+  DTLB_WRITE_TAG,
   FAULTED,
   JUMPED,
   LINK_NEXT,
@@ -12,6 +14,8 @@ import {
   REPEATED,
   UOP_DISPLACEMENT,
   UOP_EXTRA,
+  UOP_GUESS,
+  UOP_HANDLER,
   UOP_IMMEDIATE,
   UOP_IP,
   UOP_LENGTH,
@@ -19,6 +23,7 @@ import {
   UOP_LINK_TAKEN,
   UOP_REMAINING,
   UOP_SEGMENT,
+  UOP_SIZE,
 } from './micro-op.ts';
 import type { RuntimeFunctions } from './runtime-functions.ts';
 import type { Variant } from './variants.ts';
@@ -34,6 +39,7 @@ import {
   type Local,
   load,
   op,
+  select,
 } from './wasm/function-builder.ts';
 
 const SLOTS = OPERAND_SLOTS;
@@ -95,7 +101,7 @@ abstract class HandlerBuilder extends InstructionBuilder {
   }
 
   override moveEffectiveAddress(by: I64): void {
-    const moved = op('i64.add', get(this.ea), by);
+    const moved = op('i64.add', this.effectiveAddress(), by);
     const long = op(
       'i32.eq',
       op('i32.and', load('i32.load', get(this.cpu), L.MODE), i32(L.MODE_CODE_MASK)),
@@ -103,13 +109,19 @@ abstract class HandlerBuilder extends InstructionBuilder {
     );
     // 32-bit addresses wrap in 64-bit code too: the decoder marks them, and leaves a segment's base to be added here.
     const mark = this.keep(load('i32.load', get(this.uop), UOP_EXTRA));
-    this.f.set(this.ea, moved);
+    const address = this.movedAddress();
+    this.f.set(address, moved);
     this.f.if(op('i32.or', op('i32.eqz', long), mark), () => {
-      this.f.set(this.ea, op('i64.and', get(this.ea), i64(0xffffffff)));
+      this.f.set(address, op('i64.and', get(address), i64(0xffffffff)));
       this.f.if(op('i32.gt_u', mark, i32(1)), () =>
-        this.f.set(this.ea, op('i64.add', get(this.ea), load('i64.load', op('i32.add', get(this.cpu), mark)))),
+        this.f.set(address, op('i64.add', get(address), load('i64.load', op('i32.add', get(this.cpu), mark)))),
       );
     });
+  }
+
+  /** Where the moved address is put, for `effectiveAddress`. */
+  protected movedAddress(): Local<'i64'> {
+    return this.ea;
   }
 
   override nextRip(): I64 {
@@ -175,35 +187,8 @@ abstract class HandlerBuilder extends InstructionBuilder {
     return defined(this.runtime.helpers.get(name), `helper function ${name}`);
   }
 
-  /** Before and after a call that may look at or change the processor's record. */
-  protected abstract beforeCall(): void;
-  protected abstract afterCall(): void;
-
   protected leaveIfFaulted(): void {
     this.f.if(load('i32.load', get(this.cpu), L.FAULT), () => this.leaveFaulted());
-  }
-
-  override slowLoad(address: I64, size: number): I64 {
-    this.beforeCall();
-    const value = this.keep(this.f.call(this.runtime.slowLoad, get(this.cpu), address, i32(size)) as I64);
-    this.afterCall();
-    this.leaveIfFaulted();
-    return value;
-  }
-
-  override slowStore(address: I64, size: number, value: I64): void {
-    this.beforeCall();
-    this.f.callVoid(this.runtime.slowStore, get(this.cpu), address, i32(size), value);
-    this.afterCall();
-    this.leaveIfFaulted();
-  }
-
-  override slowCheckWrite(address: I64, size: number): I32 {
-    this.beforeCall();
-    const host = this.keep(this.f.call(this.runtime.slowCheckWrite, get(this.cpu), address, i32(size)) as I32);
-    this.afterCall();
-    this.leaveIfFaulted();
-    return host;
   }
 
   override segmentAddress(segment: I32, offset: I64, size: number, write: boolean): I64 {
@@ -220,12 +205,17 @@ export interface MainLoop {
   readonly uop: Local<'i32'>;
   readonly ea: Local<'i64'>;
   readonly fuel: Local<'i32'>;
-  readonly bias: Local<'i32'>;
+  /** Number of the handler that is dispatched, or left to `outside`. */
+  readonly handler: Local<'i32'>;
   /** Set to a link slot before branching to `resolve`. */
   readonly slot: Local<'i32'>;
-  /** Dispatches the micro-operation at `uop`. */
+  /** Where a look-up finds a guess and leaves what it finds, or 0. */
+  readonly linkSlot: Local<'i32'>;
+  /** Dispatches the micro-operation at `uop` to `handler`. */
   readonly dispatch: Label;
-  /** RIP is set: looks its block up. */
+  /** Has the function `handler` called for the micro-operation at `uop`. */
+  readonly outside: Label;
+  /** RIP is set and `uop` is 0: looks RIP's block up. */
   readonly lookup: Label;
   /** RIP and `slot` are set: looks the block up and links it if it lies in the same page. */
   readonly resolve: Label;
@@ -238,35 +228,100 @@ export interface MainLoop {
 /** Builds a handler inside the main loop. */
 export class InlineHandler extends HandlerBuilder {
   readonly #loop: MainLoop;
+  readonly #inFunction: (variant: Variant) => number;
   #ended = false;
 
+  /** `inFunction` tells the number of a variant's handler in a function of its own. */
   constructor(
     f: FunctionBuilder,
     variant: Variant,
     loop: MainLoop,
     runtime: RuntimeFunctions,
     operations: SystemOperations,
+    inFunction: (variant: Variant) => number,
   ) {
     super(f, variant, loop, runtime, operations);
     this.#loop = loop;
+    this.#inFunction = inFunction;
   }
 
-  override build(): void {
+  /** `goesOn`: what is built behind it belongs to the same handler. */
+  override build(goesOn = false): void {
     super.build();
-    if (!this.#ended) {
-      this.f.set(this.uop, op('i32.add', get(this.uop), i32(32)));
+    if (!goesOn && !this.#ended) {
+      this.f.set(this.#loop.handler, load('i32.load16_u', get(this.uop), UOP_SIZE + UOP_HANDLER));
+      this.f.set(this.uop, op('i32.add', get(this.uop), i32(UOP_SIZE)));
       this.f.br(this.#loop.dispatch);
     }
   }
 
-  protected override beforeCall(): void {
-    this.setField32(L.FUEL, get(this.#loop.fuel));
-    this.setField32(L.CURRENT_UOP, get(this.uop));
+  /**
+   * Has the whole instruction carried out by the variant's handler in a function of its own: nothing is committed before
+   * the last access to memory has been found to be an ordinary one, or a function has to be called.
+   */
+  #leaveToFunction(): void {
+    const { handler, outside } = this.#loop;
+    this.f.set(handler, i32(this.#inFunction(this.variant)));
+    this.f.br(outside);
   }
 
-  protected override afterCall(): void {
-    this.f.set(this.#loop.fuel, load('i32.load', get(this.cpu), L.FUEL));
-    this.f.set(this.#loop.bias, load('i32.load', get(this.cpu), L.BIAS));
+  override slowLoad(): I64 {
+    this.#leaveToFunction();
+    return i64(0);
+  }
+
+  override slowStore(): void {
+    this.#leaveToFunction();
+  }
+
+  override slowCheckWrite(): I32 {
+    this.#leaveToFunction();
+    return i32(0);
+  }
+
+  override segmentAddress(): I64 {
+    this.#leaveToFunction();
+    return i64(0);
+  }
+
+  /** What takes a call is rare, and not built here. */
+  override helper(name: string): FunctionReference {
+    this.#leaveToFunction();
+    return super.helper(name);
+  }
+
+  #host: I32 | undefined;
+
+  override readForWrite(index: number): Integer {
+    if (!this.isMemory(index)) {
+      return this.read(index);
+    }
+    const { size } = this.operand(index);
+    const address = this.effectiveAddress();
+    const entry = this.tlbEntry(address);
+    this.f.if(op('i32.eqz', this.tlbHit(entry, address, size, DTLB_WRITE_TAG)), () => this.#leaveToFunction());
+    this.#host = this.keep(this.hostAddress(entry, address));
+    return this.keep(load(loadName(size), this.#host)) as Integer;
+  }
+
+  override write(index: number, value: Integer): void {
+    if (this.#host !== undefined && this.isMemory(index)) {
+      this.f.store(storeName(this.operand(index).size), this.#host, value);
+      return;
+    }
+    super.write(index, value);
+  }
+
+  #address: Local<'i64'> | undefined;
+
+  override effectiveAddress(): I64 {
+    return get(this.#address ?? this.ea);
+  }
+
+  /** The address that the function begins with stays as it is. */
+  protected override movedAddress(): Local<'i64'> {
+    this.#address = this.f.local('i64');
+    return this.#address;
   }
 
   override leaveFaulted(): void {
@@ -275,10 +330,11 @@ export class InlineHandler extends HandlerBuilder {
 
   #follow(link: number, target: () => I64): void {
     const { f } = this;
-    const { fuel, slot } = this.#loop;
+    const { fuel, slot, handler } = this.#loop;
     f.set(slot, load('i32.load', get(this.uop), link));
     f.if(get(slot), () => {
       f.set(this.uop, get(slot));
+      f.set(handler, load('i32.load16_u', get(this.uop), UOP_HANDLER));
       f.set(fuel, op('i32.sub', get(fuel), load('i32.load8_u', get(this.uop), UOP_REMAINING)));
       f.brIf(this.#loop.dispatch, op('i32.ge_s', get(fuel), i32(0)));
       f.br(this.#loop.outOfFuel);
@@ -289,8 +345,29 @@ export class InlineHandler extends HandlerBuilder {
   }
 
   override jumpRelative(): void {
+    if (this.variant.definition.name === 'call') {
+      this.#rememberCall();
+    }
     this.#follow(UOP_LINK_TAKEN, () => this.relativeTarget());
     this.#ended = true;
+  }
+
+  /** Puts a call into the ring, for the return that belongs to it. */
+  #rememberCall(): void {
+    const top = this.keep(
+      op('i32.and', op('i32.add', this.field32(L.RETURN_TOP), i32(4)), i32(L.RETURN_RING_SIZE - 4)),
+    );
+    this.setField32(L.RETURN_TOP, top);
+    this.f.store('i32.store', op('i32.add', get(this.cpu), top), get(this.uop), L.RETURN_RING);
+  }
+
+  /** Has a return use and remember what is known of the last call in the ring, instead of its own guess. */
+  #followCall(): void {
+    const { linkSlot } = this.#loop;
+    const top = this.field32(L.RETURN_TOP);
+    const call = this.keep(load('i32.load', op('i32.add', get(this.cpu), top), L.RETURN_RING));
+    this.setField32(L.RETURN_TOP, op('i32.and', op('i32.sub', top, i32(4)), i32(L.RETURN_RING_SIZE - 4)));
+    this.f.set(linkSlot, select(call, op('i32.add', call, i32(UOP_LINK_NEXT)), get(linkSlot)));
   }
 
   override jumpNext(): void {
@@ -301,6 +378,14 @@ export class InlineHandler extends HandlerBuilder {
   override jumpTo(target: I64): void {
     this.setField64(L.RIP, target);
     this.setField32(L.JUMP_SOURCE, get(this.uop));
+    const { linkSlot } = this.#loop;
+    this.f.set(linkSlot, op('i32.add', get(this.uop), i32(UOP_GUESS)));
+    if (this.variant.definition.name === 'call') {
+      this.#rememberCall();
+    } else if (this.variant.definition.name === 'ret') {
+      this.#followCall();
+    }
+    this.f.set(this.uop, i32(0));
     this.f.br(this.#loop.lookup);
     this.#ended = true;
   }
@@ -324,8 +409,23 @@ export class FunctionHandler extends HandlerBuilder {
   }
 
   // The main loop has saved its locals before calling the handler, and reloads them after.
-  protected override beforeCall(): void {}
-  protected override afterCall(): void {}
+
+  override slowLoad(address: I64, size: number): I64 {
+    const value = this.keep(this.f.call(this.runtime.slowLoad, get(this.cpu), address, i32(size)) as I64);
+    this.leaveIfFaulted();
+    return value;
+  }
+
+  override slowStore(address: I64, size: number, value: I64): void {
+    this.f.callVoid(this.runtime.slowStore, get(this.cpu), address, i32(size), value);
+    this.leaveIfFaulted();
+  }
+
+  override slowCheckWrite(address: I64, size: number): I32 {
+    const host = this.keep(this.f.call(this.runtime.slowCheckWrite, get(this.cpu), address, i32(size)) as I32);
+    this.leaveIfFaulted();
+    return host;
+  }
 
   override leaveFaulted(): void {
     this.f.return(i32(FAULTED));

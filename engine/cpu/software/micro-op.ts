@@ -34,6 +34,8 @@ export const UOP_LINK_NEXT = 20;
 export const UOP_DISPLACEMENT = 24;
 /** i32: second immediate (ENTER, far pointers' selector), or a mask for address computations. */
 export const UOP_EXTRA = 28;
+/** u32, in branches: the block it led to last, in whatever page; in UOP_LINK_NEXT of calls the one they returned to. */
+export const UOP_GUESS = 28;
 
 export const CHECK_WRITE = 0x8000;
 
@@ -82,14 +84,18 @@ export const BLOCK_ENTRY_SIZE = 16;
 /**
  * In front of each block stands a header as large as a micro-operation: u16 0xffff (no address computation), u16 the
  * handler of its first micro-operation, i32 slot of its compiled code in the function table, i32 look-ups until it is
- * worth compiling, i32 times it was found running, i32 number in the code cache.
+ * worth compiling, i32 physical address, i32 mode (-1 once it is dropped), i32 times it was found running, i32 number in
+ * the code cache, i32 block to which its compiled code led last.
  */
 export const BLOCK_HEADER_SIZE = UOP_SIZE;
 export const BLOCK_ORIGINAL_HANDLER = 2;
 export const BLOCK_FUNCTION = 4;
 export const BLOCK_LOOKUPS = 8;
+export const BLOCK_PHYSICAL = 12;
+export const BLOCK_MODE = 16;
 export const BLOCK_SAMPLES = 20;
 export const BLOCK_NUMBER = 24;
+export const BLOCK_GUESS = 28;
 /** CURRENT_UOP: a block that has been looked up another LOOKUPS_A_LOOK times; JUMP_SOURCE: by which computed branch. */
 export const EXIT_HOT = 5;
 export const LOOKUPS_A_LOOK = 1024;

@@ -47,6 +47,8 @@ export const SLOT_OTHER = 15;
 /** What an instruction's prefixes, opcode and ModRM byte say about it: how to decode the rest. */
 export interface Recipe {
   readonly address: AddressRequest | undefined;
+  /** The address is only there to be read over (NOP). */
+  readonly addressUnused: boolean;
   /** The micro-operation of the operation, but for its place and what the trailers say. Without one it does not exist. */
   readonly template: Int32Array | undefined;
   readonly trailers: readonly Trailer[];
@@ -63,6 +65,7 @@ export interface Recipe {
 /** The encoding does not exist, whatever follows. */
 const NOTHING: Recipe = {
   address: undefined,
+  addressUnused: false,
   template: undefined,
   trailers: [],
   slots: 0,
@@ -127,6 +130,8 @@ export class RecipeWriter {
         }
       : undefined;
 
+    const addressUnused = definition.name === 'nop';
+
     // The operation.
     const form = options.stack ? stackForm(mode) : options.implicitMemory ? addressForm(addressSize, segment, mode) : 0;
     const repeatForm = options.repeat ? (prefixes.repeat === 0xf3 ? 1 : prefixes.repeat === 0xf2 ? 2 : 0) : 0;
@@ -175,7 +180,16 @@ export class RecipeWriter {
       }
       const value = slotOf(operand, i, { modrm, memory, size, mode, prefixes });
       if (value < 0) {
-        return { address, template, trailers, slots, indexSlot: undefined, raises: L.VECTOR_UD, ends: true };
+        return {
+          address,
+          addressUnused,
+          template,
+          trailers,
+          slots,
+          indexSlot: undefined,
+          raises: L.VECTOR_UD,
+          ends: true,
+        };
       }
       view.setUint16(slot, value, true);
       slots |= slotSource(operand, size, memory) << (4 * i);
@@ -183,7 +197,7 @@ export class RecipeWriter {
     const mayLock =
       options.lock && memory && (encoding.operands[0]?.code === 'E' || encoding.operands[0]?.code === 'M');
     const raises = prefixes.lock && !mayLock ? L.VECTOR_UD : trapOf(definition, prefixes, mode);
-    return { address, template, trailers, slots, indexSlot, raises, ends: options.ends === true };
+    return { address, addressUnused, template, trailers, slots, indexSlot, raises, ends: options.ends === true };
   }
 
   /** Handler of the long NOP. */

@@ -11,7 +11,6 @@ import {
   TLB_STRIDE,
   TLBS,
 } from './arena-layout.ts';
-import { SPECIAL_HANDLERS } from './interpreter.ts';
 import {
   BLOCK_HEADER_SIZE,
   BLOCK_ORIGINAL_HANDLER,
@@ -25,6 +24,7 @@ import {
   UOP_SEGMENT,
   UOP_SIZE,
 } from './micro-op.ts';
+import { SPECIAL_HANDLERS } from './special-handlers.ts';
 import {
   ACCESS_FETCH,
   ACCESS_WRITE,
@@ -55,8 +55,10 @@ const ERROR_USER = 1 << 2;
 const ERROR_RESERVED = 1 << 3;
 const ERROR_FETCH = 1 << 4;
 
-/** Handlers below this number compute addresses. */
+/** Specials from this number on compute no addresses. */
 const FIRST_OTHER_SPECIAL = SPECIAL_HANDLERS.indexOf('end');
+/** What stands in the place of a handler in front of a block. */
+const NO_HANDLER = 0xffff;
 const COMPILED_HANDLER = SPECIAL_HANDLERS.indexOf('compiled');
 
 /** The functions of tlb-functions.ts for processors by their records. */
@@ -239,8 +241,10 @@ export class Translation {
     if (handler === COMPILED_HANDLER) {
       handler = (words[(before - BLOCK_HEADER_SIZE) >> 2] as number) >>> (BLOCK_ORIGINAL_HANDLER * 8);
     }
+    // Whatever else is at the same place computes the operand's address, alone or fused with the operation.
     const hasOperand =
-      handler < FIRST_OTHER_SPECIAL &&
+      handler !== NO_HANDLER &&
+      (handler < FIRST_OTHER_SPECIAL || handler >= SPECIAL_HANDLERS.length) &&
       (words[(before + UOP_IP) >> 2] as number) >>> 16 === (words[(uop + UOP_IP) >> 2] as number) >>> 16;
     const pushes = segment(uop) === L.SEG_SS;
     if (pushes && (!hasOperand || Math.abs((low - this.#field(L.GPR + 4 * 8)) | 0) < 64)) {

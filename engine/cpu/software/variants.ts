@@ -163,6 +163,8 @@ export function variantsOf(definition: InstructionDefinition, encoding: Encoding
   const forms = options.stack || options.implicitMemory ? [0, 1, 2] : [0];
   const repeats = options.repeat ? [0, 1, 2] : [0];
   for (const size of sizes) {
+    // Displacements of 64-bit code only differ in how many bytes the decoder reads.
+    const isNearJump = size === 8 && encoding.operands.length === 1 && encoding.operands[0]?.code === 'J';
     for (const inMemory of [...(register ? [false] : []), ...(memory ? [true] : [])]) {
       const operands = encoding.operands.map((spec) => operandOf(spec, size, inMemory));
       for (const form of forms) {
@@ -184,8 +186,7 @@ export function variantsOf(definition: InstructionDefinition, encoding: Encoding
             left,
             key: [
               `${definition.name}#${definition.number}`,
-              size,
-              ...shapes,
+              ...(isNearJump ? ['1', 'none1'] : [size, ...shapes]),
               addressForm,
               stackForm,
               prefix,

@@ -187,6 +187,13 @@ export const MSR_KVM_PV_EOI = 0x720;
 export const MSR_EXTRA_END = 0x800;
 
 export const CPU_STATE_SIZE = 0x2000;
+/**
+ * Where the interpreter's latest calls were made: i32 place of the last in the ring of i32 addresses of micro-operations
+ * (0: none). Only a hint as to which block a return goes to.
+ */
+export const RETURN_TOP = 0x1f00;
+export const RETURN_RING = 0x1f40;
+export const RETURN_RING_SIZE = 64;
 /** Free for generated code's own temporaries (per processor). */
 export const TEMP = 0x800;
 

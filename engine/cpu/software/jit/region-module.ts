@@ -14,17 +14,13 @@ const SHIFTS: ReadonlySet<string> = new Set(['rol', 'ror', 'rcl', 'rcr', 'shl', 
 /** Tells which handlers belong to no instruction, and looks behind `compiled`. */
 export class MicroOpReader {
   readonly view: DataView;
-  readonly #specials: readonly (SpecialHandler | undefined)[];
+  readonly #interpreter: Interpreter;
   readonly #compiled: number;
 
   /** `view` shows micro-operations at their arena addresses. */
   constructor(view: DataView, interpreter: Interpreter) {
     this.view = view;
-    const specials: (SpecialHandler | undefined)[] = [];
-    for (const [name, number] of Object.entries(interpreter.special)) {
-      specials[number] = name as SpecialHandler;
-    }
-    this.#specials = specials;
+    this.#interpreter = interpreter;
     this.#compiled = interpreter.special.compiled;
   }
 
@@ -36,9 +32,9 @@ export class MicroOpReader {
       : handler;
   }
 
-  /** The special handler of a micro-operation, if it is one. */
+  /** The special handler of a micro-operation, if it is one or begins with one. */
   special(uop: number): SpecialHandler | undefined {
-    return this.#specials[this.handler(uop)];
+    return this.#interpreter.specialOf(this.handler(uop));
   }
 }
 
