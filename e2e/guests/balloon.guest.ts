@@ -12,6 +12,7 @@ const MEGABYTE = 1 << 20;
 /** Megabytes of the guest. */
 const FULL = 512;
 const HALF = FULL / 2;
+const FIRST = 400;
 /** Megabytes that the guest's programs fill. */
 const FILL = 320;
 
@@ -20,11 +21,15 @@ function resident(): number {
   return Number(/VmRSS:\s+(\d+) kB/.exec(readFileSync('/proc/self/status', 'utf8'))?.[1]) / 1024;
 }
 
-/** A guest with a balloon, whose `fill` makes its host give it memory, and frees it again. */
+/**
+ * A guest with a balloon, whose `fill` makes its host give it memory, and frees it again; gives the resident memory of this
+ * process in between, in megabytes.
+ */
 async function withBalloon(
   t: TestContext,
-  append: string,
-  use: (session: MachineSession, fill: () => Promise<unknown>) => Promise<void>,
+  /** Megabytes that the guest is to get along with from the start on. */
+  atFirst: number,
+  use: (session: MachineSession, fill: () => Promise<number>) => Promise<void>,
 ): Promise<void> {
   const releaser = pageReleaser();
   if (!('release' in releaser)) {
@@ -39,28 +44,32 @@ async function withBalloon(
   }
   const config = {
     memoryMegabytes: FULL,
-    boot: { kernel, initrd, append: `console=ttyS0 panic=-1 ${append}` },
+    boot: { kernel, initrd, append: 'console=ttyS0 panic=-1' },
     entropy: true,
     balloon: true,
+    balloonMegabytes: atFirst,
   };
   await MachineSession.with(config, SECONDS, async (session) => {
     await session.run('mount -t tmpfs -o size=400m none /mnt; echo mounted-$((1+1))', /mounted-2/);
-    const fill = () =>
-      session.run(
-        `dd if=/dev/zero of=/mnt/fill bs=1M count=${FILL} 2>/dev/null; stat -c size-%s /mnt/fill; rm /mnt/fill`,
+    // Not with zeros: a host may take pages of nothing but zeros back by itself.
+    await session.run('head -c 1m /dev/urandom > /tmp/piece; echo made-$((1+1))', /made-2/);
+    const fill = async () => {
+      await session.run(
+        `for i in $(seq ${FILL}); do cat /tmp/piece; done > /mnt/fill; stat -c size-%s /mnt/fill`,
         new RegExp(`size-${FILL * MEGABYTE}\\r`),
       );
+      const megabytes = resident();
+      await session.run('rm /mnt/fill; echo removed-$((1+1))', /removed-2/);
+      return megabytes;
+    };
     await use(session, fill);
   });
 }
 
 test('a guest gives up half of its memory and the host has it back; then the guest has all of it again', async (t) => {
-  // Without reports of free pages, of which no size is large enough: they would do the balloon's work.
-  await withBalloon(t, 'page_reporting.page_reporting_order=11', async (session, fill) => {
-    // Memory is touched once, so that the host has to have given it, and is free again.
-    await fill();
+  await withBalloon(t, FULL, async (session, fill) => {
+    const full = await fill();
     const balloon = (megabytes: number) => session.machine.perform({ kind: 'balloon', megabytes });
-    const full = resident();
     await balloon(HALF);
     await session.until('the guest to shrink', async () => (await balloon(HALF)).presentMegabytes <= HALF + 1);
     const small = resident();
@@ -77,7 +86,11 @@ test('a guest gives up half of its memory and the host has it back; then the gue
 });
 
 test('what a guest frees goes back to the host by itself, by free-page reporting', async (t) => {
-  await withBalloon(t, '', async (session, fill) => {
+  await withBalloon(t, FIRST, async (session, fill) => {
+    const balloon = (megabytes: number) => session.machine.perform({ kind: 'balloon', megabytes });
+    const present = () => session.status?.balloon?.presentMegabytes ?? FULL;
+    await session.until('the guest to give up what it is not to have at first', () => present() <= FIRST + 1);
+    await session.until('the guest to have all', async () => (await balloon(FULL)).presentMegabytes === FULL);
     const before = resident();
     await fill();
     // Linux reports two seconds after pages were freed, a part at a time.
@@ -85,7 +98,7 @@ test('what a guest frees goes back to the host by itself, by free-page reporting
       const now = resident();
       return now < before + FILL / 4 && `${before.toFixed(0)} MB, then ${now.toFixed(0)} MB`;
     });
-    assert.equal((await session.machine.perform({ kind: 'balloon', megabytes: FULL })).presentMegabytes, FULL);
+    assert.equal((await balloon(FULL)).presentMegabytes, FULL);
     await fill();
   });
 });

@@ -99,6 +99,12 @@ function makeRoot(root: string): void {
   execute(chroot, [root, 'chpasswd'], `root:${ROOT_PASSWORD}\n`);
   writeFileSync(join(root, 'etc/fstab'), 'LABEL=lodge / ext4 errors=remount-ro 0 1\n');
   writeFileSync(join(root, 'etc/hostname'), 'lodge\n');
+  // On a busy host minutes pass before all devices are found; without its device the serial port would have no login.
+  mkdirSync(join(root, 'etc/systemd/system.conf.d'), { recursive: true });
+  writeFileSync(
+    join(root, 'etc/systemd/system.conf.d/lodge.conf'),
+    '[Manager]\nDefaultTimeoutStartSec=1200\nDefaultDeviceTimeoutSec=1200\n',
+  );
   const kernel = readdirSync(join(root, 'boot')).find((name) => name.startsWith('vmlinuz-'));
   if (kernel === undefined) {
     throw new NotAvailable('the Debian disk got no kernel');
@@ -141,7 +147,7 @@ function bootSectors(work: string): Buffer {
  * @throws NotAvailable, always when not run by root
  */
 export function debianDisk(): string {
-  return prepared('debian-3.img', (path) => {
+  return prepared('debian-4.img', (path) => {
     if (process.getuid?.() !== 0) {
       throw new NotAvailable('debootstrap needs root to make a Debian disk');
     }

@@ -1,12 +1,15 @@
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { validateMachineConfig } from '../../engine/config/validate-machine-config.ts';
+import type { MachineStatus } from '../../engine/process/machine-messages.ts';
 import type { ControlledMachine } from '../../engine/process/run-machine.ts';
 import { startMachine } from '../../engine/process/start-machine.ts';
 import { LOAD_MODULES } from './kernel-modules.ts';
 
 /** A machine in this process, with a shell on its serial port, for tests that command it while it runs. */
 export class MachineSession {
+  /** What the machine said last of itself. */
+  status: MachineStatus | undefined;
   readonly machine: ControlledMachine;
   /** Lines of the machine's log for the user. */
   readonly warnings: string[];
@@ -21,17 +24,20 @@ export class MachineSession {
   }
 
   /**
-   * Starts a machine with a Linux kernel, waits for the shell, loads the initramfs's modules, gives all that to `use`, and
-   * ends the machine whatever happens.
+   * Starts a machine, waits until `begin` has come to a shell whose prompt is "guest# ", gives all that to `use`, and ends
+   * the machine whatever happens, as by pulling the plug.
    * @param seconds within which each step has to be done
+   * @param begin of a Linux kernel with an initramfs, unless given
    */
   static async with(
     config: Parameters<typeof validateMachineConfig>[0],
     seconds: number,
     use: (session: MachineSession) => Promise<void>,
+    begin = beginInitramfs,
   ): Promise<void> {
     const output = { said: '' };
     const warnings: string[] = [];
+    let session: MachineSession;
     const machine = await startMachine(validateMachineConfig({ ...config, serial: { kind: 'stdio' } }), {
       serialOutput: (bytes) => {
         output.said += Buffer.from(bytes).toString('latin1');
@@ -42,11 +48,13 @@ export class MachineSession {
         }
       },
       screenshot() {},
+      status: (status) => {
+        session.status = status;
+      },
     });
-    const session = new MachineSession(machine, output, warnings, seconds);
+    session = new MachineSession(machine, output, warnings, seconds);
     try {
-      await session.until('the shell', () => /guest# /.test(output.said));
-      await session.run(`${LOAD_MODULES}; echo loaded-$((6*7))`, /loaded-42/);
+      await begin(session);
       await use(session);
     } finally {
       machine.stop();
@@ -69,6 +77,11 @@ export class MachineSession {
     this.machine.sendSerial(Buffer.from(text));
   }
 
+  /** Waits for what the guest says on its serial port, at whatever time. */
+  async hears(pattern: RegExp): Promise<RegExpExecArray> {
+    return await this.until(`${pattern}`, () => pattern.exec(this.#output.said) ?? undefined);
+  }
+
   /** Types a command and waits for what fits `answer`, and then for the prompt. */
   async run(command: string, answer: RegExp): Promise<RegExpExecArray> {
     const from = this.#output.said.length;
@@ -79,4 +92,24 @@ export class MachineSession {
       return match !== null && said.indexOf('guest# ', match.index + match[0].length) >= 0 ? match : undefined;
     });
   }
+}
+
+/** The shell of an initramfs, with its modules loaded. */
+async function beginInitramfs(session: MachineSession): Promise<void> {
+  await session.hears(/guest# /);
+  await session.run(`${LOAD_MODULES}; echo loaded-$((6*7))`, /loaded-42/);
+}
+
+/** Logs in as root, at the serial port of a system whose host name is "lodge". */
+export function logIn(password: string): (session: MachineSession) => Promise<void> {
+  return async (session) => {
+    await session.hears(/lodge login: /);
+    session.send('root\n');
+    await session.hears(/Password: /);
+    session.send(`${password}\n`);
+    await session.hears(/root@lodge:~# /);
+    // No terminal codes around what is typed, and lines that are not broken.
+    session.send("export TERM=dumb; bind 'set enable-bracketed-paste off'; stty cols 500; PS1='guest''# '\n");
+    await session.hears(/[\r\n]guest# /);
+  };
 }

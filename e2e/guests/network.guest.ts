@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { copyFileSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer as createHttpServer, type Server } from 'node:http';
 import { type AddressInfo, connect, createServer as createTcpServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -219,6 +219,48 @@ test('virtio: 1 GB down with its checksum in less than a minute, and 256 MB up',
     sink.close();
   }
 });
+
+test('a guest reaches nothing of the host unless it may, and what it tried is in the capture', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'lodge-capture-'));
+  let asked = 0;
+  const web = createHttpServer((_request, response) => {
+    asked++;
+    response.end('small\n');
+  });
+  const port = await listening(web);
+  try {
+    for (const options of ['', ',isolated']) {
+      const capture = join(folder, `frames${options}.pcap`.replace(',', '-'));
+      await onNetwork(t, VIRTIO, `${options},capture=${capture}`, async (_guest, run) => {
+        await run('ping -c 1 10.0.2.2', /1 packets received/);
+        await run(`wget -q -O - http://10.0.2.2:${port}/; echo status-$?`, /refused[\s\S]*status-1\r/);
+      });
+      if (existsSync(capture)) {
+        const frames = capturedFrames(readFileSync(capture));
+        // The type of IPv4, the protocol TCP, the flag SYN.
+        const syn = frames.filter((frame) => frame.readUInt16BE(12) === 0x0800 && frame[23] === 6 && frame[47] === 2);
+        assert.ok(
+          syn.some((frame) => frame.readUInt16BE(36) === port),
+          'the connection that was tried',
+        );
+      }
+    }
+    assert.equal(asked, 0);
+  } finally {
+    web.close();
+    rmSync(folder, { recursive: true, force: true });
+  }
+});
+
+/** Frames of a capture in the format of libpcap, of the host's byte order. */
+function capturedFrames(file: Buffer): Buffer[] {
+  assert.equal(file.readUInt32LE(0), 0xa1b2c3d4);
+  const frames: Buffer[] = [];
+  for (let at = 24; at < file.length; at += 16 + file.readUInt32LE(at + 8)) {
+    frames.push(file.subarray(at + 16, at + 16 + file.readUInt32LE(at + 8)));
+  }
+  return frames;
+}
 
 /** Talks to a forwarded port until somebody behind it answers. */
 async function ask(port: number, question: string): Promise<string> {
