@@ -164,8 +164,8 @@ async function tryNetwork(t: TestContext, session: MachineSession, forwarded: nu
     );
     await session.until('all connections', () => servers.open() === CONNECTIONS);
     await session.run(
-      // Bash gives them numbers from 10 on.
-      `for fd in $(seq 10 ${CONNECTIONS + 9}); do exec {fd}<&-; done; echo closed-$((1+1))`,
+      // Bash gives them numbers from 10 on, and keeps 255 for itself.
+      `for fd in $(seq 10 ${CONNECTIONS + 30}); do exec {fd}<&-; done; echo closed-$((1+1))`,
       /closed-2/,
     );
     await session.until('their ends', () => servers.open() === 0);
