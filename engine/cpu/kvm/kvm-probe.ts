@@ -86,18 +86,21 @@ export function probeKvm(addon: KvmAddon): KvmProbe {
     if (missing.length > 0) {
       return { usable: false, problem: `this kernel's KVM lacks ${missing.join(', ')}` };
     }
-    const { speeds, syscallsFault, tscKilohertz } = measure(system);
+    const { speeds, syscallWorks, tscKilohertz } = measure(system);
     if (speeds.long === undefined) {
       return { usable: false, problem: 'a small 64-bit guest does not run on it' };
     }
+    const { real, protected: flat, legacyPaging, long } = speeds;
+    const fast = [real, flat, legacyPaging, long].every((speed) => speed !== undefined && speed >= FAST_MILLIONS);
+    // With hardware behind it KVM has nothing to do with SYSCALL.
+    const syscallsFault = !fast && !syscallWorks;
     if (syscallsFault && system.checkExtension(K.KVM_CAP_SET_GUEST_DEBUG) === 0) {
       return { usable: false, problem: "programs' calls do not reach their system on it" };
     }
-    const { real, protected: flat, legacyPaging, long } = speeds;
     return {
       usable: true,
       speeds,
-      fast: [real, flat, legacyPaging, long].every((speed) => speed !== undefined && speed >= FAST_MILLIONS),
+      fast,
       longModeOnly: real === undefined || flat === undefined || legacyPaging === undefined,
       syscallsFault,
       tscKilohertz,
@@ -114,7 +117,7 @@ export function probeKvm(addon: KvmAddon): KvmProbe {
   }
 }
 
-function measure(system: KvmSystem): { speeds: KvmSpeeds; syscallsFault: boolean; tscKilohertz: number } {
+function measure(system: KvmSystem): { speeds: KvmSpeeds; syscallWorks: boolean; tscKilohertz: number } {
   const vm = system.createVm();
   const memory = new Uint8Array(new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true }).buffer);
   let vcpu: KvmVcpu | undefined;
@@ -144,8 +147,8 @@ function measure(system: KvmSystem): { speeds: KvmSpeeds; syscallsFault: boolean
       legacyPaging: speed('legacyPaging'),
       long: speed('long'),
     };
-    const syscallsFault = !syscallWorks(processor, sregs.slice(), memory);
-    return { speeds, syscallsFault, tscKilohertz: processor.tscKilohertz() };
+    const syscallWorks = reachesSystem(processor, sregs.slice(), memory);
+    return { speeds, syscallWorks, tscKilohertz: processor.tscKilohertz() };
   } finally {
     vcpu?.close();
     vm.close();
@@ -183,7 +186,7 @@ function loopSpeed(vcpu: KvmVcpu, sregs: Uint8Array, mode: Mode): number | undef
 }
 
 /** Whether a program in 64-bit mode that carries out SYSCALL finds itself in its system, with the system's rights. */
-function syscallWorks(vcpu: KvmVcpu, sregs: Uint8Array, memory: Uint8Array): boolean {
+function reachesSystem(vcpu: KvmVcpu, sregs: Uint8Array, memory: Uint8Array): boolean {
   const view = new DataView(memory.buffer);
   // The same 2 MiB twice: for programs, and behind them for the system only.
   view.setUint32(PROGRAM_TABLES, (PROGRAM_TABLES + 0x1000) | 7, true);
