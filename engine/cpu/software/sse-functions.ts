@@ -141,14 +141,35 @@ function buildPacked(
   });
 }
 
+type Common = 'add' | 'sub' | 'mul' | 'div';
+
+/** Lanes in which `result`, of doubles without denormals, is what the operation comes to, to the last bit. */
+function exactLanes(f: FunctionBuilder, name: 'add' | 'sub' | 'mul', a: V128, b: V128, result: V128): V128 {
+  const isZero = (value: V128) => op('f64x2.eq', value, zeroVector);
+  if (name === 'mul') {
+    // Significands of 26 bits at most, or a zero.
+    const low = op(
+      'v128.and',
+      op('v128.or', a, b),
+      v64(() => 0x7ffffffn),
+    );
+    return op('v128.or', op('i64x2.eq', low, zeroVector), op('v128.or', isZero(a), isZero(b)));
+  }
+  // What rounding took from each operand (Knuth's two-sum).
+  const other = f.keep(op('f64x2.sub', result, a));
+  const first = op('f64x2.sub', a, op('f64x2.sub', result, other));
+  const second = op(name === 'add' ? 'f64x2.sub' : 'f64x2.add', b, other);
+  return op('v128.and', isZero(first), isZero(second));
+}
+
 /**
  * (cpu, a, b) → result of a common operation: in the common mode settles whole vectors at once in which zeros are the
- * only special numbers, and leaves the others to the lane functions.
+ * only special numbers, and leaves the others to the lane functions. Doubles also while PE is clear, if they are exact.
  */
 function buildPackedCommon(
   module: ModuleBuilder,
   bits: 32 | 64,
-  name: 'add' | 'sub' | 'mul' | 'div',
+  name: Common,
   code: number,
   packed: FunctionReference,
 ): [string, FunctionReference] {
@@ -160,7 +181,7 @@ function buildPackedCommon(
     const cpu = get(f.parameter(0, 'i32'));
     const a = get(f.parameter(1, 'v128'));
     const b = get(f.parameter(2, 'v128'));
-    f.if(d.eq(d.and(mxcsr(cpu), M.MXCSR_COMMON_MASK), M.MXCSR_COMMON), () => {
+    const settle = (exactly: (result: V128) => V128 | undefined) => {
       const result = f.keep(op(`${shape}.${name}`, a, b));
       const size = f.keep(op(`${shape}.abs`, result));
       const isZero = (value: V128) => op(`${shape}.eq`, value, zeroVector);
@@ -171,8 +192,18 @@ function buildPackedCommon(
         const zeros = name === 'mul' ? op('v128.or', isZero(a), isZero(b)) : isZero(a);
         settled = op('v128.and', settled, op('v128.or', op(`${shape}.gt`, size, smallest), zeros));
       }
+      const exact = exactly(result);
+      if (exact !== undefined) {
+        settled = op('v128.and', settled, exact);
+      }
       f.if(op(bits === 64 ? 'i64x2.all_true' : 'i32x4.all_true', settled), () => f.return(result));
-    });
+    };
+    const mode = f.keep(d.and(mxcsr(cpu), M.MXCSR_COMMON_MASK));
+    f.if(d.eq(mode, M.MXCSR_COMMON), () => settle(() => undefined));
+    if (bits === 64 && name !== 'div') {
+      const modeWithoutPe = M.MXCSR_COMMON & ~M.MXCSR_PE;
+      f.if(d.eq(mode, modeWithoutPe), () => settle((result) => exactLanes(f, name, a, b, result)));
+    }
     f.return(f.call(packed, cpu, i32(code), a, b));
     f.unreachable();
   });
