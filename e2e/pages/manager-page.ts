@@ -28,12 +28,12 @@ export class ManagerPage {
 
   /** The demonstration guest from the empty list, running in its window. */
   async tryDemo(): Promise<ConsolePage> {
-    return new ConsolePage(await this.#shell.windowOpenedBy(() => this.tryIt.click()));
+    return await new ConsolePage(await this.#shell.windowOpenedBy(() => this.tryIt.click())).started();
   }
 
   async start(name: string): Promise<ConsolePage> {
     await this.machine(name).click();
-    return new ConsolePage(await this.#shell.windowOpenedBy(() => this.button('Start').click()));
+    return await new ConsolePage(await this.#shell.windowOpenedBy(() => this.button('Start').click())).started();
   }
 
   async powerOff(name: string): Promise<void> {

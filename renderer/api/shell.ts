@@ -11,6 +11,11 @@ export interface Shell {
   readonly isRefused?: () => Promise<boolean>;
   /** Shows the window of a machine, or brings it to the front. */
   openConsole(machine: string): void;
+  /**
+   * The same for a machine that is still being made. Browsers open windows only right after a click, so it is called then
+   * and not when the machine is there. When `machine` rejects, no window is left.
+   */
+  openConsoleOfNew(machine: Promise<string>): void;
   /** Closes this window; a page that must not close itself goes back to the manager. */
   closeWindow(): void;
   /** Opens a file dialog: undefined when it was cancelled. Absent where there is none. */
@@ -43,6 +48,13 @@ export function consoleAddress(machine: string): string {
   return `#/console/${encodeURIComponent(machine)}`;
 }
 
+/** One window a machine: its name finds the one that is open. */
+function windowName(machine: string): string {
+  return `lodge-${machine}`;
+}
+
+const WINDOW_FEATURES = 'popup,width=1064,height=900';
+
 function webShell(): Shell {
   return {
     kind: 'web',
@@ -60,13 +72,26 @@ function webShell(): Shell {
     },
     openConsole(machine) {
       const address = consoleAddress(machine);
-      // One window a machine: its name finds the one that is open.
-      const opened = window.open(address, `lodge-${machine}`, 'popup,width=1064,height=900');
+      const opened = window.open(address, windowName(machine), WINDOW_FEATURES);
       if (opened === null) {
         window.location.hash = address;
       } else {
         opened.focus();
       }
+    },
+    openConsoleOfNew(machine) {
+      const opened = window.open('', '_blank', WINDOW_FEATURES);
+      machine.then(
+        (id) => {
+          if (opened === null) {
+            window.location.hash = consoleAddress(id);
+          } else {
+            opened.name = windowName(id);
+            opened.location.replace(new URL(consoleAddress(id), window.location.href));
+          }
+        },
+        () => opened?.close(),
+      );
     },
     closeWindow() {
       window.close();
@@ -86,6 +111,12 @@ function desktopShell(bridge: DesktopBridge): Shell {
     kind: 'desktop',
     connect: () => createApiClient(bridge.connect()),
     openConsole: (machine) => bridge.openConsole(machine),
+    openConsoleOfNew: (machine) => {
+      machine.then(
+        (id) => bridge.openConsole(id),
+        () => {},
+      );
+    },
     closeWindow: () => bridge.closeWindow(),
     pickPath: (request) => bridge.pickPath(request),
     showLog: (machine) => bridge.showLog(machine),

@@ -277,6 +277,13 @@ export class FakeLodge {
       kind: 'web',
       connect: () => this.connect(),
       openConsole: (machine) => opened.push(machine),
+      openConsoleOfNew: (machine) => {
+        opened.push('a machine to come');
+        machine.then(
+          (id) => opened.push(id),
+          () => opened.push('none'),
+        );
+      },
       closeWindow: () => opened.push('closed'),
       onCloseRequest: () => () => undefined,
       saveFile: () => undefined,

@@ -94,9 +94,10 @@ function Welcome({ onDemo }: { onDemo: (id: string) => void }) {
   const tryDemo = async () => {
     setBusy(true);
     try {
-      const { id } = await api.call('machines.createDemo');
+      const made = api.call('machines.createDemo').then(({ id }) => id);
+      shell.openConsoleOfNew(made);
+      const id = await made;
       onDemo(id);
-      shell.openConsole(id);
       await api.call('machines.start', { id });
     } catch (error) {
       showError(error);
