@@ -447,6 +447,10 @@ export class Processor implements OperationHost {
   /** Returns false when an exception was delivered. */
   #handleExit(reason: number): boolean {
     const { state } = this;
+    if (reason !== EXIT_FAULT && state.i32(L.FUEL) <= 0) {
+      // Code is not fetched before it is its turn: that marks pages as accessed.
+      return true;
+    }
     switch (reason) {
       case EXIT_FAULT: {
         this.#deliver(this.memory.takeFault());
