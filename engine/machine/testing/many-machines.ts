@@ -61,8 +61,7 @@ async function held(): Promise<Held> {
   };
 }
 
-// V8's compilers take some 80 MB for the interpreter, once, and are done with it only after dozens of machines.
-for (let i = 0; i < 50; i++) {
+for (let i = 0; i < 10; i++) {
   once(1 + (i % 2));
 }
 const before = await held();
