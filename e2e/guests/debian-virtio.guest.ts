@@ -23,7 +23,7 @@ import { type TestContext, test } from 'node:test';
 import { pageReleaser } from '../../engine/backends/memory/release-pages.ts';
 import { findCommand } from '../../scripts/debian.ts';
 import { projectRoot } from '../../scripts/project.ts';
-import { checkFileSystem, debianDisk, PARTITION_OFFSET, ROOT_PASSWORD } from './debian-disk.ts';
+import { debianDisk, PARTITION_OFFSET, ROOT_PASSWORD } from './debian-disk.ts';
 import { DEBIAN_SECONDS, withDebianDisk } from './debian-session.ts';
 import { logIn, MachineSession } from './machine-session.ts';
 import { needs } from './needs.ts';
@@ -73,9 +73,10 @@ async function ask(socket: ReturnType<typeof connect>, question: string): Promis
   socket.on('data', (bytes) => {
     said += bytes.toString();
   });
+  // Nobody listens yet: nothing is said.
   socket.on('error', () => {});
   socket.end(question);
-  await once(socket, 'close');
+  await new Promise((closed) => socket.on('close', closed));
   return said;
 }
 
@@ -139,8 +140,8 @@ async function tryNetwork(t: TestContext, session: MachineSession, forwarded: nu
     await session.run(
       "printf '[Match]\\nDriver=virtio_net\\n[Network]\\nDHCP=ipv4\\n' > /etc/systemd/network/lodge.network; " +
         'systemctl start systemd-networkd && /lib/systemd/systemd-networkd-wait-online --timeout 200 && ' +
-        'networkctl --no-pager status -a',
-      /10\.0\.2\.15 \(DHCP4 via 10\.0\.2\.2\)[\s\S]*Gateway: 10\.0\.2\.2[\s\S]*DNS: 10\.0\.2\.3/,
+        'cat /run/systemd/netif/leases/*',
+      /\nADDRESS=10\.0\.2\.15\r[\s\S]*\nROUTER=10\.0\.2\.2\r[\s\S]*\nDNS=10\.0\.2\.3\r/,
     );
     await session.run(PING, /\nechoes-3\r/);
     const started = performance.now();
@@ -322,12 +323,19 @@ test('a Debian with everything virtio: disks, network, balloon, shares, random n
         // What follows is the plug.
       };
       await MachineSession.with(config, DEBIAN_SECONDS, use, logIn(ROOT_PASSWORD));
-      const replayed = spawnSync(e2fsck, ['-p', `${disk}?offset=${PARTITION_OFFSET}`], { encoding: 'utf8' });
-      assert.ok(replayed.status !== null && replayed.status <= 1, `${replayed.stdout}${replayed.stderr}`);
-      const { status, said } = checkFileSystem(disk);
-      assert.equal(status, 0, `the file system is clean after its journal:\n${said}`);
+      // A copy of the partition: e2fsck cannot open one inside an image again when it has replayed the journal.
+      const root = join(folder, 'root.img');
+      const dd = ['if=', 'of=', 'bs='].map((name, i) => `${name}${[disk, root, PARTITION_OFFSET][i]}`);
+      assert.equal(spawnSync('dd', [...dd, 'skip=1', 'conv=sparse']).status, 0);
+      for (const [options, worst] of [
+        [['-p'], 1],
+        [['-f', '-n'], 0],
+      ] as const) {
+        const { status, stdout, stderr } = spawnSync(e2fsck, [...options, root], { encoding: 'utf8' });
+        assert.ok(status !== null && status <= worst, `e2fsck ${options.join(' ')}: ${stdout}${stderr}`);
+      }
       const copy = join(folder, 'kept');
-      spawnSync(debugfs, ['-R', `dump /root/kept ${copy}`, `${disk}?offset=${PARTITION_OFFSET}`]);
+      spawnSync(debugfs, ['-R', `dump /root/kept ${copy}`, root]);
       assert.equal(createHash('md5').update(readFileSync(copy)).digest('hex'), kept, 'what was synced is there');
     });
   } finally {
