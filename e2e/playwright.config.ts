@@ -12,7 +12,7 @@ export default defineConfig<ShellOptions>({
   workers: 1,
   // On a machine that nobody watches, what hangs everywhere ends early.
   ...(process.env['CI'] === undefined ? {} : { globalTimeout: 20 * 60_000, maxFailures: 3 }),
-  timeout: 480_000,
+  timeout: 240_000,
   expect: { timeout: 45_000 },
   reporter: [['list'], ['./fixtures/skip-reporter.ts']],
   use: {

@@ -7,7 +7,7 @@ import { checkFileSystem, type DebianBoot, ROOT_PASSWORD } from './debian-disk.t
 import { type GuestDisk, type GuestOptions, GuestRun } from './guest-run.ts';
 
 /** Seconds within which every step has to be done. */
-export const DEBIAN_SECONDS = 1200;
+export const DEBIAN_SECONDS = 600;
 
 /** Gives `use` a folder with a copy of the Debian disk; it is deleted afterwards. */
 export async function withDebianDisk(

@@ -1,9 +1,6 @@
 import { expect, type Locator, type Page } from '@playwright/test';
 import { decodePng, type Picture } from '../guests/png.ts';
 
-/** A process of its own is made for a machine, which takes a busy host many times longer than anything that follows. */
-const START_MILLIS = 180_000;
-
 /** The window of a machine. */
 export class ConsolePage {
   readonly page: Page;
@@ -15,7 +12,7 @@ export class ConsolePage {
   /** Waits until the machine has started, or has not been able to. */
   async started(): Promise<this> {
     const title = this.page.getByRole('heading', { level: 1 });
-    await expect(title).toHaveText(/ – (?!Starting)/, { timeout: START_MILLIS });
+    await expect(title).toHaveText(/ – (?!Starting)/);
     return this;
   }
 
