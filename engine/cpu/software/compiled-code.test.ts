@@ -4,19 +4,11 @@ import { assemble } from '../../testing/assembler/assembler.ts';
 import * as L from '../x86/layout.ts';
 import type { GuestFault } from '../x86/linear-memory.ts';
 import { TestMachine } from '../x86/testing/test-machine.ts';
+import { AT_ONCE } from './testing/at-once.ts';
 
 const CODE = 0x200000;
 const DATA = 0x100000;
 const RBP = 5;
-
-/** Compiles every block at its first look-up. */
-const AT_ONCE = {
-  samples: 1,
-  sampleFuel: 1000,
-  lookups: 1,
-  region: { blocks: 64, instructions: 500 },
-  maximumRegions: 100,
-};
 
 test('a compiled block whose first operand is a non-canonical stack address raises #SS', () => {
   const machine = new TestMachine({ jit: AT_ONCE });

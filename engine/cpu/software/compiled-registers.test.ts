@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import { assemble } from '../../testing/assembler/assembler.ts';
 import * as L from '../x86/layout.ts';
 import { TestMachine } from '../x86/testing/test-machine.ts';
+import { AT_ONCE } from './testing/at-once.ts';
 
 const CODE = 0x200000;
 const DATA = 0x100000;
@@ -12,15 +13,6 @@ const STACK = 0x180000;
 const TABLES = 0x1000;
 const SMALL_PAGES = 0xc000;
 const INSTRUCTIONS = 20_000;
-
-/** Compiles every block at its first look-up. */
-const AT_ONCE = {
-  samples: 1,
-  sampleFuel: 1000,
-  lookups: 1,
-  region: { blocks: 64, instructions: 500 },
-  maximumRegions: 100,
-};
 
 /** Maps the 2 MiB at 0x400000 in pages of 4 KiB: page n to the physical page n of DATA, with these rights. */
 function mapSmallPages(machine: TestMachine, rights: (page: number) => number): void {

@@ -74,8 +74,6 @@ export const ITLB_ENTRIES = 512;
 export const ITLB_ENTRY_SIZE = 16;
 export const ITLB_TAG = 0;
 export const ITLB_PHYSICAL = 8;
-/** A tag that no address matches. */
-export const NO_TAG = 1n;
 
 /** Block table: 2^18 entries of 16 bytes. u32 physical address, u32 mode, u32 first micro-operation. */
 export const BLOCK_TABLE_BITS = 18;
