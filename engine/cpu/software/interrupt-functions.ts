@@ -1,7 +1,6 @@
 import { AUX_AF, AUX_PARITY_SHIFT, AUX_SD } from '../x86/flags.ts';
 import * as L from '../x86/layout.ts';
 import { DTLB_SUPERVISOR, DTLB_SUPERVISOR_USER } from './arena-layout.ts';
-import { DTLB_ADDEND, DTLB_ENTRIES, DTLB_READ_TAG, DTLB_WRITE_TAG } from './micro-op.ts';
 import { type TlbFunctions, tlbsOf } from './tlb-functions.ts';
 import { d, q } from './wasm/arithmetic.ts';
 import {
@@ -69,25 +68,9 @@ export interface InterruptFunctions {
  */
 export function buildInterrupts(
   module: ModuleBuilder,
-  fillTlb: FunctionReference,
+  lookUpTlb: FunctionReference,
   tlb: TlbFunctions,
 ): InterruptFunctions {
-  /** (cpu, linear address, 0 read | 1 write, bytes) → arena address by the TLB in force, or 0. */
-  const plainType = { params: ['i32', 'i64', 'i32', 'i32'], results: ['i32'] } as const;
-  const plainHost = module.function('plainHost', plainType, (f) => {
-    const cpu = get(f.parameter(0, 'i32'));
-    const address = get(f.parameter(1, 'i64'));
-    const write = get(f.parameter(2, 'i32'));
-    const size = get(f.parameter(3, 'i32'));
-    const low = f.keep(d.wrap(address));
-    const entry = f.keep(d.add(load('i32.load', cpu, L.DTLB), d.and(d.shr(low, 7), (DTLB_ENTRIES - 1) << 5)));
-    const tag = load('i64.load', d.add(entry, select(write, i32(DTLB_WRITE_TAG), i32(DTLB_READ_TAG))));
-    const last = q.add(address, q.fromU32(d.sub(size, 1)));
-    f.if(q.eq(tag, q.and(last, -4096)), () => f.return(d.add(low, load('i32.load', entry, DTLB_ADDEND))));
-    f.return(f.call(fillTlb, cpu, address, write, size));
-    f.unreachable();
-  });
-
   const deliverType = { params: ['i32', 'i32', 'i32', 'i32'], results: ['i32'] } as const;
   /** (cpu, vector, error code, WITH_*) → 1, or 0 with nothing changed. */
   const deliver = module.function('deliver', deliverType, (f) => {
@@ -106,8 +89,8 @@ export function buildInterrupts(
     f.block((rare) => {
       f.if(
         is64,
-        () => buildDelivery(f, rare, user, plainHost, tlb),
-        () => buildDelivery32(f, rare, user, plainHost, tlb),
+        () => buildDelivery(f, rare, user, lookUpTlb, tlb),
+        () => buildDelivery32(f, rare, user, lookUpTlb, tlb),
       );
     });
     f.store('i32.store', cpu, table, L.DTLB);
@@ -159,11 +142,11 @@ function isNotCanonical(address: I64): I32 {
 }
 
 /** Arena addresses of plain memory that is read (0) or written (1); anything else branches to `rare`. */
-function hostIn(f: FunctionBuilder, rare: Label, plainHost: FunctionReference) {
+function hostIn(f: FunctionBuilder, rare: Label, lookUpTlb: FunctionReference) {
   const cpu = get(f.parameter(0, 'i32'));
   return (address: I64, write: number, size: number | I32): I32 => {
     const bytes = typeof size === 'number' ? i32(size) : size;
-    const place = f.keep(f.call(plainHost, cpu, address, i32(write), bytes) as I32);
+    const place = f.keep(f.call(lookUpTlb, cpu, address, i32(write), bytes) as I32);
     f.brIf(rare, d.zero(place));
     return place;
   };
@@ -174,14 +157,14 @@ function buildDelivery(
   f: FunctionBuilder,
   rare: Label,
   user: I32,
-  plainHost: FunctionReference,
+  lookUpTlb: FunctionReference,
   tlb: TlbFunctions,
 ): void {
   const cpu = get(f.parameter(0, 'i32'));
   const vector = get(f.parameter(1, 'i32'));
   const error = get(f.parameter(2, 'i32'));
   const how = get(f.parameter(3, 'i32'));
-  const host = hostIn(f, rare, plainHost);
+  const host = hostIn(f, rare, lookUpTlb);
   const field64 = (offset: number) => load('i64.load', cpu, offset);
 
   const gateOffset = f.keep(d.shl(vector, 4));
@@ -256,14 +239,14 @@ function buildDelivery32(
   f: FunctionBuilder,
   rare: Label,
   user: I32,
-  plainHost: FunctionReference,
+  lookUpTlb: FunctionReference,
   tlb: TlbFunctions,
 ): void {
   const cpu = get(f.parameter(0, 'i32'));
   const vector = get(f.parameter(1, 'i32'));
   const error = get(f.parameter(2, 'i32'));
   const how = get(f.parameter(3, 'i32'));
-  const host = hostIn(f, rare, plainHost);
+  const host = hostIn(f, rare, lookUpTlb);
   const field = (offset: number) => load('i32.load', cpu, offset);
   const inTable = (table: number, offset: I32) =>
     q.and(q.add(load('i64.load', cpu, table), q.fromU32(offset)), 0xffffffff);

@@ -69,7 +69,7 @@ export function buildRuntime(module: ModuleBuilder): RuntimeFunctions {
   const system = module.import('system', { params: ['i32', 'i32', 'i32'], results: ['i32'] });
   const { walkData, walkCode, fillTlb, lookUpTlb } = buildPageWalk(module);
   const tlb = buildTlb(module);
-  const interrupts = buildInterrupts(module, fillTlb, tlb);
+  const interrupts = buildInterrupts(module, lookUpTlb, tlb);
 
   /** Arena address for a linear address by TLB, else by walking; 0 for devices, −1 on a fault; SCRATCH[2]: physical address. */
   const translate = (tag: number, write: number) =>

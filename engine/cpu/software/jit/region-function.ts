@@ -30,7 +30,7 @@ import { isCodePage, jumpEntry, jumpFunction, jumpKnown } from './jump-cache.ts'
 import { type AddressContext, isOnStack, operandAddress } from './operand-address.ts';
 import type { Region, RegionBlock, RegionInstruction } from './region.ts';
 import { RegionInstructionBuilder } from './region-builder.ts';
-import { ALL_REGISTERS, RegionState } from './region-state.ts';
+import { ALL_REGISTERS, REGISTERS, RegionState } from './region-state.ts';
 import { HANDLER_TYPE } from './region-type.ts';
 import { xmmAt } from './vector-registers.ts';
 
@@ -480,7 +480,7 @@ export class RegionFunction {
       : effects.writes | this.#operandRegisters(uop, effects.writesOperands);
     const before = ends ? ALL_REGISTERS : reads | writes;
     const vectors = effects.anything || effects.vectors || this.#namesVectors(uop);
-    for (let number = 0; number < 16; number++) {
+    for (let number = 0; number < REGISTERS; number++) {
       // Registers that the handler writes are loaded again: they have to be in locals from now on.
       if ((writes >> number) & 1 && !effects.anything) {
         this.state.writtenElsewhere(number);

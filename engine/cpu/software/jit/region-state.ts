@@ -21,7 +21,7 @@ import { auxWord, carryOf, conditionOf, type FlagsSource, type PendingFlags, res
 import { merged, part } from './register-parts.ts';
 import { VectorRegisters } from './vector-registers.ts';
 
-const REGISTERS = 16;
+export const REGISTERS = 16;
 export const ALL_REGISTERS = 0xffff;
 
 /** Functions after which another data TLB may be in use, or entries may be gone. */
