@@ -17,10 +17,8 @@ import type { ModuleBuilder } from './wasm/module-builder.ts';
 import type { Conversions } from './x87-conversions.ts';
 import {
   checkControl,
-  fromDouble,
-  fromInteger,
   fromRegister,
-  fromSingle,
+  memoryForms,
   normalize,
   numberOf,
   type Ordinary,
@@ -324,24 +322,14 @@ export function buildOrdinaryArithmetic(
           f.callVoid(stack.operateMemory, cpu, i32(kind));
         },
       );
-    withMemory(
-      '-single',
-      NARROW,
-      (f) => fromSingle(f, get(f.parameter(1, 'i32'))),
-      (f, cpu) => f.callVoid(conversions.fromSingle, cpu, get(f.parameter(1, 'i32'))),
-    );
-    withMemory(
-      '-double',
-      WIDE,
-      (f) => fromDouble(f, get(f.parameter(1, 'i64'))),
-      (f, cpu) => f.callVoid(conversions.fromDouble, cpu, get(f.parameter(1, 'i64'))),
-    );
-    withMemory(
-      '-integer',
-      NARROW,
-      (f) => fromInteger(f, f.keep(q.fromS32(get(f.parameter(1, 'i32'))))),
-      (f, cpu) => f.callVoid(conversions.fromInteger, cpu, q.fromS32(get(f.parameter(1, 'i32')))),
-    );
+    for (const { name, bits, quick, thorough } of memoryForms(conversions)) {
+      withMemory(
+        `-${name}`,
+        bits === 'i64' ? WIDE : NARROW,
+        (f) => quick(f, 1),
+        (f, cpu) => thorough(f, cpu, 1),
+      );
+    }
   }
   return functions;
 }

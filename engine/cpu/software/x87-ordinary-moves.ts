@@ -20,6 +20,7 @@ import {
   fromInteger,
   fromRegister,
   fromSingle,
+  memoryForms,
   narrow,
   numberOf,
   type Ordinary,
@@ -84,7 +85,6 @@ function unlessRoom(f: FunctionBuilder, slow: Label, stack: StackState): I32 {
 }
 
 const TWO = { params: ['i32', 'i32'], results: [] } as const;
-const THREE = { params: ['i32', 'i32', 'i32'], results: [] } as const;
 const WIDE = { params: ['i32', 'i64'], results: [] } as const;
 
 /** Loads, moves between registers, stores and comparisons. Without `quick` they only go the thorough way. */
@@ -353,23 +353,13 @@ export function buildOrdinaryMoves(
         f.callVoid(stack.compare, cpu, i32(-1), i32(0), get(f.parameter(1, 'i32')));
       },
     );
-  compareMemory(
-    'single',
-    THREE,
-    (f) => fromSingle(f, get(f.parameter(2, 'i32'))),
-    (f, cpu) => f.callVoid(conversions.fromSingle, cpu, get(f.parameter(2, 'i32'))),
-  );
-  compareMemory(
-    'double',
-    { params: ['i32', 'i32', 'i64'], results: [] },
-    (f) => fromDouble(f, get(f.parameter(2, 'i64'))),
-    (f, cpu) => f.callVoid(conversions.fromDouble, cpu, get(f.parameter(2, 'i64'))),
-  );
-  compareMemory(
-    'integer',
-    THREE,
-    (f) => fromInteger(f, f.keep(q.fromS32(get(f.parameter(2, 'i32'))))),
-    (f, cpu) => f.callVoid(conversions.fromInteger, cpu, q.fromS32(get(f.parameter(2, 'i32')))),
-  );
+  for (const { name, bits, quick, thorough } of memoryForms(conversions)) {
+    compareMemory(
+      name,
+      { params: ['i32', 'i32', bits], results: [] },
+      (f) => quick(f, 2),
+      (f, cpu) => thorough(f, cpu, 2),
+    );
+  }
   return functions;
 }

@@ -13,6 +13,7 @@ import {
   load,
   select,
 } from './wasm/function-builder.ts';
+import type { Conversions } from './x87-conversions.ts';
 
 /**
  * What the quick ways of x87 instructions have in common. They take care of ordinary operands, normal numbers and zeros,
@@ -287,4 +288,37 @@ export function normalize(f: FunctionBuilder, value: Unrounded): void {
   f.set(high, q.or(q.shl(get(high), count), carried));
   f.set(low, q.shl(get(low), count));
   f.set(exponent, d.sub(get(exponent), d.wrap(count)));
+}
+
+/** An operand in memory whose bits are a parameter: as a number of the quick ways, and as the thorough functions' result. */
+export interface MemoryForm {
+  readonly name: 'single' | 'double' | 'integer';
+  readonly bits: 'i32' | 'i64';
+  quick(f: FunctionBuilder, parameter: number): Ordinary;
+  thorough(f: FunctionBuilder, cpu: I32, parameter: number): void;
+}
+
+/** The forms that arithmetic and comparisons take; integers are of 32 bits. */
+export function memoryForms(conversions: Conversions): readonly MemoryForm[] {
+  const integer = (f: FunctionBuilder, parameter: number) => q.fromS32(get(f.parameter(parameter, 'i32')));
+  return [
+    {
+      name: 'single',
+      bits: 'i32',
+      quick: (f, parameter) => fromSingle(f, get(f.parameter(parameter, 'i32'))),
+      thorough: (f, cpu, parameter) => f.callVoid(conversions.fromSingle, cpu, get(f.parameter(parameter, 'i32'))),
+    },
+    {
+      name: 'double',
+      bits: 'i64',
+      quick: (f, parameter) => fromDouble(f, get(f.parameter(parameter, 'i64'))),
+      thorough: (f, cpu, parameter) => f.callVoid(conversions.fromDouble, cpu, get(f.parameter(parameter, 'i64'))),
+    },
+    {
+      name: 'integer',
+      bits: 'i32',
+      quick: (f, parameter) => fromInteger(f, f.keep(integer(f, parameter))),
+      thorough: (f, cpu, parameter) => f.callVoid(conversions.fromInteger, cpu, integer(f, parameter)),
+    },
+  ];
 }
