@@ -20,7 +20,7 @@ class KvmVcpu : public Napi::ObjectWrap<KvmVcpu> {
   ~KvmVcpu() override;
 
  private:
-  Napi::Value run(const Napi::CallbackInfo &info);
+  static napi_value run(napi_env env, napi_callback_info info);
   void armTimer(const Napi::CallbackInfo &info);
   void start(const Napi::CallbackInfo &info);
   void resume(const Napi::CallbackInfo &info);
@@ -43,6 +43,7 @@ class KvmVcpu : public Napi::ObjectWrap<KvmVcpu> {
   void setTscOffset(const Napi::CallbackInfo &info);
   void close(const Napi::CallbackInfo &info);
 
+  void defineRun(napi_env env, napi_value object);
   VcpuCore &idle(Napi::Env env) const;
   CoalescedHead *ring() const;
   bool hasCoalesced() const;
