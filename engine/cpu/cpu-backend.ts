@@ -3,6 +3,7 @@ import type { AccessSize } from '../bus/bus.ts';
 import type { Doorbells } from '../bus/doorbells.ts';
 import type { Nanos } from '../clock/clock.ts';
 import type { CpuSignals } from '../irq/cpu-signals.ts';
+import type { EoiAssist } from '../irq/eoi-assist.ts';
 import type { LendableApics } from '../irq/lent-apics.ts';
 import type { DirtyRam } from './dirty-ram.ts';
 
@@ -43,6 +44,8 @@ export interface CpuBus {
   readonly doorbells?: Doorbells;
   /** The local APICs, for a backend that can have them itself. */
   readonly localApics?: LendableApics;
+  /** The bits of guest memory by which the local APICs' EOIs can be left out. */
+  readonly eoiAssist?: EoiAssist;
 }
 
 /** Registers with which a directly booted kernel is entered. */

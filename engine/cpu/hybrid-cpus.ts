@@ -105,9 +105,17 @@ export class HybridCpus implements MachineCpus {
     this.tscFrequencyHz = kvm === undefined ? tscFrequencyHz : Math.round(kvm.tscKilohertz / 1000) * 1_000_000;
     this.#tscBase = kvm?.addon.readTsc() ?? 0n;
     const timestamp = () => this.timestamp();
+    const keepApics =
+      kvm !== undefined &&
+      (kvm.localApics === undefined ? !kvm.emulates && canKeepApics(kvm.system) : kvm.localApics === 'kernel');
+    if (bus.eoiAssist !== undefined && kvm !== undefined && options.count > 1 && !keepApics) {
+      // The machine's own APICs must not write what processors on threads of their own change at the same moment.
+      bus.eoiAssist.usable = false;
+    }
     this.#hypervisor = new Hypervisor(
       {
         memory: options.memory,
+        eoiAssist: bus.eoiAssist,
         cpuCount: options.count,
         tscFrequencyHz: this.tscFrequencyHz,
         apicFrequencyHz: APIC_FREQUENCY_HZ,
@@ -144,8 +152,7 @@ export class HybridCpus implements MachineCpus {
             clock: { timestamp, base: () => this.#tscBase },
             now,
             tscToNanos: (tsc, cpu) => this.tscToNanos(tsc, cpu),
-            keepApics:
-              kvm.localApics === undefined ? !kvm.emulates && canKeepApics(kvm.system) : kvm.localApics === 'kernel',
+            keepApics,
             programsOnly: kvm.emulates,
             log: options.log,
             processors: software.processors.map(({ state, system, memory, index }) => ({
@@ -402,7 +409,7 @@ export class HybridCpus implements MachineCpus {
       // Not while loading: guest memory may be filled after the processors.
       this.#clocksStale = false;
       for (const { state } of this.#software.processors) {
-        this.#hypervisor.tscMoved(state);
+        this.#hypervisor.restored(state);
       }
     }
     const kvm = this.#kvm;

@@ -25,6 +25,7 @@ import {
   SVR_SUPPRESS_EOI_BROADCAST,
 } from './apic-registers.ts';
 import type { CpuSignals } from './cpu-signals.ts';
+import type { EoiAssist } from './eoi-assist.ts';
 import { VectorSet } from './vector-set.ts';
 
 /** What a local APIC needs of the others and of the I/O APIC. */
@@ -44,6 +45,8 @@ export interface LocalApicWiring {
   readonly acknowledgePic: () => number;
   /** The moment at which the processor's time-stamp counter reaches `tsc`; may be in the past, or Infinity. */
   readonly tscToNanos: (tsc: bigint, cpu: number) => Nanos;
+  /** Bits of guest memory by which EOIs can be left out; undefined: guests know of none. */
+  readonly eoiAssist?: EoiAssist;
 }
 
 /**
@@ -75,12 +78,18 @@ export abstract class ApicDelivery {
   protected extInt = false;
   /** What the processor was told last. */
   protected requested = false;
+  /**
+   * The guest may end the one interrupt in service by its bit of memory (EoiAssist), of which nothing is heard here. So
+   * this holds only while no other waits, and whoever asks what is in service settles it first.
+   */
+  #assisted = false;
 
   constructor(cpu: number, wiring: LocalApicWiring) {
     this.cpu = cpu;
     this.apicId = cpu;
     this.xapicId = cpu;
     this.#wiring = wiring;
+    wiring.eoiAssist?.attach(cpu, () => this.withdrawAssist());
   }
 
   /** What INIT does: everything but the base register and the id (SDM 3A, 11.4.7.3). */
@@ -102,6 +111,7 @@ export abstract class ApicDelivery {
 
   /** The vector waits here or is being served. */
   isUnderWay(vector: number): boolean {
+    this.settle();
     return this.irr.has(vector) || this.isr.has(vector);
   }
 
@@ -146,8 +156,12 @@ export abstract class ApicDelivery {
   acknowledge(): number {
     const vector = this.#deliverable();
     if (vector >= 0) {
+      const isAlone = this.isr.highest() < 0;
       this.irr.delete(vector);
       this.isr.add(vector);
+      if (isAlone && !this.tmr.has(vector) && this.irr.highest() < 0) {
+        this.#assisted = this.#wiring.eoiAssist?.offer(this.cpu) === true;
+      }
       this.update();
       return vector;
     }
@@ -172,12 +186,42 @@ export abstract class ApicDelivery {
 
   /** The processor priority register (SDM 3A, 11.8.3.1). */
   ppr(): number {
+    this.settle();
     const served = this.isr.highest();
     const isrClass = served < 0 ? 0 : served & 0xf0;
     return (this.taskPriority & 0xf0) >= isrClass ? this.taskPriority : isrClass;
   }
 
+  /** Carries out the EOI that the guest has left out. */
+  protected settle(): void {
+    if (this.#assisted && this.#wiring.eoiAssist?.isTaken(this.cpu) === true) {
+      this.#assisted = false;
+      this.#endHighest();
+    }
+  }
+
+  /** The same, and the guest is to tell of the EOI that is still to come. */
+  protected withdrawAssist(): void {
+    if (this.#assisted) {
+      this.#assisted = false;
+      if (this.#wiring.eoiAssist?.withdraw(this.cpu) === true) {
+        this.#endHighest();
+      }
+    }
+  }
+
+  /** The registers were replaced, and guest memory with them. */
+  protected forgetAssist(): void {
+    this.#assisted = false;
+  }
+
+  /** A write to the EOI register. */
   protected endOfInterrupt(): void {
+    this.withdrawAssist();
+    this.#endHighest();
+  }
+
+  #endHighest(): void {
     const vector = this.isr.highest();
     if (vector < 0) {
       return;
@@ -267,6 +311,7 @@ export abstract class ApicDelivery {
       this.noteError(ESR_RECEIVED_ILLEGAL_VECTOR);
       return;
     }
+    this.withdrawAssist();
     this.irr.add(vector);
     if (level) {
       this.tmr.add(vector);

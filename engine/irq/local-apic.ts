@@ -97,6 +97,7 @@ export class LocalApic extends ApicDelivery implements Device {
   /** The registers are lent: nothing is requested of the processor, and no alarm goes off, until `load`. */
   suspend(): void {
     this.#timer.suspend();
+    this.withdrawAssist();
     this.withdrawRequest();
   }
 
@@ -104,6 +105,7 @@ export class LocalApic extends ApicDelivery implements Device {
 
   /** Register `register` (offset in the page divided by 16). */
   readRegister(register: number): number {
+    this.settle();
     switch (register) {
       case REG_ID:
         return this.x2apic ? this.apicId : (this.xapicId << 24) >>> 0;
@@ -356,6 +358,7 @@ export class LocalApic extends ApicDelivery implements Device {
   }
 
   #resetRegisters(): void {
+    this.withdrawAssist();
     this.#timer.reset();
     this.irr.clear();
     this.isr.clear();
@@ -389,6 +392,7 @@ export class LocalApic extends ApicDelivery implements Device {
 
   save() {
     this.#wiring.fabric.recall();
+    this.withdrawAssist();
     return {
       base: this.base >>> 0,
       baseHigh: this.#baseHigh,
@@ -437,6 +441,7 @@ export class LocalApic extends ApicDelivery implements Device {
     const tmr = reader.ints('tmr', 0, 0xffffffff, 8);
     const lvt = reader.ints('lvt', 0, 0x7ffff, LVT_COUNT);
     const timer = ApicTimer.parse(reader.object('timer'));
+    this.forgetAssist();
     this.base = base;
     this.#baseHigh = baseHigh;
     this.xapicId = xapicId;
@@ -463,6 +468,7 @@ export class LocalApic extends ApicDelivery implements Device {
 
   describe(): string {
     this.#wiring.fabric.recall();
+    this.settle();
     const hex = (value: number, digits = 8) => (value >>> 0).toString(16).padStart(digits, '0');
     const set = (vectors: VectorSet) =>
       Array.from(vectors.words, (word) => hex(word))

@@ -2,10 +2,15 @@ import type { Doorbells } from '../bus/doorbells.ts';
 import type { MmioWindows } from '../bus/mmio-bus.ts';
 import type { Ports } from '../bus/port-bus.ts';
 import type { CpuBus } from '../cpu/cpu-backend.ts';
-import type { ApicBus } from '../irq/apic-bus.ts';
+import type { InterruptChips } from './interrupt-chips.ts';
 
 /** What the processors of a board reach: its buses, its local APICs and its doorbells. */
-export function boardBus(ports: Ports, mmio: MmioWindows, apics: ApicBus, doorbells: Doorbells): CpuBus {
+export function boardBus(
+  ports: Ports,
+  mmio: MmioWindows,
+  { apics, eoiAssist }: Pick<InterruptChips, 'apics' | 'eoiAssist'>,
+  doorbells: Doorbells,
+): CpuBus {
   return {
     readPort: (address, size) => ports.read(address, size),
     writePort: (address, size, value) => ports.write(address, size, value),
@@ -19,5 +24,6 @@ export function boardBus(ports: Ports, mmio: MmioWindows, apics: ApicBus, doorbe
     tscChanged: (cpu) => apics.tscChanged(cpu),
     doorbells,
     localApics: apics,
+    eoiAssist,
   };
 }

@@ -4,17 +4,20 @@ import type { MachineClock } from '../clock/machine-clock.ts';
 import type { MachineCpus } from '../cpu/cpu-backend.ts';
 import type { Device } from '../devices/device.ts';
 import { ApicBus } from '../irq/apic-bus.ts';
+import { EoiAssist } from '../irq/eoi-assist.ts';
 import { IoApic } from '../irq/io-apic.ts';
 import { IsaInterrupts } from '../irq/isa-interrupts.ts';
 import type { InterruptLine } from '../irq/line.ts';
 import { LocalApic } from '../irq/local-apic.ts';
 import { Pic } from '../irq/pic.ts';
 import { SharedLine } from '../irq/shared-line.ts';
+import type { GuestMemory } from '../memory/guest-memory.ts';
 import * as layout from './pc-layout.ts';
 
 /** What the board offers its interrupt controllers. */
 export interface InterruptBoard {
   readonly clock: MachineClock;
+  readonly memory: GuestMemory;
   readonly cpuCount: number;
   /** The processors, once they are attached. */
   cpus(): MachineCpus | undefined;
@@ -25,6 +28,7 @@ export interface InterruptBoard {
 
 export interface InterruptChips {
   readonly apics: ApicBus;
+  readonly eoiAssist: EoiAssist;
   readonly isa: IsaInterrupts;
   /** A connection to a global system interrupt that others may have too. */
   sharedLine(gsi: number): InterruptLine;
@@ -38,6 +42,7 @@ export function addInterruptChips(board: InterruptBoard): InterruptChips {
   const ioApic = add(new IoApic('ioapic', { messages: apics }));
   apics.attachIoApic(ioApic);
   const isa = new IsaInterrupts(pic, ioApic);
+  const eoiAssist = new EoiAssist(board.memory);
   const signals = {
     setInterruptRequest: (cpu: number, pending: boolean) => board.cpus()?.signals.setInterruptRequest(cpu, pending),
     nmi: (cpu: number) => board.cpus()?.signals.nmi(cpu),
@@ -52,6 +57,7 @@ export function addInterruptChips(board: InterruptBoard): InterruptChips {
       fabric: apics,
       acknowledgePic: () => pic.acknowledge(),
       tscToNanos: (tsc: bigint, index: number) => board.cpus()?.tscToNanos(tsc, index) ?? Number.POSITIVE_INFINITY,
+      eoiAssist,
     };
     apics.attach(add(new LocalApic(`apic${cpu}`, wiring, { cpu })));
   }
@@ -69,5 +75,5 @@ export function addInterruptChips(board: InterruptBoard): InterruptChips {
     }
     return line.connect();
   };
-  return { apics, isa, sharedLine };
+  return { apics, eoiAssist, isa, sharedLine };
 }

@@ -94,8 +94,9 @@ export class MicrovmBoard implements Board {
     };
 
     memory.mapRam(0, memory.sizeBytes);
-    const { apics, isa, sharedLine } = addInterruptChips({
+    const { apics, eoiAssist, isa, sharedLine } = addInterruptChips({
       clock,
+      memory,
       cpuCount,
       cpus: () => this.#cpus,
       add,
@@ -162,7 +163,7 @@ export class MicrovmBoard implements Board {
         },
       },
     );
-    this.cpuBus = boardBus(this.ports, this.mmio, apics, this.doorbells);
+    this.cpuBus = boardBus(this.ports, this.mmio, { apics, eoiAssist }, this.doorbells);
   }
 
   /** Windows stand one behind the other; there are fewer interrupts, so that devices share them. */

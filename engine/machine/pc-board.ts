@@ -144,7 +144,15 @@ export class PcBoard implements Board {
     ) => {
       this.#store.add(this.mmio.map(place.base, place.length, handler, owner));
     };
-    const chips = addInterruptChips({ clock, cpuCount: parts.cpuCount, cpus: () => this.#cpus, add, port, window });
+    const chips = addInterruptChips({
+      clock,
+      memory: parts.memory,
+      cpuCount: parts.cpuCount,
+      cpus: () => this.#cpus,
+      add,
+      port,
+      window,
+    });
     const { isa, sharedLine: isaLine } = chips;
     this.apics = chips.apics;
 
@@ -305,7 +313,7 @@ export class PcBoard implements Board {
     this.#fillCmos();
 
     this.cpuBus = {
-      ...boardBus(this.ports, this.mmio, this.apics, doorbells),
+      ...boardBus(this.ports, this.mmio, chips, doorbells),
       lateWrites: [layout.VGA_WINDOW],
       latePorts: layout.LATE_PORTS,
     };

@@ -1,4 +1,5 @@
 import type { Log } from '../../../base/log.ts';
+import type { EoiAssist } from '../../../irq/eoi-assist.ts';
 import type { GuestMemory } from '../../../memory/guest-memory.ts';
 import type { CpuState } from '../cpu-state.ts';
 
@@ -28,6 +29,8 @@ export interface GuestInterface {
   writeMsr(state: CpuState, msr: number, value: bigint): void;
   /** The processor's time-stamp counter does not count from where it did. */
   tscMoved(state: CpuState): void;
+  /** The processor and guest memory were restored; `load` and `reset` came before. Then comes `tscMoved`. */
+  restored?(state: CpuState): void;
   /** Power-on reset of the machine; the registers in the processors' records are already cleared. */
   reset(): void;
 }
@@ -35,6 +38,8 @@ export interface GuestInterface {
 /** What interfaces ask of the machine around them. */
 export interface HypervisorHost {
   readonly memory: GuestMemory;
+  /** Undefined: the local APICs have no such bits. */
+  readonly eoiAssist: EoiAssist | undefined;
   readonly cpuCount: number;
   /** Of the time-stamp counters. */
   readonly tscFrequencyHz: number;

@@ -20,6 +20,7 @@ export interface HypervisorOptions {
 
 /** The interfaces that a machine offers guests which know that they are guests, the same on every processor backend. */
 export class Hypervisor {
+  readonly #host: HypervisorHost;
   readonly #clock: GuestClock;
   readonly #hyperv: HypervInterface | undefined;
   readonly #interfaces: readonly GuestInterface[];
@@ -27,6 +28,7 @@ export class Hypervisor {
   readonly answersHypercalls: boolean;
 
   constructor(host: HypervisorHost, options: HypervisorOptions) {
+    this.#host = host;
     const clock = new GuestClock(host);
     this.#clock = clock;
     this.answersHypercalls = options.kvm;
@@ -79,6 +81,14 @@ export class Hypervisor {
     return this.#interfaces.find((one) => one.ownsMsr(msr));
   }
 
+  /** The machine goes on from a saved state: see GuestInterface. */
+  restored(state: CpuState): void {
+    for (const one of this.#interfaces) {
+      one.restored?.(state);
+    }
+    this.tscMoved(state);
+  }
+
   /** See GuestInterface. Costs next to nothing where no guest uses a page that the counter's offset is written to. */
   tscMoved(state: CpuState): void {
     for (const one of this.#interfaces) {
@@ -97,6 +107,7 @@ export class Hypervisor {
   }
 
   reset(): void {
+    this.#host.eoiAssist?.forget();
     for (const one of this.#interfaces) {
       one.reset();
     }

@@ -6,7 +6,7 @@ import * as L from '../layout.ts';
 import { GuestFault } from '../linear-memory.ts';
 import { scaleOf } from './guest-clock.ts';
 import { Hypervisor } from './hypervisor.ts';
-import { MSR_KVM_SYSTEM_TIME_NEW, MSR_KVM_WALL_CLOCK_NEW } from './kvm-interface.ts';
+import { MSR_KVM_PV_EOI_EN, MSR_KVM_SYSTEM_TIME_NEW, MSR_KVM_WALL_CLOCK_NEW } from './kvm-interface.ts';
 import { FakeHypervisorHost, readGuestClock } from './testing/fake-host.ts';
 
 const PAGE = 0x3000;
@@ -32,7 +32,7 @@ test('CPUID names KVM, its clock, and then who it really is', () => {
   const letters = Buffer.from(Uint32Array.of(first.ebx, first.ecx, first.edx).buffer).toString('latin1');
   assert.equal(letters, 'KVMKVMKVM\0\0\0');
   assert.equal(first.eax, 0x40000001);
-  assert.equal(hypervisor.cpuid(0x40000001, 0)?.eax, (1 << 1) | (1 << 3) | (1 << 24));
+  assert.equal(hypervisor.cpuid(0x40000001, 0)?.eax, (1 << 1) | (1 << 3) | (1 << 6) | (1 << 24));
   assert.equal(hypervisor.cpuid(0x40000002, 0)?.eax, 0);
   assert.equal(hypervisor.cpuid(0x40000100, 0), undefined);
   assert.equal(hypervisor.nextLeaf, 0x40000100);
@@ -132,6 +132,36 @@ test('addresses that are no memory, and values that cannot be, do no harm', () =
     assert.equal(hypervisor.readMsr(cpu(0), msr), undefined);
     assert.equal(hypervisor.writeMsr(cpu(0), msr, 1n), false);
   }
+});
+
+test('the bit by which EOIs are left out is where the guest says, and is found again in a restored machine', () => {
+  const { host, hypervisor, cpu } = machine(2);
+  const assist = defined(host.eoiAssist, 'bits');
+  hypervisor.writeMsr(cpu(1), MSR_KVM_PV_EOI_EN, 0x3005n);
+  assert.deepEqual([assist.place(0), assist.place(1)], [undefined, 0x3004]);
+  assert.equal(hypervisor.readMsr(cpu(1), MSR_KVM_PV_EOI_EN), 0x3005n);
+  assert.throws(
+    () => hypervisor.writeMsr(cpu(1), MSR_KVM_PV_EOI_EN, 0x3003n),
+    (fault) => fault instanceof GuestFault && fault.vector === L.VECTOR_GP,
+  );
+  assert.equal(assist.place(1), 0x3004);
+  const saved = hypervisor.save(host.tsc);
+  hypervisor.reset();
+  assert.equal(assist.place(1), undefined);
+  hypervisor.load(saved, host.tsc);
+  hypervisor.restored(cpu(0));
+  hypervisor.restored(cpu(1));
+  assert.deepEqual([assist.place(0), assist.place(1)], [undefined, 0x3004]);
+  hypervisor.writeMsr(cpu(1), MSR_KVM_PV_EOI_EN, 0x3004n);
+  assert.equal(assist.place(1), undefined);
+});
+
+test('where bits cannot be written, nobody is told of them', () => {
+  const { host, hypervisor, cpu } = machine();
+  defined(host.eoiAssist, 'bits').usable = false;
+  assert.equal(defined(hypervisor.cpuid(0x40000001, 0), 'leaf').eax & (1 << 6), 0);
+  assert.equal(hypervisor.writeMsr(cpu(0), MSR_KVM_PV_EOI_EN, 1n), false);
+  assert.equal(hypervisor.readMsr(cpu(0), MSR_KVM_PV_EOI_EN), undefined);
 });
 
 test('the calendar time at which the clock stood at zero', () => {

@@ -7,10 +7,12 @@ import { type GuestInterface, type HypervisorHost, type Leaf, signatureOf } from
 /** KVM's interface to its guests (Linux, Documentation/virt/kvm/x86/cpuid.rst and msr.rst). */
 export const MSR_KVM_WALL_CLOCK_NEW = 0x4b564d00;
 export const MSR_KVM_SYSTEM_TIME_NEW = 0x4b564d01;
+export const MSR_KVM_PV_EOI_EN = 0x4b564d04;
 
-/** Features in EAX of the second leaf: the clock, no need of delays behind port accesses, one clock for all processors. */
+/** Features in EAX of the second leaf: no need of delays behind port accesses, clock, EOIs, one clock for all processors. */
 export const KVM_FEATURE_NOP_IO_DELAY = 1 << 1;
 export const KVM_FEATURE_CLOCKSOURCE2 = 1 << 3;
+export const KVM_FEATURE_PV_EOI = 1 << 6;
 export const KVM_FEATURE_CLOCKSOURCE_STABLE_BIT = 1 << 24;
 
 /** struct pvclock_vcpu_time_info. */
@@ -26,6 +28,8 @@ const TIME_STABLE = 1;
 /** struct pvclock_wall_clock: version, seconds, nanoseconds. */
 const WALL_BYTES = 12;
 const ENABLED = 1n;
+/** Besides ENABLED, zero in registers that hold an address aligned to four bytes. */
+const ALIGNED_4 = 2n;
 
 /** The clock of one processor, as its page was written last. */
 interface ClockPage {
@@ -38,6 +42,8 @@ interface ClockPage {
  * KVM's clock for guests, on every processor backend. A guest names a page for each processor; in it stands how time
  * follows from the processor's time-stamp counter. That is a straight line for as long as the machine runs, so the page
  * is written when it is named and when a counter moves, and reading the clock takes no exit.
+ *
+ * And the bits of memory by which guests leave out EOIs (EoiAssist).
  */
 export class KvmInterface implements GuestInterface {
   readonly signature = signatureOf('KVMKVMKVM');
@@ -52,31 +58,56 @@ export class KvmInterface implements GuestInterface {
   }
 
   leaf(): Leaf {
-    const features = KVM_FEATURE_NOP_IO_DELAY | KVM_FEATURE_CLOCKSOURCE2 | KVM_FEATURE_CLOCKSOURCE_STABLE_BIT;
+    const features =
+      KVM_FEATURE_NOP_IO_DELAY |
+      KVM_FEATURE_CLOCKSOURCE2 |
+      KVM_FEATURE_CLOCKSOURCE_STABLE_BIT |
+      (this.#hasPvEoi ? KVM_FEATURE_PV_EOI : 0);
     return { eax: features, ebx: 0, ecx: 0, edx: 0 };
   }
 
+  get #hasPvEoi(): boolean {
+    return this.#host.eoiAssist?.usable === true;
+  }
+
   ownsMsr(msr: number): boolean {
-    return msr === MSR_KVM_SYSTEM_TIME_NEW || msr === MSR_KVM_WALL_CLOCK_NEW;
+    return (
+      msr === MSR_KVM_SYSTEM_TIME_NEW || msr === MSR_KVM_WALL_CLOCK_NEW || (msr === MSR_KVM_PV_EOI_EN && this.#hasPvEoi)
+    );
   }
 
   readMsr(state: CpuState, msr: number): bigint {
-    return state.u64(msr === MSR_KVM_SYSTEM_TIME_NEW ? L.MSR_KVM_SYSTEM_TIME : L.MSR_KVM_WALL_CLOCK);
+    return state.u64(placeOf(msr));
   }
 
   writeMsr(state: CpuState, msr: number, value: bigint): void {
-    if (msr === MSR_KVM_WALL_CLOCK_NEW) {
-      state.setU64(L.MSR_KVM_WALL_CLOCK, value);
-      this.#writeWallClock(value);
-      return;
-    }
-    // Four-byte aligned, besides the bit that switches it on.
-    if ((value & 2n) !== 0n) {
+    if (msr !== MSR_KVM_WALL_CLOCK_NEW && (value & ALIGNED_4) !== 0n) {
       throw new GuestFault(L.VECTOR_GP, 0);
     }
-    state.setU64(L.MSR_KVM_SYSTEM_TIME, value);
-    this.#pages.delete(state.index);
-    this.tscMoved(state);
+    state.setU64(placeOf(msr), value);
+    switch (msr) {
+      case MSR_KVM_WALL_CLOCK_NEW:
+        this.#writeWallClock(value);
+        return;
+      case MSR_KVM_SYSTEM_TIME_NEW:
+        this.#pages.delete(state.index);
+        this.tscMoved(state);
+        return;
+      case MSR_KVM_PV_EOI_EN:
+        this.#placeEoiBit(state);
+        return;
+    }
+  }
+
+  #placeEoiBit(state: CpuState): void {
+    const value = state.u64(L.MSR_KVM_PV_EOI);
+    this.#host.eoiAssist?.setPlace(state.index, (value & ENABLED) === 0n ? undefined : Number(value & ~ENABLED));
+  }
+
+  restored(state: CpuState): void {
+    if (this.#hasPvEoi && (state.u64(L.MSR_KVM_PV_EOI) & ENABLED) !== 0n) {
+      this.#placeEoiBit(state);
+    }
   }
 
   tscMoved(state: CpuState): void {
@@ -134,6 +165,18 @@ export class KvmInterface implements GuestInterface {
 
   reset(): void {
     this.#pages.clear();
+  }
+}
+
+/** Where a register is in the processor's record. */
+function placeOf(msr: number): number {
+  switch (msr) {
+    case MSR_KVM_SYSTEM_TIME_NEW:
+      return L.MSR_KVM_SYSTEM_TIME;
+    case MSR_KVM_PV_EOI_EN:
+      return L.MSR_KVM_PV_EOI;
+    default:
+      return L.MSR_KVM_WALL_CLOCK;
   }
 }
 

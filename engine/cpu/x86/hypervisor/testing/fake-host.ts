@@ -1,4 +1,5 @@
 import type { Log } from '../../../../base/log.ts';
+import { EoiAssist } from '../../../../irq/eoi-assist.ts';
 import { FakeMemory } from '../../../../testing/fakes.ts';
 import { CpuState } from '../../cpu-state.ts';
 import * as L from '../../layout.ts';
@@ -7,6 +8,7 @@ import type { HypervisorHost } from '../guest-interface.ts';
 /** A machine of 2.5 GHz with memory and processors, whose counters a test moves. */
 export class FakeHypervisorHost implements HypervisorHost {
   readonly memory = new FakeMemory(0x10000);
+  readonly eoiAssist: EoiAssist | undefined = new EoiAssist(this.memory);
   readonly cpuCount: number;
   readonly processors: readonly CpuState[];
   tscFrequencyHz = 2_500_000_000;
