@@ -1,6 +1,8 @@
 import type { KvmSystem, KvmVcpu, KvmVm } from '../../../native/index.ts';
 import type { Nanos } from '../../clock/clock.ts';
+import type { EoiAssist } from '../../irq/eoi-assist.ts';
 import type { ApicBorrower, LendableApics } from '../../irq/lent-apics.ts';
+import { MSR_KVM_PV_EOI_EN } from '../x86/hypervisor/kvm-interface.ts';
 import { IA32_TSC_DEADLINE } from '../x86/system/msr.ts';
 import * as K from './kvm-abi.ts';
 import { lapicPage, lapicState, wakesAt } from './lapic-page.ts';
@@ -21,6 +23,8 @@ export interface ApicHost {
   picRequestChanged(): void;
   /** When a processor's counter reaches a value. */
   tscToNanos(tsc: bigint, cpu: number): Nanos;
+  /** Where guests have their bits by which EOIs can be left out. KVM writes them while the processors run. */
+  readonly eoiAssist: EoiAssist | undefined;
 }
 
 /** Whether this KVM can have the local APICs without the other interrupt controllers. */
@@ -55,6 +59,19 @@ export class KvmApics implements ApicBorrower {
     this.#vm = vm;
     this.#apics = apics;
     this.#host = host;
+    if (host.eoiAssist !== undefined) {
+      host.eoiAssist.onPlaced = (cpu) => {
+        if (this.here) {
+          this.#placeEoiBit(cpu);
+        }
+      };
+    }
+  }
+
+  /** KVM settles the bit at every exit, so that nobody else finds it set. */
+  #placeEoiBit(cpu: number): void {
+    const place = this.#host.eoiAssist?.place(cpu);
+    this.#host.vcpus[cpu]?.setMsrs(msrEntry(MSR_KVM_PV_EOI_EN, place === undefined ? 0n : BigInt(place) | 1n));
   }
 
   get picRequest(): boolean {
@@ -86,6 +103,7 @@ export class KvmApics implements ApicBorrower {
       vcpu.set('lapic', lapicPage(state, cpu, now));
       // Also where there is none: KVM may still know that of the last time.
       vcpu.setMsrs(deadlineEntry(state.timer.tscDeadline));
+      this.#placeEoiBit(cpu);
     }
     this.#apics.lend(this);
     this.levelEntriesChanged();
@@ -186,10 +204,14 @@ function messageData(mode: number, vector: number, level: boolean): number {
   return vector | (mode << 8) | (level ? 0xc000 : 0);
 }
 
-/** struct kvm_msr_entry. */
 function deadlineEntry(value: bigint): Uint8Array {
+  return msrEntry(IA32_TSC_DEADLINE, value);
+}
+
+/** struct kvm_msr_entry. */
+function msrEntry(msr: number, value: bigint): Uint8Array {
   const view = new DataView(new ArrayBuffer(K.MSR_ENTRY_BYTES));
-  view.setUint32(0, IA32_TSC_DEADLINE, true);
+  view.setUint32(0, msr, true);
   view.setBigUint64(8, value, true);
   return new Uint8Array(view.buffer);
 }

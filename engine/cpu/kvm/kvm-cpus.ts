@@ -119,6 +119,7 @@ export class KvmCpus {
             standStill: () => this.#standStill(),
             settle: (cpu) => this.#settle(defined(vcpus[cpu], 'processor')),
             picRequestChanged: () => this.notify(0),
+            eoiAssist: bus.eoiAssist,
           })
         : undefined;
       const first = defined(vcpus[0], 'processor');
