@@ -5,7 +5,7 @@ import { DELIVERY_LOWEST_PRIORITY } from './apic-messages.ts';
 import { MSR_APIC_BASE } from './apic-registers.ts';
 import type { InterruptAcknowledge } from './cpu-signals.ts';
 import type { IoApic } from './io-apic.ts';
-import type { ApicBorrower, LendableApics, LevelEntry } from './lent-apics.ts';
+import type { ApicBorrower, LendableApics, LendableChips, LevelEntry, LineBorrower } from './lent-apics.ts';
 import type { InterruptLine, MsiSink } from './line.ts';
 import type { LocalApic, LocalApicState } from './local-apic.ts';
 
@@ -33,6 +33,7 @@ export class ApicBus implements ApicFabric, InterruptAcknowledge, MsiSink, Lenda
   readonly #currentCpu: () => number;
   #ioApic: IoApic | undefined;
   #borrower: ApicBorrower | undefined;
+  #chips: LendableChips | undefined;
   #picRequest = false;
 
   /** `currentCpu` names the processor whose access the page is serving. */
@@ -80,6 +81,27 @@ export class ApicBus implements ApicFabric, InterruptAcknowledge, MsiSink, Lenda
 
   get lent(): boolean {
     return this.#borrower !== undefined;
+  }
+
+  /** The board has these, and they may be lent together with the local APICs. */
+  attachChips(chips: LendableChips): void {
+    this.#chips = chips;
+  }
+
+  get chips(): LendableChips | undefined {
+    return this.#chips;
+  }
+
+  /** Who has the 8259s and the I/O APIC. */
+  get lineBorrower(): LineBorrower | undefined {
+    return this.#borrower?.lines;
+  }
+
+  /** Brings everything back if more than the local APICs is lent. */
+  recallChips(): void {
+    if (this.#borrower?.lines !== undefined) {
+      this.recall();
+    }
   }
 
   get picRequest(): boolean {

@@ -28,7 +28,12 @@ const RTE_HIGH_WRITABLE = 0xff000000;
 
 export interface IoApicWiring {
   readonly messages: ApicMessages;
+  /** Brings the registers back where they are lent (lent-apics.ts): called before anyone looks at them. */
+  readonly recall?: () => void;
 }
+
+/** The saved state of the I/O APIC. */
+export type IoApicState = ReturnType<IoApic['save']>;
 
 export interface IoApicConfig {
   /** 0x20 (default) has the EOI register, 0x11 has not. */
@@ -46,6 +51,7 @@ export class IoApic implements Device, EoiListener {
   readonly id: string;
   readonly mmio: MmioHandler;
   readonly #messages: ApicMessages;
+  readonly #recall: () => void;
   readonly #version: number;
   readonly #initialId: number;
   readonly #lines: readonly InterruptLine[];
@@ -61,12 +67,19 @@ export class IoApic implements Device, EoiListener {
   constructor(id: string, wiring: IoApicWiring, config: IoApicConfig = {}) {
     this.id = id;
     this.#messages = wiring.messages;
+    this.#recall = wiring.recall ?? (() => {});
     this.#version = config.version ?? 0x20;
     this.#initialId = config.apicId ?? 0;
     this.#apicId = this.#initialId;
     this.mmio = {
-      readMmio: (offset, size) => this.#readMmio(offset, size),
-      writeMmio: (offset, size, value) => this.#writeMmio(offset, size, value),
+      readMmio: (offset, size) => {
+        this.#recall();
+        return this.#readMmio(offset, size);
+      },
+      writeMmio: (offset, size, value) => {
+        this.#recall();
+        this.#writeMmio(offset, size, value);
+      },
     };
     this.#lines = Array.from({ length: IO_APIC_PINS }, (_, pin) => ({
       set: (asserted: boolean) => this.#setPin(pin, asserted),
@@ -76,6 +89,16 @@ export class IoApic implements Device, EoiListener {
 
   line(pin: number): InterruptLine {
     return this.#lines[pin] ?? unconnectedLine;
+  }
+
+  /** While the registers are lent: the level of a pin, from which nothing follows here. True when it has changed. */
+  note(pin: number, asserted: boolean): boolean {
+    const bit = pin < IO_APIC_PINS ? 1 << pin : 0;
+    if (((this.#levels & bit) !== 0) === asserted) {
+      return false;
+    }
+    this.#levels ^= bit;
+    return bit !== 0;
   }
 
   /** An EOI for `vector`: from a local APIC (broadcast) or through the EOI register. */
@@ -212,17 +235,22 @@ export class IoApic implements Device, EoiListener {
     return entries;
   }
 
-  /** Ends the interrupts that no local APIC has any more: their EOI was lost on the way. */
+  /**
+   * After others had the APICs: ends the interrupts that no local APIC has any more, whose EOI was lost on the way, and
+   * sends those that wait.
+   */
   settle(isUnderWay: (vector: number) => boolean): void {
     for (let pin = 0; pin < IO_APIC_PINS; pin++) {
       const entry = this.#low[pin] ?? 0;
       if ((entry & RTE_REMOTE_IRR) !== 0 && !isUnderWay(entry & 0xff)) {
         this.endOfInterrupt(entry & 0xff);
       }
+      this.#serviceLevel(pin);
     }
   }
 
   reset(): void {
+    this.#recall();
     this.#select = 0;
     this.#apicId = this.#initialId;
     this.#low.fill(RTE_MASKED);
@@ -231,6 +259,7 @@ export class IoApic implements Device, EoiListener {
   }
 
   save() {
+    this.#recall();
     return {
       apicId: this.#apicId,
       select: this.#select,
@@ -241,6 +270,7 @@ export class IoApic implements Device, EoiListener {
   }
 
   load(state: StateValue): void {
+    this.#recall();
     const reader = new StateReader(this.id, state);
     const apicId = reader.int('apicId', 0, 0x0f);
     const select = reader.u8('select');
@@ -258,6 +288,7 @@ export class IoApic implements Device, EoiListener {
   }
 
   describe(): string {
+    this.#recall();
     const rows = Array.from(this.#low, (low, pin) => {
       const high = this.#high[pin] ?? 0;
       const level = (this.#levels & (1 << pin)) === 0 ? '' : ' asserted';

@@ -209,7 +209,7 @@ test('a shared line is the OR of its users', () => {
 test('ISA interrupts reach both controllers, and interrupt 0 pin 2 of the I/O APIC', () => {
   const pic = Array.from({ length: 16 }, () => new FakeLine());
   const ioApic = Array.from({ length: 24 }, () => new FakeLine());
-  const inputs = (lines: FakeLine[]) => ({ line: (n: number) => lines[n] ?? new FakeLine() });
+  const inputs = (lines: FakeLine[]) => ({ line: (n: number) => lines[n] ?? new FakeLine(), note: () => false });
   const interrupts = new IsaInterrupts(inputs(pic), inputs(ioApic));
   interrupts.gsi(0).set(true);
   interrupts.gsi(9).set(true);

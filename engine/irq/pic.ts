@@ -304,7 +304,14 @@ class Chip implements PioHandler {
 export interface PicWiring {
   /** The master's INT output: to LINT0 of the local APICs. */
   readonly intr: InterruptLine;
+  /** Brings the registers back where they are lent (lent-apics.ts): called before anyone looks at them. */
+  readonly recall?: () => void;
 }
+
+/** The saved state of the 8259 pair. */
+export type PicState = ReturnType<Pic['save']>;
+/** Of one of them. */
+export type PicChipState = PicState['master'];
 
 /**
  * The two cascaded 8259A interrupt controllers of a PC with the PIIX3's edge/level control registers.
@@ -332,11 +339,15 @@ export class Pic implements Device {
     const changed = () => this.#update();
     this.#master = new Chip(true, changed);
     this.#slave = new Chip(false, changed);
-    this.master = this.#master;
-    this.slave = this.#slave;
+    this.master = this.#registers(this.#master);
+    this.slave = this.#registers(this.#slave);
     this.elcr = {
-      readPort: (offset) => ((offset & 1) === 0 ? this.#master.elcr : this.#slave.elcr),
+      readPort: (offset) => {
+        this.#wiring.recall?.();
+        return (offset & 1) === 0 ? this.#master.elcr : this.#slave.elcr;
+      },
       writePort: (offset, _size, value) => {
+        this.#wiring.recall?.();
         ((offset & 1) === 0 ? this.#master : this.#slave).writeElcr(value);
       },
     };
@@ -352,6 +363,33 @@ export class Pic implements Device {
         },
       };
     });
+  }
+
+  #registers(chip: Chip): PioHandler {
+    return {
+      readPort: (offset, size) => {
+        this.#wiring.recall?.();
+        return chip.readPort(offset, size);
+      },
+      writePort: (offset, size, value) => {
+        this.#wiring.recall?.();
+        chip.writePort(offset, size, value);
+      },
+    };
+  }
+
+  /** While the registers are lent: the level of an input, from which nothing follows here. True when it has changed. */
+  note(irq: number, asserted: boolean): boolean {
+    if (irq === CASCADE || irq >= 16) {
+      return false;
+    }
+    const chip = irq < 8 ? this.#master : this.#slave;
+    const bit = 1 << (irq & 7);
+    if (((chip.lines & bit) !== 0) === asserted) {
+      return false;
+    }
+    chip.lines ^= bit;
+    return true;
   }
 
   /** The input of ISA interrupt `irq` (0 – 15; 2 is the cascade and goes nowhere). */
@@ -388,6 +426,7 @@ export class Pic implements Device {
   }
 
   reset(): void {
+    this.#wiring.recall?.();
     this.#master.reset();
     this.#slave.reset();
     this.#update();
@@ -403,10 +442,12 @@ export class Pic implements Device {
   }
 
   save() {
+    this.#wiring.recall?.();
     return { master: this.#master.save(), slave: this.#slave.save() };
   }
 
   load(state: StateValue): void {
+    this.#wiring.recall?.();
     const reader = new StateReader(this.id, state);
     const master = Chip.parse(reader.object('master'));
     const slave = Chip.parse(reader.object('slave'));
@@ -416,6 +457,7 @@ export class Pic implements Device {
   }
 
   describe(): string {
+    this.#wiring.recall?.();
     const hex = (value: number) => value.toString(16).padStart(2, '0');
     return [this.#master, this.#slave]
       .map(

@@ -3,6 +3,8 @@ import type { Ports } from '../bus/port-bus.ts';
 import type { MachineClock } from '../clock/machine-clock.ts';
 import type { MachineCpus } from '../cpu/cpu-backend.ts';
 import type { Device } from '../devices/device.ts';
+import { Pit } from '../devices/pit/pit.ts';
+import { Port61 } from '../devices/pit/port61.ts';
 import { ApicBus } from '../irq/apic-bus.ts';
 import { EoiAssist } from '../irq/eoi-assist.ts';
 import { IoApic } from '../irq/io-apic.ts';
@@ -28,6 +30,8 @@ export interface InterruptBoard {
 
 export interface InterruptChips {
   readonly apics: ApicBus;
+  readonly pic: Pic;
+  readonly ioApic: IoApic;
   readonly eoiAssist: EoiAssist;
   readonly isa: IsaInterrupts;
   /** A connection to a global system interrupt that others may have too. */
@@ -38,10 +42,12 @@ export interface InterruptChips {
 export function addInterruptChips(board: InterruptBoard): InterruptChips {
   const { add, clock } = board;
   const apics = new ApicBus(() => board.cpus()?.current ?? 0);
-  const pic = add(new Pic('pic', { intr: apics.lint0 }));
-  const ioApic = add(new IoApic('ioapic', { messages: apics }));
+  const recall = () => apics.recallChips();
+  const pic = add(new Pic('pic', { intr: apics.lint0, recall }));
+  // The version of KVM's, so that guests find the same one on both.
+  const ioApic = add(new IoApic('ioapic', { messages: apics, recall }, { version: 0x11 }));
   apics.attachIoApic(ioApic);
-  const isa = new IsaInterrupts(pic, ioApic);
+  const isa = new IsaInterrupts(pic, ioApic, () => apics.lineBorrower);
   const eoiAssist = new EoiAssist(board.memory);
   const signals = {
     setInterruptRequest: (cpu: number, pending: boolean) => board.cpus()?.signals.setInterruptRequest(cpu, pending),
@@ -75,5 +81,37 @@ export function addInterruptChips(board: InterruptBoard): InterruptChips {
     }
     return line.connect();
   };
-  return { apics, eoiAssist, isa, sharedLine };
+  return { apics, pic, ioApic, eoiAssist, isa, sharedLine };
+}
+
+/**
+ * The 8254 and port 0x61. Both can be lent together with the interrupt controllers. `line` is what counter 0 drives;
+ * `isReplaced` tells whether an HPET stands in for it.
+ */
+export function addPit(
+  { clock, add, port }: InterruptBoard,
+  { apics, pic, ioApic }: InterruptChips,
+  line: InterruptLine,
+  isReplaced: () => boolean,
+): void {
+  const recall = () => apics.recallChips();
+  const pit = add(new Pit('pit', { clock, line, recall }));
+  port(layout.PORTS.pit, pit.ports, 'pit');
+  const port61 = add(new Port61('port61', { clock, pit, recall }));
+  port(layout.PORTS.systemControlB, port61.port, 'port61');
+  apics.attachChips({
+    pic,
+    ioApic,
+    pit: {
+      tick: () => pit.tick(),
+      get isReplaced() {
+        return isReplaced();
+      },
+      hand: () => ({ counters: pit.hand(), speakerData: port61.speakerData }),
+      take: (counters, speakerData) => {
+        pit.take(counters);
+        port61.take(counters[2]?.gate === true, speakerData);
+      },
+    },
+  });
 }

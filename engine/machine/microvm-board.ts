@@ -17,8 +17,6 @@ import {
 } from '../devices/acpi/reduced-power.ts';
 import { DEBUG_EXIT_LENGTH, DEBUG_EXIT_PORT, DebugExit } from '../devices/debug/debug-exit.ts';
 import type { Device } from '../devices/device.ts';
-import { Pit } from '../devices/pit/pit.ts';
-import { Port61 } from '../devices/pit/port61.ts';
 import { Rtc } from '../devices/rtc/rtc.ts';
 import { Uart16550 } from '../devices/serial/uart-16550.ts';
 import type { AcpiConfig, VirtioMmioPlace } from '../firmware/acpi/pc-config.ts';
@@ -28,7 +26,7 @@ import { VIRTIO_MMIO_BYTES, VirtioMmio, virtioMmioDoorbells, virtioMmioParameter
 import type { Board } from './board.ts';
 import { boardBus } from './board-bus.ts';
 import type { BootInput } from './boot/boot-input.ts';
-import { addInterruptChips } from './interrupt-chips.ts';
+import { addInterruptChips, addPit } from './interrupt-chips.ts';
 import { type NetworkCardParts, virtioNetworkCard } from './network-card.ts';
 import * as layout from './pc-layout.ts';
 import { addVirtioDevices, type VirtioBoard, type VirtioDevices, type VirtioParts } from './virtio-devices.ts';
@@ -94,19 +92,11 @@ export class MicrovmBoard implements Board {
     };
 
     memory.mapRam(0, memory.sizeBytes);
-    const { apics, eoiAssist, isa, sharedLine } = addInterruptChips({
-      clock,
-      memory,
-      cpuCount,
-      cpus: () => this.#cpus,
-      add,
-      port,
-      window,
-    });
+    const interruptBoard = { clock, memory, cpuCount, cpus: () => this.#cpus, add, port, window };
+    const chips = addInterruptChips(interruptBoard);
+    const { apics, eoiAssist, isa, sharedLine } = chips;
 
-    const pit = add(new Pit('pit', { clock, line: isa.gsi(layout.IRQ.timer) }));
-    port(layout.PORTS.pit, pit.ports, 'pit');
-    port(layout.PORTS.systemControlB, add(new Port61('port61', { clock, pit })).port, 'port61');
+    addPit(interruptBoard, chips, isa.gsi(layout.IRQ.timer), () => false);
     const rtc = add(new Rtc('rtc', { clock, wall: clock.wall, line: isa.gsi(layout.IRQ.rtc) }));
     port(layout.PORTS.rtc, rtc.ports, 'rtc');
     const serial = (id: string, irq: number, place: readonly [number, number], output: CharBackend) => {

@@ -19,8 +19,6 @@ import { I8042 } from '../devices/i8042/i8042.ts';
 import { type IdeDriveConfig, PiixIde } from '../devices/ide/piix-ide.ts';
 import { Piix3 } from '../devices/piix/piix3.ts';
 import { GPE0_LENGTH, GPE0_PORT, Piix4Pm } from '../devices/piix/piix4-pm.ts';
-import { Pit } from '../devices/pit/pit.ts';
-import { Port61 } from '../devices/pit/port61.ts';
 import { Rtc } from '../devices/rtc/rtc.ts';
 import { Uart16550 } from '../devices/serial/uart-16550.ts';
 import { DISPI_PORT_BASE, DISPI_PORT_COUNT, VGA_PORT_BASE, VGA_PORT_COUNT } from '../devices/vga/vga-adapter.ts';
@@ -38,7 +36,7 @@ import type { BootDisplay } from './boot/display.ts';
 import { prepareWithoutFirmware } from './boot/without-firmware.ts';
 import { DisplayAdapter, type DisplayParts } from './display-adapter.ts';
 import { GuestInput } from './guest-input.ts';
-import { addInterruptChips } from './interrupt-chips.ts';
+import { addInterruptChips, addPit } from './interrupt-chips.ts';
 import { addNetworkCard, type NetworkCardParts } from './network-card.ts';
 import * as layout from './pc-layout.ts';
 import { addVirtioDevices, pciPlug, type VirtioDevices, type VirtioParts } from './virtio-devices.ts';
@@ -144,15 +142,9 @@ export class PcBoard implements Board {
     ) => {
       this.#store.add(this.mmio.map(place.base, place.length, handler, owner));
     };
-    const chips = addInterruptChips({
-      clock,
-      memory: parts.memory,
-      cpuCount: parts.cpuCount,
-      cpus: () => this.#cpus,
-      add,
-      port,
-      window,
-    });
+    const { cpuCount } = parts;
+    const interruptBoard = { clock, memory, cpuCount, cpus: () => this.#cpus, add, port, window };
+    const chips = addInterruptChips(interruptBoard);
     const { isa, sharedLine: isaLine } = chips;
     this.apics = chips.apics;
 
@@ -190,12 +182,11 @@ export class PcBoard implements Board {
         gsi: (n) => isa.gsi(n),
         irq0: isa.gsi(layout.IRQ.timer),
         irq8: isa.gsi(layout.IRQ.rtc),
+        onReplace: () => this.apics.recallChips(),
       }),
     );
     this.#store.add(this.mmio.map(layout.HPET.base, layout.HPET.length, hpet.mmio, 'hpet'));
-    const pit = add(new Pit('pit', { clock, line: hpet.pitLine }));
-    port(layout.PORTS.pit, pit.ports, 'pit');
-    port(layout.PORTS.systemControlB, add(new Port61('port61', { clock, pit })).port, 'port61');
+    addPit(interruptBoard, chips, hpet.pitLine, () => hpet.replacesLegacy);
     this.rtc = add(new Rtc('rtc', { clock, wall: clock.wall, line: hpet.rtcLine }));
     port(layout.PORTS.rtc, this.rtc.ports, 'rtc');
 

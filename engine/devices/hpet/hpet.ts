@@ -32,6 +32,8 @@ export interface HpetWiring {
   /** Interrupts 0 and 8, which the HPET takes from PIT and RTC in legacy replacement mode. */
   readonly irq0: InterruptLine;
   readonly irq8: InterruptLine;
+  /** Legacy replacement is about to begin or to end: before anything follows from it. */
+  readonly onReplace?: () => void;
 }
 
 export interface HpetConfig {
@@ -114,6 +116,11 @@ export class Hpet implements Device {
 
   get #legacy(): boolean {
     return (this.#configuration & CONFIG_LEGACY) !== 0;
+  }
+
+  /** It stands in for the PIT and the RTC (2.4.6.1). */
+  get replacesLegacy(): boolean {
+    return this.#legacy;
   }
 
   // ---- main counter
@@ -312,6 +319,7 @@ export class Hpet implements Device {
   }
 
   #setLegacy(legacy: boolean): void {
+    this.#wiring.onReplace?.();
     const { irq0, irq8 } = this.#wiring;
     const pendingLines = (level: boolean) => {
       for (let i = 0; i < TIMER_COUNT; i++) {
@@ -372,6 +380,7 @@ export class Hpet implements Device {
     const pitLevel = reader.boolean('pitLevel');
     const rtcLevel = reader.boolean('rtcLevel');
     const timers = reader.objects('timers', TIMER_COUNT).map((timer) => HpetTimer.parse(timer));
+    this.#wiring.onReplace?.();
     this.#configuration = configuration;
     this.#status = status;
     this.#baseLow = baseLow;

@@ -35,7 +35,12 @@ export interface PitWiring {
   readonly clock: Clock;
   /** OUT of counter 0: interrupt 0. */
   readonly line: InterruptLine;
+  /** Brings the counters back where they are lent (hand): called before anyone looks at them. */
+  readonly recall?: () => void;
 }
+
+/** The state of one counter. */
+export type PitCounterState = ReturnType<PitCounter['save']>;
 
 /**
  * The 8254 interval timer. Map {@link ports} at 0x40 – 0x43.
@@ -49,6 +54,7 @@ export class Pit implements Device {
   readonly ports: PioHandler;
   readonly #clock: Clock;
   readonly #line: InterruptLine;
+  readonly #recall: () => void;
   readonly #alarm: Alarm;
   readonly #counter0 = new PitCounter(true);
   readonly #counter1 = new PitCounter(true);
@@ -63,6 +69,7 @@ export class Pit implements Device {
     this.id = id;
     this.#clock = wiring.clock;
     this.#line = wiring.line;
+    this.#recall = wiring.recall ?? (() => {});
     this.#alarm = wiring.clock.createAlarm(() => this.#rise());
     this.ports = {
       readPort: (offset) => this.#read(offset & 3),
@@ -74,13 +81,39 @@ export class Pit implements Device {
     return nanosToTicks(this.#clock.now());
   }
 
+  /** The present tick of the oscillator, since power-on. */
+  tick(): number {
+    return this.#tick();
+  }
+
+  // ---- lending
+
+  /** Stops counting here: somebody else goes on from the states that this returns, until `take`. The line drops. */
+  hand(): PitCounterState[] {
+    const counters = this.#counters.map((counter) => counter.save());
+    this.#alarm.cancel();
+    this.#setLine(false);
+    return counters;
+  }
+
+  /** Counts again, from these states on. */
+  take(counters: readonly PitCounterState[]): void {
+    for (const [index, counter] of counters.entries()) {
+      this.#counters[index]?.apply(counter);
+    }
+    this.#schedule(this.#tick());
+    this.onTone?.();
+  }
+
   #read(register: number): number {
+    this.#recall();
     const counter = this.#counters[register];
     // The control register cannot be read.
     return counter === undefined ? 0xff : counter.readByte(this.#tick());
   }
 
   #write(register: number, byte: number): void {
+    this.#recall();
     const tick = this.#tick();
     if (register === CONTROL_PORT) {
       const select = byte >>> 6;
@@ -143,10 +176,12 @@ export class Pit implements Device {
   // ---- counter 2 and the rest of port 0x61
 
   get gate2(): boolean {
+    this.#recall();
     return this.#counter2.gate;
   }
 
   setGate2(gate: boolean): void {
+    this.#recall();
     if (gate !== this.#counter2.gate) {
       this.#counter2.setGate(gate, this.#tick());
       this.onTone?.();
@@ -155,6 +190,7 @@ export class Pit implements Device {
 
   /** OUT of counter 2. */
   output2(): boolean {
+    this.#recall();
     return this.#counter2.output(this.#tick());
   }
 
@@ -165,6 +201,7 @@ export class Pit implements Device {
   }
 
   reset(): void {
+    this.#recall();
     for (const counter of this.#counters) {
       counter.reset();
     }
@@ -174,6 +211,7 @@ export class Pit implements Device {
   }
 
   save() {
+    this.#recall();
     return {
       counters: this.#counters.map((counter) => counter.save()),
       level: this.#level,
@@ -182,6 +220,7 @@ export class Pit implements Device {
   }
 
   load(state: StateValue): void {
+    this.#recall();
     const reader = new StateReader(this.id, state);
     const counters = reader.objects('counters', 3).map((counter) => PitCounter.parse(counter));
     const level = reader.boolean('level');
@@ -198,6 +237,7 @@ export class Pit implements Device {
   }
 
   describe(): string {
+    this.#recall();
     const tick = this.#tick();
     return this.#counters
       .map(

@@ -22,6 +22,8 @@ export interface Port61Wiring {
   readonly clock: Clock;
   readonly pit: Pick<Pit, 'gate2' | 'setGate2' | 'output2' | 'toneHz' | 'onTone'>;
   readonly speaker?: SpeakerSink;
+  /** Brings the counters back where they are lent, and with them what is known of this port. */
+  readonly recall?: () => void;
 }
 
 /** Port 0x61: the gate and output of counter 2, the speaker, and the refresh toggle that old software times by. */
@@ -39,6 +41,7 @@ export class Port61 implements Device {
     this.port = {
       readPort: () => this.#read(),
       writePort: (_offset, _size, value) => {
+        wiring.recall?.();
         this.#control = value & WRITABLE;
         this.#apply();
       },
@@ -46,7 +49,19 @@ export class Port61 implements Device {
     wiring.pit.onTone = () => this.#updateTone();
   }
 
+  /** The speaker gets data from counter 2. */
+  get speakerData(): boolean {
+    return (this.#control & SPEAKER_DATA) !== 0;
+  }
+
+  /** After others had this port together with the counters: its writable bits that they know. */
+  take(gate2: boolean, speakerData: boolean): void {
+    this.#control = (this.#control & ~(GATE2 | SPEAKER_DATA)) | (gate2 ? GATE2 : 0) | (speakerData ? SPEAKER_DATA : 0);
+    this.#updateTone();
+  }
+
   #read(): number {
+    this.#wiring.recall?.();
     return (
       this.#control |
       (Math.floor(this.#wiring.clock.now() / REFRESH_NANOS) % 2 === 0 ? 0 : REFRESH_TOGGLE) |
@@ -68,15 +83,18 @@ export class Port61 implements Device {
   }
 
   reset(): void {
+    this.#wiring.recall?.();
     this.#control = 0;
     this.#apply();
   }
 
   save() {
+    this.#wiring.recall?.();
     return { control: this.#control };
   }
 
   load(state: StateValue): void {
+    this.#wiring.recall?.();
     this.#control = new StateReader(this.id, state).int('control', 0, WRITABLE);
     this.#apply();
   }
