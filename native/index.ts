@@ -58,7 +58,10 @@ export interface KvmVm {
   createPit(flags: number): void;
   setIrqLine(gsi: number, asserted: boolean): void;
   signalMsi(address: number, data: number, addressHigh: number): number;
-  /** Words: GSI, address low, address high, data; replaces all routes. */
+  /**
+   * Replaces all routes. Five words each: GSI, KVM_IRQ_ROUTING_IRQCHIP, controller, pin, 0; or GSI, KVM_IRQ_ROUTING_MSI,
+   * address low, address high, data.
+   */
   setGsiRouting(routes: Uint32Array): void;
   get(structure: VmStructure, into: Uint8Array): void;
   set(structure: VmStructure, from: Uint8Array): void;

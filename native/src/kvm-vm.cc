@@ -263,21 +263,31 @@ Napi::Value KvmVm::signalMsi(const Napi::CallbackInfo &info) {
   return Napi::Number::New(info.Env(), taken);
 }
 
-/** (Uint32Array of GSI, address low, address high, data, …): routes of messages. */
+/**
+ * (Uint32Array of GSI, type and three words, …): all routes. Type 1: controller, its pin, 0. Type 2: a message's address
+ * low, high, and data.
+ */
 void KvmVm::setGsiRouting(const Napi::CallbackInfo &info) {
   VmShared &vm = opened(info.Env());
   const Bytes bytes = bytesOf(info.Env(), info[0]);
-  const std::size_t count = bytes.length / 16;
+  std::uint32_t words[5];
+  const std::size_t count = bytes.length / sizeof(words);
   RoutingList routing(count);
   for (std::size_t i = 0; i < count; i++) {
-    std::uint32_t words[4];
-    std::memcpy(words, bytes.data + i * 16, sizeof(words));
+    std::memcpy(words, bytes.data + i * sizeof(words), sizeof(words));
     kvm_irq_routing_entry &entry = routing.entries()[i];
     entry.gsi = words[0];
-    entry.type = KVM_IRQ_ROUTING_MSI;
-    entry.u.msi.address_lo = words[1];
-    entry.u.msi.address_hi = words[2];
-    entry.u.msi.data = words[3];
+    entry.type = words[1];
+    if (entry.type == KVM_IRQ_ROUTING_IRQCHIP) {
+      entry.u.irqchip.irqchip = words[2];
+      entry.u.irqchip.pin = words[3];
+    } else if (entry.type == KVM_IRQ_ROUTING_MSI) {
+      entry.u.msi.address_lo = words[2];
+      entry.u.msi.address_hi = words[3];
+      entry.u.msi.data = words[4];
+    } else {
+      throwTypeError(info.Env(), "routes lead to a controller's pin or are messages");
+    }
   }
   if (ioctl(vm.fd.get(), REQUEST_SET_GSI_ROUTING, routing.data()) < 0) {
     throwSystemError(info.Env(), "KVM_SET_GSI_ROUTING", errno);

@@ -25,6 +25,8 @@ const KVM_EXIT_IO = 2;
 const KVM_EXIT_MMIO = 6;
 const LOG_DIRTY = 1;
 const SPLIT_IRQCHIP = 121;
+const ROUTE_PIN = 1;
+const ROUTE_MSI = 2;
 const OFFSET = 0x10000;
 const RAM = 0x40000;
 
@@ -263,13 +265,54 @@ check('local APICs inside: messages, interrupts by file, timers that are due', (
   view.setUint32(0x390, 1, true);
   vcpu.set('lapic', page);
   assert.equal(vm.signalMsi(0xfee00000, 0x41, 0), 1);
-  vm.setGsiRouting(Uint32Array.of(30, 0xfee00000, 0, 0x42));
+  vm.setGsiRouting(Uint32Array.of(30, ROUTE_MSI, 0xfee00000, 0, 0x42));
   vm.setIrqfd(30, true);
   vm.signalIrqfd(30);
   vcpu.settle();
   assert.deepEqual(waiting(), [0x41, 0x42, 0x43]);
   vm.setIrqfd(30, false);
   assert.throws(() => vm.signalIrqfd(30), TypeError);
+  vcpu.close();
+  vm.close();
+  system.close();
+});
+
+check('all interrupt controllers inside: pins by lines, and a timer', () => {
+  const system = new addon.KvmSystem();
+  const vm = system.createVm();
+  vm.createIrqchip();
+  assert.throws(() => vm.createIrqchip(), isKvmError);
+  vm.createPit(1);
+  // Line 24: input 3 of the first 8259; line 25: pin 5 of the I/O APIC.
+  vm.setGsiRouting(Uint32Array.of(24, ROUTE_PIN, 0, 3, 0, 25, ROUTE_PIN, 2, 5, 0));
+  assert.throws(() => vm.setGsiRouting(Uint32Array.of(24, 9, 0, 0, 0)), TypeError);
+  assert.throws(() => vm.setGsiRouting(Uint32Array.of(24, ROUTE_PIN, 0, 8, 0)), isKvmError);
+  vm.borrow(new Uint8Array(new WebAssembly.Memory({ initial: 16, maximum: 16, shared: true }).buffer));
+  const vcpu = vm.createVcpu(0, new Uint8Array(EXIT_BYTES));
+  const chip = new Uint8Array(520);
+  const read = (number: number) => {
+    chip[0] = number;
+    vm.get('irqchip', chip);
+    return new DataView(chip.buffer, 8);
+  };
+  vm.setIrqLine(24, true);
+  assert.equal(read(0).getUint8(1), 8, 'the request');
+  // The pin is masked: what has come in waits.
+  vm.setIrqLine(25, true);
+  assert.equal(read(2).getUint32(16, true), 1 << 5);
+  vm.setIrqLine(25, false);
+  assert.equal(read(2).getUint32(16, true), 0);
+  chip[0] = 3;
+  assert.throws(() => vm.get('irqchip', chip), isKvmError);
+  assert.throws(() => vm.get('irqchip', new Uint8Array(519)), TypeError);
+  const pit = new Uint8Array(112);
+  vm.get('pit2', pit);
+  // Counter 0 in mode 2, with 5 as its count.
+  pit[0] = 5;
+  pit[13] = 2;
+  vm.set('pit2', pit);
+  vm.get('pit2', pit);
+  assert.deepEqual([pit[0], pit[13]], [5, 2]);
   vcpu.close();
   vm.close();
   system.close();

@@ -2,13 +2,17 @@
 
 export const KVM_API_VERSION = 12;
 
+export const KVM_CAP_IRQCHIP = 0;
 export const KVM_CAP_USER_MEMORY = 3;
 export const KVM_CAP_SET_TSS_ADDR = 4;
 export const KVM_CAP_EXT_CPUID = 7;
 export const KVM_CAP_MP_STATE = 14;
 export const KVM_CAP_COALESCED_MMIO = 15;
 export const KVM_CAP_SET_GUEST_DEBUG = 23;
+export const KVM_CAP_IRQ_ROUTING = 25;
 export const KVM_CAP_IRQFD = 32;
+export const KVM_CAP_PIT2 = 33;
+export const KVM_CAP_PIT_STATE2 = 35;
 export const KVM_CAP_IOEVENTFD = 36;
 export const KVM_CAP_VCPU_EVENTS = 41;
 export const KVM_CAP_DEBUGREGS = 50;
@@ -62,6 +66,65 @@ export const KVM_MP_STATE_UNINITIALIZED = 1;
 export const KVM_MP_STATE_INIT_RECEIVED = 2;
 export const KVM_MP_STATE_HALTED = 3;
 export const KVM_MP_STATE_SIPI_RECEIVED = 4;
+
+/** Kinds of routes of interrupts: struct kvm_irq_routing_entry. */
+export const KVM_IRQ_ROUTING_IRQCHIP = 1;
+export const KVM_IRQ_ROUTING_MSI = 2;
+
+/** struct kvm_irqchip: which one, padding, and its state. */
+export const IRQCHIP_BYTES = 520;
+export const IRQCHIP_STATE = 8;
+export const KVM_IRQCHIP_PIC_MASTER = 0;
+export const KVM_IRQCHIP_PIC_SLAVE = 1;
+export const KVM_IRQCHIP_IOAPIC = 2;
+
+/** struct kvm_pic_state, bytes. */
+export const PIC_LAST_IRR = 0;
+export const PIC_IRR = 1;
+export const PIC_IMR = 2;
+export const PIC_ISR = 3;
+export const PIC_PRIORITY_ADD = 4;
+export const PIC_IRQ_BASE = 5;
+export const PIC_READ_REG_SELECT = 6;
+export const PIC_POLL = 7;
+export const PIC_SPECIAL_MASK = 8;
+export const PIC_INIT_STATE = 9;
+export const PIC_AUTO_EOI = 10;
+export const PIC_ROTATE_ON_AUTO_EOI = 11;
+export const PIC_SPECIAL_FULLY_NESTED = 12;
+export const PIC_INIT4 = 13;
+export const PIC_ELCR = 14;
+export const PIC_ELCR_MASK = 15;
+
+/** struct kvm_ioapic_state: base address (64 bits), then words, then 24 redirection entries of 64 bits. */
+export const IOAPIC_BASE_ADDRESS = 0;
+export const IOAPIC_IOREGSEL = 8;
+export const IOAPIC_ID = 12;
+export const IOAPIC_IRR = 16;
+export const IOAPIC_REDIRECTION = 24;
+
+/** struct kvm_pit_state2: three channels, and flags. */
+export const PIT_STATE_BYTES = 112;
+export const PIT_CHANNEL_BYTES = 24;
+export const PIT_COUNT = 0;
+export const PIT_LATCHED_COUNT = 4;
+export const PIT_COUNT_LATCHED = 6;
+export const PIT_STATUS_LATCHED = 7;
+export const PIT_STATUS = 8;
+export const PIT_READ_STATE = 9;
+export const PIT_WRITE_STATE = 10;
+export const PIT_WRITE_LATCH = 11;
+export const PIT_RW_MODE = 12;
+export const PIT_MODE = 13;
+export const PIT_BCD = 14;
+export const PIT_GATE = 15;
+/** Nanoseconds of the host's monotonic clock. */
+export const PIT_COUNT_LOAD_TIME = 16;
+export const PIT_FLAGS = 72;
+export const KVM_PIT_FLAGS_HPET_LEGACY = 1;
+export const KVM_PIT_FLAGS_SPEAKER_DATA_ON = 2;
+/** Flag of KVM_CREATE_PIT2: port 0x61 as well. */
+export const KVM_PIT_SPEAKER_DUMMY = 1;
 
 /** struct kvm_lapic_state: the page of registers, as far as there are any. */
 export const LAPIC_BYTES = 0x400;

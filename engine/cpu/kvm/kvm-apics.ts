@@ -183,6 +183,7 @@ export class KvmApics implements ApicBorrower {
     const entries = this.#apics.levelEntries();
     const words = entries.flatMap(({ pin, destination, logical, mode, vector }) => [
       pin,
+      K.KVM_IRQ_ROUTING_MSI,
       messageAddress(destination, logical),
       0,
       messageData(mode, vector, true),
