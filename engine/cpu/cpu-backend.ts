@@ -2,6 +2,7 @@ import type { Disposable } from '../base/disposable.ts';
 import type { AccessSize } from '../bus/bus.ts';
 import type { Doorbells } from '../bus/doorbells.ts';
 import type { Nanos } from '../clock/clock.ts';
+import type { ApicDoor } from '../irq/apic-door.ts';
 import type { CpuSignals } from '../irq/cpu-signals.ts';
 import type { EoiAssist } from '../irq/eoi-assist.ts';
 import type { LendableApics } from '../irq/lent-apics.ts';
@@ -46,6 +47,8 @@ export interface CpuBus {
   readonly localApics?: LendableApics;
   /** The bits of guest memory by which the local APICs' EOIs can be left out. */
   readonly eoiAssist?: EoiAssist;
+  /** Other ways of guests to their local APICs than the processor's own. */
+  readonly apicDoor?: ApicDoor;
 }
 
 /** Registers with which a directly booted kernel is entered. */

@@ -2,9 +2,10 @@ import { defined } from '../base/assert.ts';
 import { DisposableStore } from '../base/disposable.ts';
 import { HostError } from '../base/host-error.ts';
 import type { Log } from '../base/log.ts';
-import type { Nanos } from '../clock/clock.ts';
+import type { Clock, Nanos } from '../clock/clock.ts';
 import type { StateValue } from '../devices/device.ts';
 import { StateReader } from '../devices/state.ts';
+import { REG_EOI } from '../irq/apic-registers.ts';
 import type { CpuSignals } from '../irq/cpu-signals.ts';
 import type { CpuBus, MachineCpus, ProtectedModeStart, RunExit } from './cpu-backend.ts';
 import { DirtyRam } from './dirty-ram.ts';
@@ -33,7 +34,7 @@ import {
 } from './x86/system/msr.ts';
 
 export interface HybridCpusOptions extends Omit<SoftwareCpusOptions, 'timing' | 'hypervisor'> {
-  now(): Nanos;
+  readonly clock: Clock;
   /** Calendar time: milliseconds since 1970-01-01T00:00:00Z. */
   epochMillis(): number;
   /** Guests are offered Hyper-V's interface too. */
@@ -54,6 +55,8 @@ const SYSTEM_STRETCH = 50_000;
 const EMULATED_SLICE_NANOS = 1_000_000;
 const DR7_ENABLED = 0xffn;
 const APIC_MSRS = 0x800;
+/** As CPUID tells it (engine/cpu/software/software-cpus.ts). */
+const PHYSICAL_ADDRESS_BITS = 40;
 /** Input of the local APICs' timers (engine/irq/local-apic.ts). */
 const APIC_FREQUENCY_HZ = 1_000_000_000;
 /** In EDX of CPUID leaf 7. */
@@ -94,8 +97,9 @@ export class HybridCpus implements MachineCpus {
   #pausedAt: bigint | undefined;
 
   constructor(options: HybridCpusOptions) {
-    const { kvm, now, epochMillis, hyperv, nanosPerInstruction, tscFrequencyHz, ...forSoftware } = options;
-    const { bus } = options;
+    const { kvm, clock, epochMillis, hyperv, nanosPerInstruction, tscFrequencyHz, ...forSoftware } = options;
+    const now = () => clock.now();
+    const bus = hyperv === true ? this.#withAutoEoi(options.bus) : options.bus;
     this.count = options.count;
     this.#now = now;
     this.#bus = bus;
@@ -117,11 +121,17 @@ export class HybridCpus implements MachineCpus {
         memory: options.memory,
         eoiAssist: bus.eoiAssist,
         cpuCount: options.count,
+        physicalAddressBits: PHYSICAL_ADDRESS_BITS,
+        clock,
+        apics: defined(bus.apicDoor, 'local APICs'),
+        hasAutoEoi: !keepApics,
+        isSoftware: kvm === undefined,
         tscFrequencyHz: this.tscFrequencyHz,
         apicFrequencyHz: APIC_FREQUENCY_HZ,
         log: options.log,
         timestamp,
         tscOffset: (cpu) => this.tscOffset(cpu),
+        flushTranslations: (cpus, pages, includingGlobal) => this.#flushTranslations(cpus, pages, includingGlobal),
         epochMillis,
       },
       // Without the attributes of processors (Linux before 5.16) KVM does not tell how their counters stand.
@@ -129,6 +139,7 @@ export class HybridCpus implements MachineCpus {
     );
     this.#software = new SoftwareCpus({
       ...forSoftware,
+      bus,
       hypervisor: this.#hypervisor,
       timing: { now, nanosPerInstruction, tscFrequencyHz: this.tscFrequencyHz, timestamp },
     });
@@ -393,6 +404,37 @@ export class HybridCpus implements MachineCpus {
     this.#hypervisor.hypercall(defined(this.#software.processors[cpu], 'processor').state);
   }
 
+  /** Interrupts that are ended by their being taken (Hyper-V's synthetic interrupt sources). */
+  #withAutoEoi(bus: CpuBus): CpuBus {
+    return {
+      ...bus,
+      acknowledge: (cpu) => {
+        const vector = bus.acknowledge(cpu);
+        if (this.#hypervisor.isAutoEoi(cpu, vector)) {
+          bus.apicDoor?.writeRegister(cpu, REG_EOI, 0);
+        }
+        return vector;
+      },
+    };
+  }
+
+  #flushTranslations(cpus: readonly number[], pages: readonly bigint[] | undefined, includingGlobal: boolean): void {
+    for (const cpu of cpus) {
+      const { translation } = defined(this.#software.processors[cpu], 'processor');
+      if (pages === undefined) {
+        translation.flush(includingGlobal);
+      } else {
+        for (const page of pages) {
+          translation.invalidatePage(page);
+        }
+      }
+    }
+    if (this.#kind === 'kvm') {
+      this.#kvm?.quiesce();
+      this.#kvm?.forgetTranslations();
+    }
+  }
+
   // ── Running ──
 
   stopSoon(): void {
@@ -628,6 +670,7 @@ export class HybridCpus implements MachineCpus {
   }
 
   dispose(): void {
+    this.#hypervisor.dispose();
     this.#store.dispose();
     this.#access?.system.close();
   }

@@ -1,7 +1,8 @@
 import { assert } from '../base/assert.ts';
 import type { AccessSize, MmioHandler } from '../bus/bus.ts';
 import type { ApicFabric } from './apic-delivery.ts';
-import { DELIVERY_LOWEST_PRIORITY } from './apic-messages.ts';
+import type { ApicDoor } from './apic-door.ts';
+import { DELIVERY_FIXED, DELIVERY_LOWEST_PRIORITY } from './apic-messages.ts';
 import { MSR_APIC_BASE } from './apic-registers.ts';
 import type { InterruptAcknowledge } from './cpu-signals.ts';
 import type { IoApic } from './io-apic.ts';
@@ -22,7 +23,7 @@ const MSI_DATA_LEVEL = 1 << 15;
  * and the 8259s one door each: {@link InterruptAcknowledge}, {@link page}, {@link lint0}, {@link lint1}, MsiSink.
  * It holds no state of its own but who has borrowed the local APICs.
  */
-export class ApicBus implements ApicFabric, InterruptAcknowledge, MsiSink, LendableApics {
+export class ApicBus implements ApicFabric, InterruptAcknowledge, MsiSink, LendableApics, ApicDoor {
   /** The register page at 0xfee00000; the processor that is running sees its own APIC there. */
   readonly page: MmioHandler;
   /** The 8259s' INTR output. */
@@ -219,6 +220,24 @@ export class ApicBus implements ApicFabric, InterruptAcknowledge, MsiSink, Lenda
     // Processors heed the destination mode with and without the redirection hint, and guests rely on it.
     const logical = (address & MSI_ADDRESS_LOGICAL) !== 0;
     this.deliver(destination, logical, (data >>> 8) & 7, data & 0xff, (data & MSI_DATA_LEVEL) !== 0);
+  }
+
+  // ---- ApicDoor
+
+  interrupt(cpu: number, vector: number): void {
+    if (this.#borrower !== undefined) {
+      this.#borrower.deliver(cpu, false, DELIVERY_FIXED, vector, false);
+    } else {
+      this.#apic(cpu).receive(DELIVERY_FIXED, vector, false);
+    }
+  }
+
+  readRegister(cpu: number, register: number): number {
+    return this.#own(cpu).readRegister(register);
+  }
+
+  writeRegister(cpu: number, register: number, value: number): void {
+    this.#own(cpu).writeRegister(register, value);
   }
 
   // ---- the register page

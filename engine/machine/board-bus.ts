@@ -25,5 +25,6 @@ export function boardBus(
     doorbells,
     localApics: apics,
     eoiAssist,
+    apicDoor: apics,
   };
 }

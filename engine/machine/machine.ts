@@ -243,7 +243,7 @@ export class Machine implements Disposable {
       memory: this.memory,
       bus: this.board.cpuBus,
       log,
-      now: () => clock.now(),
+      clock,
       epochMillis: () => clock.wall.epochMillis(),
       hyperv: config.hyperv,
       nanosPerInstruction: config.virtualTime ? VIRTUAL_NANOS_PER_INSTRUCTION : undefined,

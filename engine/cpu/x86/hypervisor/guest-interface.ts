@@ -1,4 +1,6 @@
 import type { Log } from '../../../base/log.ts';
+import type { Clock } from '../../../clock/clock.ts';
+import type { ApicDoor } from '../../../irq/apic-door.ts';
 import type { EoiAssist } from '../../../irq/eoi-assist.ts';
 import type { GuestMemory } from '../../../memory/guest-memory.ts';
 import type { CpuState } from '../cpu-state.ts';
@@ -41,6 +43,15 @@ export interface HypervisorHost {
   /** Undefined: the local APICs have no such bits. */
   readonly eoiAssist: EoiAssist | undefined;
   readonly cpuCount: number;
+  /** The width of guest-physical addresses. */
+  readonly physicalAddressBits: number;
+  /** The machine's; the guests' own clock follows the time-stamp counter, and may stray from it by a little. */
+  readonly clock: Clock;
+  readonly apics: ApicDoor;
+  /** Whether an interrupt can be ended by its being taken, without an EOI: not in APICs that KVM has. */
+  readonly hasAutoEoi: boolean;
+  /** Processors are always run in software, one at a time: what they ask of each other by calls costs little. */
+  readonly isSoftware: boolean;
   /** Of the time-stamp counters. */
   readonly tscFrequencyHz: number;
   /** Of the local APICs' timers. */
@@ -50,6 +61,11 @@ export interface HypervisorHost {
   timestamp(): bigint;
   /** What a processor's counter differs by from it, at this moment. */
   tscOffset(cpu: number): bigint;
+  /**
+   * Has processors forget how linear addresses are translated: those of `pages`, or all (undefined), global ones too or
+   * not. It is done when this returns.
+   */
+  flushTranslations(cpus: readonly number[], pages: readonly bigint[] | undefined, includingGlobal: boolean): void;
   /** Calendar time: milliseconds since 1970-01-01T00:00:00Z. */
   epochMillis(): number;
 }

@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { defined } from '../../../base/assert.ts';
+import type { StateValue } from '../../../devices/device.ts';
 import type { CpuState } from '../cpu-state.ts';
 import * as L from '../layout.ts';
 import { GuestFault } from '../linear-memory.ts';
 import * as HV from './hyperv-interface.ts';
+import { HV_X64_MSR_SIMP } from './hyperv-synic.ts';
 import { Hypervisor } from './hypervisor.ts';
 import { MSR_KVM_SYSTEM_TIME_NEW } from './kvm-interface.ts';
 import { FakeHypervisorHost } from './testing/fake-host.ts';
@@ -45,12 +47,42 @@ test('CPUID: Hyper-V first, KVM behind it, and then who it really is', () => {
   assert.equal(hypervisor.cpuid(0x40000000, 0)?.eax, 0x40000006);
   const { eax } = defined(hypervisor.cpuid(0x40000001, 0), 'leaf');
   assert.equal(Buffer.from(Uint32Array.of(eax).buffer).toString('latin1'), 'Hv#1');
-  // What guests need: calls and their numbers; what they gain: clocks.
-  assert.equal(hypervisor.cpuid(0x40000003, 0)?.eax, 0x262 | (1 << 11));
+  // What guests need: calls and their numbers; what they gain: clocks, timers, registers of the local APIC.
+  const privileges = hypervisor.cpuid(0x40000003, 0);
+  assert.deepEqual([privileges?.eax, privileges?.ebx, privileges?.edx], [0xa7e, 0, 0xa0510]);
   assert.equal(hypervisor.cpuid(0x40000005, 0)?.eax, 3);
   assert.equal(letters(0x40000100), 'KVMKVMKVM\0\0\0');
   assert.equal(hypervisor.cpuid(0x40000100, 0)?.eax, 0x40000101);
   assert.equal(hypervisor.nextLeaf, 0x40000200);
+});
+
+test('guests are advised to use what pays where they run', () => {
+  const advice = (change: (host: FakeHypervisorHost) => void, cpus = 2) => {
+    const host = new FakeHypervisorHost(cpus);
+    change(host);
+    const hypervisor = new Hypervisor(host, { kvm: true, hyperv: true });
+    const hasApicRegisters = ((hypervisor.cpuid(0x40000003, 0)?.eax ?? 0) & 16) !== 0;
+    return [hypervisor.cpuid(0x40000004, 0)?.eax, hasApicRegisters];
+  };
+  // Patient watchdogs, no automatic EOIs; registers of the local APIC; calls between processors.
+  const [always, apic, calls] = [0x220, 8, 0x404];
+  assert.deepEqual(
+    advice(() => {}),
+    [always | apic | calls, true],
+  );
+  assert.deepEqual(
+    advice(() => {}, 1),
+    [always | apic, true],
+  );
+  const onKvm = (host: FakeHypervisorHost) => {
+    host.isSoftware = false;
+  };
+  assert.deepEqual(advice(onKvm), [always | apic, true]);
+  const withItsApics = (host: FakeHypervisorHost) => {
+    onKvm(host);
+    host.hasAutoEoi = false;
+  };
+  assert.deepEqual(advice(withItsApics), [always, false]);
 });
 
 test('without the option there is nothing of it', () => {
@@ -79,13 +111,18 @@ test('the page of calls is given to guests that say who they are', () => {
     return state.gpr(0);
   };
   assert.equal(call(0x8n), 0n, 'a long wait is noted');
-  assert.equal(call(0x2n), 2n, 'no such call');
+  assert.equal(call(0x7777n), 2n, 'no such call');
   // 32-bit code: EDX:EAX both ways.
   state.setI32(L.MODE, L.MODE_CODE32);
   state.setGpr(0, 0x8n);
-  state.setGpr(2, 0xffffn);
+  state.setGpr(2, 0n);
   hypervisor.hypercall(state);
   assert.deepEqual([state.gpr32(0), state.gpr32(2)], [0, 0]);
+  // The upper half is a number of repetitions, which this call does not have.
+  state.setGpr(0, 0x8n);
+  state.setGpr(2, 0xffn);
+  hypervisor.hypercall(state);
+  assert.deepEqual([state.gpr32(0), state.gpr32(2)], [3, 0]);
   // Locked: it stays; a guest without a name has it no more.
   write(HV.HV_X64_MSR_HYPERCALL, BigInt(PAGE) | 3n);
   write(HV.HV_X64_MSR_HYPERCALL, 0n);
@@ -94,6 +131,18 @@ test('the page of calls is given to guests that say who they are', () => {
   state.setGpr(0, 0x77n);
   hypervisor.hypercall(state);
   assert.equal(state.gpr(0), 0x77n);
+});
+
+test('programs make no calls', () => {
+  const { hypervisor, cpu, write } = machine();
+  write(HV.HV_X64_MSR_GUEST_OS_ID, 1n);
+  write(HV.HV_X64_MSR_HYPERCALL, BigInt(PAGE) | ENABLED);
+  const state = cpu(0);
+  state.setI32(L.MODE, L.MODE_CODE64 | (3 << L.MODE_CPL_SHIFT));
+  state.setGpr(0, 0x1234n);
+  state.setGpr(1, 8n);
+  hypervisor.hypercall(state);
+  assert.equal(state.gpr(0), 0x1234n);
 });
 
 test('reference time by the register and by the page agree, whatever the counter does', () => {
@@ -144,13 +193,45 @@ test('numbers, frequencies, and word of a crash', () => {
   assert.equal(read(HV.HV_X64_MSR_CRASH_P4), 0xa4n);
   write(HV.HV_X64_MSR_CRASH_CTL, 1n << 63n);
   assert.match(host.lines[0] ?? '', /has crashed: a0, a1, a2, a3, a4/);
-  // Read-only, and never announced: synthetic interrupts and timers, the APIC's own.
-  for (const msr of [HV.HV_X64_MSR_VP_INDEX, HV.HV_X64_MSR_TIME_REF_COUNT, 0x40000080, 0x400000b0, 0x40000070]) {
+  // Read-only, or there is none; EOIs are only written.
+  for (const msr of [HV.HV_X64_MSR_VP_INDEX, HV.HV_X64_MSR_TIME_REF_COUNT, 0x40000010, 0x400000f0, 0x400000a0]) {
     faults(() => write(msr, 1n));
   }
-  for (const msr of [0x40000003, 0x40000070, 0x40000073, 0x40000090, 0x400000b1]) {
+  for (const msr of [0x40000003, HV.HV_X64_MSR_EOI, 0x40000010, 0x400000b8, 0x400000f0]) {
     faults(() => read(msr));
   }
+});
+
+test("the local APIC's registers, and the bit by which an EOI is left out", () => {
+  const { host, hypervisor, cpu, read, write } = machine(2);
+  write(HV.HV_X64_MSR_ICR, 0x0200_0000_0000_40fen, 1);
+  assert.deepEqual(
+    [...host.apicRegisters],
+    [
+      ['1:49', 0x02000000],
+      ['1:48', 0x40fe],
+    ],
+  );
+  assert.equal(read(HV.HV_X64_MSR_ICR, 1), 0x0200_0000_0000_40fen);
+  write(HV.HV_X64_MSR_TPR, 0x50n);
+  assert.equal(read(HV.HV_X64_MSR_TPR), 0x50n);
+  write(HV.HV_X64_MSR_EOI, 0n);
+  assert.equal(host.apicRegisters.get('0:11'), 0);
+  faults(() => write(HV.HV_X64_MSR_TPR, 0x100n));
+  faults(() => write(HV.HV_X64_MSR_EOI, 1n << 32n));
+  write(HV.HV_X64_MSR_VP_ASSIST_PAGE, BigInt(PAGE) | ENABLED, 1);
+  assert.equal(read(HV.HV_X64_MSR_VP_ASSIST_PAGE, 1), BigInt(PAGE) | ENABLED);
+  assert.deepEqual([host.eoiAssist?.place(0), host.eoiAssist?.place(1)], [undefined, PAGE]);
+  const saved = hypervisor.save(0n);
+  const again = machine(2);
+  again.hypervisor.load(saved, 0n);
+  again.hypervisor.restored(again.cpu(0));
+  again.hypervisor.restored(again.cpu(1));
+  assert.deepEqual([again.host.eoiAssist?.place(0), again.host.eoiAssist?.place(1)], [undefined, PAGE]);
+  write(HV.HV_X64_MSR_VP_ASSIST_PAGE, 0n, 1);
+  assert.equal(host.eoiAssist?.place(1), undefined);
+  hypervisor.reset();
+  assert.equal(read(HV.HV_X64_MSR_VP_ASSIST_PAGE, cpu(1).index), 0n);
 });
 
 test('what it holds is saved and restored, and not taken for granted', () => {
@@ -173,6 +254,17 @@ test('what it holds is saved and restored, and not taken for granted', () => {
   const plain = new Hypervisor(second.host, { kvm: true, hyperv: false });
   assert.throws(() => plain.load(saved, 0n), { code: 'bad-state' });
   assert.throws(() => second.hypervisor.load(plain.save(0n), 0n), { code: 'bad-state' });
+  // Saved before there were synthetic interrupts: they are as after a reset.
+  const { hyperv, ...rest } = saved as { hyperv: Record<string, StateValue> };
+  const { synic, timers, assistPages, ...before } = hyperv;
+  second.write(HV_X64_MSR_SIMP, 0x7001n);
+  second.hypervisor.load({ ...rest, hyperv: before }, 0n);
+  assert.equal(second.read(HV_X64_MSR_SIMP), 0n);
+  assert.equal(second.read(HV.HV_X64_MSR_CRASH_P0), 9n);
+  for (const some of [{ synic }, { timers, assistPages }, { synic, timers, assistPages: [] }]) {
+    const load = () => second.hypervisor.load({ ...rest, hyperv: { ...before, ...some } as StateValue }, 0n);
+    assert.throws(load, { code: 'bad-state' });
+  }
   second.hypervisor.reset();
   assert.equal(second.read(HV.HV_X64_MSR_REFERENCE_TSC), 0n);
   assert.equal(second.write(MSR_KVM_SYSTEM_TIME_NEW, 0n), true);

@@ -1,10 +1,14 @@
 import type { StateValue } from '../../../devices/device.ts';
 import { StateReader } from '../../../devices/state.ts';
+import { REG_EOI, REG_ICR_HIGH, REG_ICR_LOW, REG_TPR } from '../../../irq/apic-registers.ts';
 import type { CpuState } from '../cpu-state.ts';
 import * as L from '../layout.ts';
 import { GuestFault } from '../linear-memory.ts';
 import type { GuestClock } from './guest-clock.ts';
 import { type GuestInterface, type HypervisorHost, type Leaf, signatureOf } from './guest-interface.ts';
+import { HypervCalls } from './hyperv-calls.ts';
+import { HypervSynic } from './hyperv-synic.ts';
+import { HypervTimers } from './hyperv-timers.ts';
 
 /** Hyper-V's interface to its guests (Microsoft, Hypervisor Top Level Functional Specification 6.0b). */
 export const HV_X64_MSR_GUEST_OS_ID = 0x40000000;
@@ -14,6 +18,10 @@ export const HV_X64_MSR_TIME_REF_COUNT = 0x40000020;
 export const HV_X64_MSR_REFERENCE_TSC = 0x40000021;
 export const HV_X64_MSR_TSC_FREQUENCY = 0x40000022;
 export const HV_X64_MSR_APIC_FREQUENCY = 0x40000023;
+export const HV_X64_MSR_EOI = 0x40000070;
+export const HV_X64_MSR_ICR = 0x40000071;
+export const HV_X64_MSR_TPR = 0x40000072;
+export const HV_X64_MSR_VP_ASSIST_PAGE = 0x40000073;
 export const HV_X64_MSR_CRASH_P0 = 0x40000100;
 export const HV_X64_MSR_CRASH_P4 = 0x40000104;
 export const HV_X64_MSR_CRASH_CTL = 0x40000105;
@@ -27,14 +35,26 @@ const INTERFACE = 0x31237648;
 /** Version 10.0, build 14393: no guest takes a newer one for granted. */
 const BUILD = 14393;
 const VERSION = 10 << 16;
-/** Privileges, EAX of the fourth leaf (TLFS 4.2.2): reference counter, call registers, VP index, reference TSC, frequencies. */
-const PRIVILEGES = (1 << 1) | (1 << 5) | (1 << 6) | (1 << 9) | (1 << 11);
-/** EDX of it: frequency registers, crash registers. */
-const FEATURES = (1 << 8) | (1 << 10);
-/** EAX of the fifth leaf: watchdogs are to be patient. */
-const RELAXED_TIMING = 1 << 5;
+/**
+ * Privileges, EAX of the fourth leaf (TLFS 4.2.2): reference counter, synthetic interrupts and timers, call registers, VP
+ * index, reference TSC, frequencies.
+ */
+const PRIVILEGES = (1 << 1) | (1 << 2) | (1 << 3) | (1 << 5) | (1 << 6) | (1 << 9) | (1 << 11);
+/** The registers for the local APIC, its assist page among them. */
+const PRIVILEGE_APIC = 1 << 4;
+/** EDX of it: input of calls in XMM registers, frequency registers, crash registers, sources that are polled, direct timers. */
+const FEATURES = (1 << 4) | (1 << 8) | (1 << 10) | (1 << 17) | (1 << 19);
+/** EAX of the fifth leaf: watchdogs are to be patient, and interrupts end by an EOI. */
+const ADVICE = (1 << 5) | (1 << 9);
+/** To reach the local APIC by the registers above. */
+const ADVICE_APIC = 1 << 3;
+/** To have other processors forget translations, and to interrupt them, by calls. */
+const ADVICE_CALLS = (1 << 2) | (1 << 10);
 /** EBX of it: never to tell of spinning. */
 const NEVER_NOTIFY = 0xffffffff;
+
+/** What saved states of before synthetic interrupts and timers lack: then these are as after a reset. */
+const LATER_FIELDS = ['synic', 'timers', 'assistPages'] as const;
 
 const ENABLED = 1n;
 const LOCKED = 2n;
@@ -42,12 +62,6 @@ const PAGE = ~0xfffn;
 const CRASH_REGISTERS = 5;
 /** The guest has written its crash registers, and wants that known. */
 const CRASH_NOTIFY = 1n << 63n;
-
-/** Calls, and what they come to (TLFS appendices A and B). */
-const CALL_CODE = 0xffffn;
-const CALL_NOTIFY_LONG_SPIN_WAIT = 8n;
-const STATUS_SUCCESS = 0n;
-const STATUS_INVALID_HYPERCALL_CODE = 2n;
 
 /** HV_REFERENCE_TSC_PAGE (TLFS 12.7.3): sequence (0: not valid), scale, offset. */
 const TSC_SEQUENCE = 0;
@@ -59,13 +73,19 @@ const UNITS_PER_SECOND = 10_000_000n;
 
 /**
  * What Windows looks for on Hyper-V: a clock that is read without an exit, frequencies that need not be measured,
- * patient watchdogs, and a place to leave word of a crash. Carried out here on every processor backend.
+ * patient watchdogs, and a place to leave word of a crash; and besides timers with interrupts of their own, and calls
+ * and registers that spare exits. Carried out here on every processor backend.
  */
 export class HypervInterface implements GuestInterface {
   readonly signature = signatureOf('Microsoft Hv');
   readonly leafCount = 6;
   readonly #host: HypervisorHost;
   readonly #clock: GuestClock;
+  readonly #synic: HypervSynic;
+  readonly #timers: HypervTimers;
+  readonly #calls: HypervCalls;
+  /** HV_X64_MSR_VP_ASSIST_PAGE of each processor. */
+  readonly #assistPages: bigint[];
   #guestOsId = 0n;
   #hypercall = 0n;
   #referenceTsc = 0n;
@@ -76,6 +96,10 @@ export class HypervInterface implements GuestInterface {
   constructor(host: HypervisorHost, clock: GuestClock) {
     this.#host = host;
     this.#clock = clock;
+    this.#synic = new HypervSynic(host);
+    this.#timers = new HypervTimers(host, clock, this.#synic);
+    this.#calls = new HypervCalls(host);
+    this.#assistPages = Array.from({ length: host.cpuCount }, () => 0n);
   }
 
   leaf(number: number): Leaf {
@@ -86,14 +110,24 @@ export class HypervInterface implements GuestInterface {
       case 2:
         return { eax: BUILD, ebx: VERSION, ecx: 0, edx: 0 };
       case 3:
-        return { eax: PRIVILEGES, ebx: 0, ecx: 0, edx: FEATURES };
+        return { eax: PRIVILEGES | (this.#advisesApic ? PRIVILEGE_APIC : 0), ebx: 0, ecx: 0, edx: FEATURES };
       case 4:
-        return { eax: RELAXED_TIMING, ebx: NEVER_NOTIFY, ecx: 0, edx: 0 };
+        return { eax: this.#advice, ebx: NEVER_NOTIFY, ecx: 0, edx: 0 };
       case 5:
         return { eax: cpuCount, ebx: cpuCount, ecx: 0, edx: 0 };
       default:
         return { eax: 0, ebx: 0, ecx: 0, edx: 0 };
     }
+  }
+
+  /** Where KVM has the local APICs, their own registers cost no exit, and those here would bring all APICs back. */
+  get #advisesApic(): boolean {
+    return this.#host.hasAutoEoi;
+  }
+
+  get #advice(): number {
+    const { isSoftware, cpuCount } = this.#host;
+    return ADVICE | (this.#advisesApic ? ADVICE_APIC : 0) | (isSoftware && cpuCount > 1 ? ADVICE_CALLS : 0);
   }
 
   ownsMsr(msr: number): boolean {
@@ -104,6 +138,13 @@ export class HypervInterface implements GuestInterface {
     if (msr >= HV_X64_MSR_CRASH_P0 && msr <= HV_X64_MSR_CRASH_P4) {
       return this.#crash[msr - HV_X64_MSR_CRASH_P0] as bigint;
     }
+    if (this.#synic.owns(msr)) {
+      return this.#synic.read(state.index, msr);
+    }
+    if (this.#timers.owns(msr)) {
+      return this.#timers.read(state.index, msr);
+    }
+    const { apics } = this.#host;
     switch (msr) {
       case HV_X64_MSR_GUEST_OS_ID:
         return this.#guestOsId;
@@ -119,6 +160,15 @@ export class HypervInterface implements GuestInterface {
         return BigInt(this.#host.tscFrequencyHz);
       case HV_X64_MSR_APIC_FREQUENCY:
         return BigInt(this.#host.apicFrequencyHz);
+      case HV_X64_MSR_ICR:
+        return (
+          (BigInt(apics.readRegister(state.index, REG_ICR_HIGH)) << 32n) |
+          BigInt(apics.readRegister(state.index, REG_ICR_LOW))
+        );
+      case HV_X64_MSR_TPR:
+        return BigInt(apics.readRegister(state.index, REG_TPR));
+      case HV_X64_MSR_VP_ASSIST_PAGE:
+        return this.#assistPages[state.index] as bigint;
       case HV_X64_MSR_CRASH_CTL:
         return CRASH_NOTIFY;
       default:
@@ -129,6 +179,14 @@ export class HypervInterface implements GuestInterface {
   writeMsr(state: CpuState, msr: number, value: bigint): void {
     if (msr >= HV_X64_MSR_CRASH_P0 && msr <= HV_X64_MSR_CRASH_P4) {
       this.#crash[msr - HV_X64_MSR_CRASH_P0] = value;
+      return;
+    }
+    if (this.#synic.owns(msr)) {
+      this.#synic.write(state.index, msr, value);
+      return;
+    }
+    if (this.#timers.owns(msr)) {
+      this.#timers.write(state.index, msr, value);
       return;
     }
     switch (msr) {
@@ -147,6 +205,17 @@ export class HypervInterface implements GuestInterface {
         this.#pageOffset = undefined;
         this.tscMoved(state);
         return;
+      case HV_X64_MSR_EOI:
+      case HV_X64_MSR_ICR:
+      case HV_X64_MSR_TPR:
+        this.#writeApic(state.index, msr, value);
+        return;
+      case HV_X64_MSR_VP_ASSIST_PAGE:
+        if (value !== this.#assistPages[state.index]) {
+          this.#assistPages[state.index] = value;
+          this.#placeEoiBit(state.index);
+        }
+        return;
       case HV_X64_MSR_CRASH_CTL:
         if ((value & CRASH_NOTIFY) !== 0n) {
           const parameters = this.#crash.map((one) => one.toString(16)).join(', ');
@@ -156,6 +225,37 @@ export class HypervInterface implements GuestInterface {
       default:
         throw new GuestFault(L.VECTOR_GP, 0);
     }
+  }
+
+  #writeApic(cpu: number, msr: number, value: bigint): void {
+    const { apics } = this.#host;
+    const low = Number(value & 0xffffffffn);
+    if (msr === HV_X64_MSR_ICR) {
+      apics.writeRegister(cpu, REG_ICR_HIGH, Number(value >> 32n));
+      apics.writeRegister(cpu, REG_ICR_LOW, low);
+      return;
+    }
+    if (value > (msr === HV_X64_MSR_TPR ? 0xffn : 0xffffffffn)) {
+      throw new GuestFault(L.VECTOR_GP, 0);
+    }
+    apics.writeRegister(cpu, msr === HV_X64_MSR_TPR ? REG_TPR : REG_EOI, low);
+  }
+
+  /** The first bit of the assist page is that of EoiAssist (TLFS 10.3.5). */
+  #placeEoiBit(cpu: number): void {
+    const page = this.#assistPages[cpu] as bigint;
+    this.#host.eoiAssist?.setPlace(cpu, (page & ENABLED) === 0n ? undefined : Number(page & PAGE));
+  }
+
+  restored(state: CpuState): void {
+    if (((this.#assistPages[state.index] as bigint) & ENABLED) !== 0n) {
+      this.#placeEoiBit(state.index);
+    }
+  }
+
+  /** See HypervSynic. */
+  isAutoEoi(cpu: number, vector: number): boolean {
+    return this.#synic.isAutoEoi(cpu, vector);
   }
 
   /** Puts the code of calls into the page that the guest names (TLFS 3.13). */
@@ -169,20 +269,10 @@ export class HypervInterface implements GuestInterface {
     }
   }
 
-  /** A call by the page: its input in RCX, or EDX:EAX outside 64-bit code; so the answer in RAX. */
+  /** A call by the page, which is for systems only. */
   hypercall(state: CpuState): void {
-    if ((this.#hypercall & ENABLED) === 0n) {
-      return;
-    }
-    const is64 = (state.mode & L.MODE_CODE_MASK) === L.MODE_CODE64;
-    const input = is64 ? state.gpr(1) : (BigInt(state.gpr32(2)) << 32n) | BigInt(state.gpr32(0));
-    const known = (input & CALL_CODE) === CALL_NOTIFY_LONG_SPIN_WAIT;
-    const answer = known ? STATUS_SUCCESS : STATUS_INVALID_HYPERCALL_CODE;
-    if (is64) {
-      state.setGpr(0, answer);
-    } else {
-      state.setGpr32(0, Number(answer));
-      state.setGpr32(2, 0);
+    if ((this.#hypercall & ENABLED) !== 0n && state.cpl === 0) {
+      this.#calls.call(state);
     }
   }
 
@@ -227,6 +317,9 @@ export class HypervInterface implements GuestInterface {
     this.#referenceTsc = 0n;
     this.#pageOffset = undefined;
     this.#crash = this.#crash.map(() => 0n);
+    this.#synic.reset();
+    this.#timers.reset();
+    this.#assistPages.fill(0n);
   }
 
   save(): StateValue {
@@ -235,6 +328,9 @@ export class HypervInterface implements GuestInterface {
       hypercall: this.#hypercall,
       referenceTsc: this.#referenceTsc,
       crash: [...this.#crash],
+      synic: this.#synic.save(),
+      timers: this.#timers.save(),
+      assistPages: [...this.#assistPages],
     };
   }
 
@@ -244,8 +340,31 @@ export class HypervInterface implements GuestInterface {
     const crash = reader
       .array('crash', CRASH_REGISTERS)
       .map((value) => new StateReader('Hyper-V crash', { value }).u64('value'));
+    const applied = LATER_FIELDS.every((field) => !reader.has(field)) ? [] : this.#prepareLater(reader);
     [this.#guestOsId, this.#hypercall, this.#referenceTsc] = registers;
     this.#crash = crash;
     this.#pageOffset = undefined;
+    for (const apply of applied) {
+      apply();
+    }
+  }
+
+  #prepareLater(reader: StateReader): readonly (() => void)[] {
+    const pages = reader
+      .array('assistPages', this.#assistPages.length)
+      .map((value) => reader.nested('assistPages', { value }).u64('value'));
+    return [
+      this.#synic.prepareLoad(reader, 'synic'),
+      this.#timers.prepareLoad(reader, 'timers'),
+      () => {
+        for (const [cpu, page] of pages.entries()) {
+          this.#assistPages[cpu] = page;
+        }
+      },
+    ];
+  }
+
+  dispose(): void {
+    this.#timers.dispose();
   }
 }

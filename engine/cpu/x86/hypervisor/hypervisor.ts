@@ -106,6 +106,11 @@ export class Hypervisor {
     this.#clock.begin(timestamp);
   }
 
+  /** See HypervSynic. */
+  isAutoEoi(cpu: number, vector: number): boolean {
+    return this.#hyperv?.isAutoEoi(cpu, vector) === true;
+  }
+
   reset(): void {
     this.#host.eoiAssist?.forget();
     for (const one of this.#interfaces) {
@@ -125,7 +130,11 @@ export class Hypervisor {
       reader.refuse("Hyper-V's interface is on in one of the two machines only");
     }
     this.reset();
-    this.#hyperv?.load(reader.value('hyperv'));
     this.#clock.load('hypervisor clock', reader.value('clock'), timestamp);
+    this.#hyperv?.load(reader.value('hyperv'));
+  }
+
+  dispose(): void {
+    this.#hyperv?.dispose();
   }
 }

@@ -1,4 +1,6 @@
 import type { Log } from '../../../../base/log.ts';
+import { ManualClock } from '../../../../clock/alarm-queue.ts';
+import type { ApicDoor } from '../../../../irq/apic-door.ts';
 import { EoiAssist } from '../../../../irq/eoi-assist.ts';
 import { FakeMemory } from '../../../../testing/fakes.ts';
 import { CpuState } from '../../cpu-state.ts';
@@ -19,8 +21,24 @@ export class FakeHypervisorHost implements HypervisorHost {
     info: (line) => this.lines.push(line),
     warn: (line) => this.lines.push(line),
   };
-  tsc = 1_000_000n;
-  wall = Date.UTC(2026, 0, 1);
+  readonly physicalAddressBits = 40;
+  readonly clock = new ManualClock();
+  hasAutoEoi = true;
+  isSoftware = true;
+  /** Interrupts that were sent, as "processor:vector". */
+  readonly interrupts: string[] = [];
+  /** What was written to registers of local APICs; reading gives the last value. */
+  readonly apicRegisters = new Map<string, number>();
+  /** Translations that were to be forgotten. */
+  readonly flushes: { cpus: readonly number[]; pages: readonly bigint[] | undefined; includingGlobal: boolean }[] = [];
+  readonly apics: ApicDoor = {
+    interrupt: (cpu, vector) => this.interrupts.push(`${cpu}:${vector.toString(16)}`),
+    readRegister: (cpu, register) => this.apicRegisters.get(`${cpu}:${register}`) ?? 0,
+    writeRegister: (cpu, register, value) => this.apicRegisters.set(`${cpu}:${register}`, value),
+  };
+  /** The counter when the clock stood at 0. */
+  #tscBase = 1_000_000n;
+  readonly #startOfDay = Date.UTC(2026, 0, 1);
 
   constructor(cpuCount = 1) {
     this.cpuCount = cpuCount;
@@ -30,8 +48,21 @@ export class FakeHypervisorHost implements HypervisorHost {
     );
   }
 
+  /** The machine's counter: it runs with the clock, and a test may set it to anything. */
+  get tsc(): bigint {
+    return this.#tscBase + (BigInt(this.clock.now()) * BigInt(this.tscFrequencyHz)) / 1_000_000_000n;
+  }
+
+  set tsc(value: bigint) {
+    this.#tscBase += value - this.tsc;
+  }
+
   timestamp(): bigint {
     return this.tsc;
+  }
+
+  flushTranslations(cpus: readonly number[], pages: readonly bigint[] | undefined, includingGlobal: boolean): void {
+    this.flushes.push({ cpus, pages, includingGlobal });
   }
 
   tscOffset(cpu: number): bigint {
@@ -39,13 +70,12 @@ export class FakeHypervisorHost implements HypervisorHost {
   }
 
   epochMillis(): number {
-    return this.wall;
+    return this.#startOfDay + this.clock.now() / 1e6;
   }
 
   /** Lets time pass. */
   advance(seconds: number): void {
-    this.tsc += BigInt(Math.round(seconds * this.tscFrequencyHz));
-    this.wall += seconds * 1000;
+    this.clock.advance(Math.round(seconds * 1e9));
   }
 }
 
