@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { loadKvm } from '../../../native/index.ts';
 import { Random } from '../../testing/random.ts';
 import { type CaseMix, Comparison } from '../x86/testing/comparison.ts';
-import { AMD_DIFFERS, neededFeature } from '../x86/testing/host-differences.ts';
+import { AMD_DIFFERS, AMD_UNALIGNED, neededFeature } from '../x86/testing/host-differences.ts';
 import { hostFeatures, isAmd } from '../x86/testing/native-processor.ts';
 import { windowTemplates } from '../x86/testing/special-values.ts';
 import { probeHost } from './kvm-host.ts';
@@ -35,6 +35,7 @@ function compare(name: string, mix: CaseMix, cases: number): void {
     await comparison.run(
       {
         ...mix,
+        ...(amd ? { unaligned: AMD_UNALIGNED } : {}),
         except: (candidate) => {
           if (amd && AMD_DIFFERS.test(candidate.definition.name)) {
             return true;

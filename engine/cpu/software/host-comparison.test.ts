@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { Random } from '../../testing/random.ts';
 import { type CaseMix, Comparison } from '../x86/testing/comparison.ts';
-import { AMD_DIFFERS, neededFeature } from '../x86/testing/host-differences.ts';
+import { AMD_DIFFERS, AMD_UNALIGNED, neededFeature } from '../x86/testing/host-differences.ts';
 import { buildHarness, hostFeatures, isAmd, NativeProcessor } from '../x86/testing/native-processor.ts';
 import { windowTemplates } from '../x86/testing/special-values.ts';
 
@@ -41,6 +41,7 @@ function compare(name: string, mix: CaseMix, cases: number): void {
     await comparison.run(
       {
         ...mix,
+        ...(amd ? { unaligned: AMD_UNALIGNED } : {}),
         except: (candidate) => {
           if (amd && AMD_DIFFERS.test(candidate.definition.name)) {
             missing.add(`${candidate.definition.name} as Intel has it`);

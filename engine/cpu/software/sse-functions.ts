@@ -4,6 +4,7 @@ import { buildBitFunctions } from './bit-functions.ts';
 import { buildCipher } from './cipher-functions.ts';
 import { buildFused } from './fused-functions.ts';
 import { buildHalf } from './half-functions.ts';
+import { buildHashes } from './hash-functions.ts';
 import { buildLaneArithmetic, type LaneArithmetic } from './sse-arithmetic.ts';
 import { buildLaneConversions, type LaneConversions } from './sse-conversions.ts';
 import { BINARY32, BINARY64, mxcsr } from './sse-rounding.ts';
@@ -422,6 +423,7 @@ export function buildSse(module: ModuleBuilder, multiplyHigh: FunctionReference)
     ...buildBitFunctions(module),
     ...buildStringCompare(module),
     ...buildCipher(module),
+    ...buildHashes(module),
   );
   return result;
 }

@@ -550,12 +550,16 @@ export const SYSTEM_OPERATIONS: Readonly<Record<string, Operation>> = {
   sysret: (call) => call.system.sysret(call.size),
   sysenter: (call) => call.system.sysenter(),
   sysexit: (call) => call.system.sysexit(call.size),
-  rdrand: (call) => {
-    call.setRegister(0, call.host.random());
-    call.state.flags = (call.state.flags & ~L.FLAGS_ARITHMETIC) | L.FLAG_CF;
-  },
+  rdrand: drawRandom,
+  rdseed: drawRandom,
   pause: (call) => call.host.yieldSlice(),
 };
+
+/** A random number, and CF: there always is one. */
+function drawRandom(call: Call): void {
+  call.setRegister(0, call.host.random());
+  call.state.flags = (call.state.flags & ~L.FLAGS_ARITHMETIC) | L.FLAG_CF;
+}
 
 function farOffset(call: Call): bigint {
   return BigInt(call.size === 2 ? call.immediate & 0xffff : call.immediate);

@@ -81,6 +81,13 @@ export abstract class FlagsBuilder extends OperandBuilder {
     this.setAux(op('i32.xor', old, op('i32.mul', change, i32(0xc0000000))));
   }
 
+  /** Changes OF alone. */
+  setOverflow(of: I32): void {
+    const old = this.aux();
+    const before = op('i32.shr_u', op('i32.xor', old, op('i32.shl', old, i32(1))), i32(31));
+    this.setAux(op('i32.xor', old, op('i32.shl', op('i32.xor', before, of), i32(30))));
+  }
+
   /** All six flags from an RFLAGS image. */
   setArithmeticFlags(image: I32): void {
     const flags = this.keep(image);

@@ -3,12 +3,13 @@ import { defineSseCiphers } from './sse-ciphers.ts';
 import { defineSseCompare } from './sse-compare.ts';
 import { defineSseConversions } from './sse-conversions.ts';
 import { defineSseFloat } from './sse-float.ts';
+import { defineSseHashes } from './sse-hashes.ts';
 import { defineSseInteger } from './sse-integer.ts';
 import { defineSseMoves } from './sse-moves.ts';
 import { defineSseShuffles } from './sse-shuffles.ts';
 import { defineSseStrings } from './sse-strings.ts';
 
-/** Every instruction on XMM registers up to SSE4.2, with AES and carry-less multiplication. */
+/** Every instruction on XMM registers up to SSE4.2, with AES, carry-less multiplication and SHA. */
 export function defineSseInstructions(table: InstructionTable): void {
   defineSseMoves(table);
   defineSseInteger(table);
@@ -18,4 +19,5 @@ export function defineSseInstructions(table: InstructionTable): void {
   defineSseConversions(table);
   defineSseStrings(table);
   defineSseCiphers(table);
+  defineSseHashes(table);
 }

@@ -114,15 +114,34 @@ export function defineSystemInstructions(table: InstructionTable): void {
   system('rdpmc', '0F 33', ends);
   system('cpuid', '0F A2', ends);
   system('rsm', '0F AA', ends);
-  system('rdrand', ['NP 0F C7 /6 reg : Rv', '66 0F C7 /6 reg : Rv'], {});
+  // What the host draws for RDRAND is good enough to be a seed.
+  for (const [name, digit] of [
+    ['rdrand', 6],
+    ['rdseed', 7],
+  ] as const) {
+    system(name, [`NP 0F C7 /${digit} reg : Rv`, `66 0F C7 /${digit} reg : Rv`], {});
+  }
+  // REX.W and 66 mean nothing to RDPID.
+  for (const encoding of ['F3 0F C7 /7 reg o64 : Rq', 'F3 0F C7 /7 reg i64 : Rd']) {
+    table.define('rdpid', encoding, { feature: 'rdpid', system: true }, (b) => {
+      const value = load('i64.load32_u', get(b.cpu), L.MSR_TSC_AUX);
+      b.write(0, b.operand(0).size === 8 ? value : op('i32.wrap_i64', value));
+    });
+  }
 
   // Hints and fences: memory is strongly ordered here.
   // PAUSE is F3 90: the decoder finds it by its prefix.
   table.define('pause', 'F3 90', { ends: true }, (b) => b.system('pause'));
   table.define('fence', ['NP 0F AE /5 reg', 'NP 0F AE /6 reg', 'NP 0F AE /7 reg'], {}, () => {});
-  table.define('clflush', ['NP 0F AE /7 mem : Mb'], {}, (b) => {
-    b.read(0);
-  });
+  for (const [name, encoding] of [
+    ['clflush', 'NP 0F AE /7 mem : Mb'],
+    ['clflushopt', '66 0F AE /7 mem : Mb'],
+    ['clwb', '66 0F AE /6 mem : Mb'],
+  ] as const) {
+    table.define(name, encoding, name === 'clflush' ? {} : { feature: name }, (b) => {
+      b.read(0);
+    });
+  }
   // Everything is in order here.
   table.define('serialize', 'NP 0F 01 =E8', { system: true }, () => {});
   table.define('ud', ['0F 0B', '0F B9 /r : Gv Ev', '0F FF /r : Gv Ev'], ends, (b) => b.fault(L.VECTOR_UD));

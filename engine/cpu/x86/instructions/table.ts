@@ -1,3 +1,4 @@
+import { defineAdx } from './adx.ts';
 import { defineAvxMemory } from './avx-memory.ts';
 import { defineAvxPermutes } from './avx-permutes.ts';
 import { defineBmi } from './bmi.ts';
@@ -29,6 +30,7 @@ export function buildInstructionTable(): InstructionTable {
   defineX87StateInstructions(table);
   defineMmxInstructions(table);
   defineBmi(table);
+  defineAdx(table);
   defineAvxPermutes(table);
   defineAvxMemory(table);
   defineFma(table);

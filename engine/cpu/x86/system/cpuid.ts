@@ -25,8 +25,8 @@ export interface CpuFeature {
   /** Missing: always announced. */
   readonly when?: 'several-cpus' | 'osxsave' | 'apic-enabled' | 'code64';
   /**
-   * Announced only on machines that another kind of processor runs too, and has it. This one keeps what belongs to it,
-   * and has no need of it.
+   * Announced only on machines that another kind of processor runs too, and has it. This one can do it, but has no need
+   * of it, or does without it faster.
    */
   readonly passedOn?: true;
   /** What the feature is, where the name does not say. */
@@ -109,8 +109,14 @@ export const CPU_FEATURES: readonly CpuFeature[] = [
   { name: 'bmi2', register: '7.ebx', bit: 8 },
   { name: 'erms', register: '7.ebx', bit: 9, note: 'REP MOVSB and STOSB are the fastest copies' },
   { name: 'invpcid', register: '7.ebx', bit: 10 },
+  { name: 'rdseed', register: '7.ebx', bit: 18 },
+  { name: 'adx', register: '7.ebx', bit: 19, passedOn: true },
   { name: 'smap', register: '7.ebx', bit: 20 },
+  { name: 'clflushopt', register: '7.ebx', bit: 23 },
+  { name: 'clwb', register: '7.ebx', bit: 24 },
+  { name: 'sha_ni', register: '7.ebx', bit: 29, passedOn: true },
   { name: 'umip', register: '7.ecx', bit: 2 },
+  { name: 'rdpid', register: '7.ecx', bit: 22 },
   { name: 'md_clear', register: '7.edx', bit: 10, passedOn: true, note: 'VERW clears buffers' },
   { name: 'serialize', register: '7.edx', bit: 14 },
   { name: 'spec_ctrl', register: '7.edx', bit: SPEC_CTRL, passedOn: true, note: 'IBRS and IBPB' },
@@ -127,6 +133,7 @@ export const CPU_FEATURES: readonly CpuFeature[] = [
   { name: 'xgetbv1', register: '13.1.eax', bit: 2 },
   { name: 'lahf_lm', register: '80000001.ecx', bit: 0, note: 'LAHF and SAHF in 64-bit code' },
   { name: 'abm', register: '80000001.ecx', bit: 5, note: 'LZCNT' },
+  { name: '3dnowprefetch', register: '80000001.ecx', bit: 8, note: 'PREFETCHW' },
   { name: 'syscall', register: '80000001.edx', bit: 11, when: 'code64' },
   { name: 'nx', register: '80000001.edx', bit: 20 },
   { name: 'rdtscp', register: '80000001.edx', bit: 27 },

@@ -51,3 +51,6 @@ export function neededFeature({ definition, encoding }: Candidate): string | und
  * comparisons read, a call's push before its target is known to be canonical, PREFETCHW of registers, PAUSE with REX.B.
  */
 export const AMD_DIFFERS = /^(sh[lr]d|dpp[sd]|push-segment-\d|cmps|scas|call|nop|pause)$/;
+
+/** Instructions that AMD's processors take unaligned memory operands with, where Intel's raise #GP (SDM 2A, 2.6.4). */
+export const AMD_UNALIGNED = /^sha(1|256)/;

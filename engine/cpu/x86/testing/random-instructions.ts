@@ -156,6 +156,8 @@ class InstanceBuilder {
           sized &&
           // Near branches: processors of different makers disagree about the prefix in 64-bit code.
           !(encoding.size64 === 'always64' && bits === 64) &&
+          // How much memory MOVSXD with it reads depends on the maker too.
+          definition.name !== 'movsxd' &&
           !(encoding.prefix !== 'any' && encoding.map === 1 && encoding.opcode >= 0x2a && encoding.opcode <= 0x2d) &&
           random.chance(1, 4) &&
           !(options.ends && bits === 32 && !random.chance(1, 20)));
