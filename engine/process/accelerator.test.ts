@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { HostError } from '../base/host-error.ts';
-import { acceleratorNow, chooseAccelerator, type KvmFinding, kvmFinding, virtualizationOf } from './accelerator.ts';
+import { acceleratorNow, chooseAccelerator, type KvmFinding, kvmFinding } from './accelerator.ts';
 
 const facts = { tscKilohertz: 2_000_000, longModeOnly: false, emulates: false, syscallsFault: false };
 const fast: KvmFinding = { state: 'fast', detail: 'fast', why: 'fast', facts };
@@ -35,12 +35,6 @@ test('who asks for software is not asked about KVM', () => {
   assert.equal(chooseAccelerator({ accel: 'software', virtualTime: false }, unasked).name, 'software');
   assert.equal(chooseAccelerator({ accel: 'auto', virtualTime: true }, unasked).why, 'virtual-time');
   assert.throws(() => chooseAccelerator({ accel: 'kvm', virtualTime: true }, unasked), { code: 'no-kvm' });
-});
-
-test('what a processor calls its virtualization', () => {
-  assert.equal(virtualizationOf('flags\t\t: fpu vmx sse\n')?.module, 'kvm_intel');
-  assert.equal(virtualizationOf('processor : 0\nflags : fpu svm\n')?.setting, 'SVM');
-  assert.equal(virtualizationOf('flags : fpu svmfoo\n'), undefined);
 });
 
 test('this host is looked at, and the answer is remembered', () => {

@@ -1,10 +1,11 @@
-import { mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
-import { homedir, platform } from 'node:os';
+import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { type ErrorDetails, HostError } from '../base/host-error.ts';
 import type { Accelerator } from '../config/machine-config.ts';
-import { type KvmFacts, missingAddon, probeHost } from '../cpu/kvm/kvm-host.ts';
+import { type KvmFacts, kvmFailure, missingAddon, probeHost } from '../cpu/kvm/kvm-host.ts';
+import { explainKvm, type UnusableKvm } from './kvm-explanation.ts';
 
 /** What runs a machine, and why: for people, and for programs. */
 export interface AcceleratorInfo {
@@ -37,7 +38,7 @@ export interface KvmFinding {
 const LABELS = { kvm: 'KVM', software: 'Software' } as const;
 
 /** Changes whenever the probe does. */
-const CACHE_VERSION = 2;
+const CACHE_VERSION = 3;
 const cacheSchema = z.object({
   version: z.literal(CACHE_VERSION),
   boot: z.string(),
@@ -101,25 +102,34 @@ export function acceleratorNow(name: 'kvm' | 'software', why: 'moved' | 'kvm-fai
 export function kvmFinding(): KvmFinding {
   const missing = missingAddon();
   if (missing !== undefined) {
-    return explain(missing);
+    return unusable(missing);
+  }
+  // What can change while the host runs is looked at each time: permissions, modules, other hypervisors.
+  const failure = kvmFailure();
+  if (failure !== undefined) {
+    return unusable(failure);
   }
   const boot = bootId();
   const cached = boot === undefined ? undefined : readCache(boot);
-  if (cached !== undefined && mayOpen()) {
+  if (cached !== undefined) {
     return found(cached);
   }
   const probe = probeHost();
   if (!probe.usable) {
-    return explain(probe);
+    return unusable(probe);
   }
-  const { fast, longModeOnly, syscallsFault, tscKilohertz, speeds, millis } = probe;
+  const { certain, fast, longModeOnly, syscallsFault, tscKilohertz, speeds, millis } = probe;
   const slowest = Math.min(...Object.values(speeds).filter((speed) => speed !== undefined));
   const result = { version: CACHE_VERSION, boot: boot ?? '', node: process.versions.node } as const;
   const facts: Cached = { ...result, fast, longModeOnly, syscallsFault, tscKilohertz, slowest, millis };
-  if (boot !== undefined) {
+  if (boot !== undefined && certain) {
     writeCache(facts);
   }
   return found(facts);
+}
+
+function unusable(probe: UnusableKvm): KvmFinding {
+  return { state: 'unusable', ...explainKvm(probe) };
 }
 
 function found({ fast, longModeOnly, syscallsFault, tscKilohertz, slowest }: Cached): KvmFinding {
@@ -128,7 +138,7 @@ function found({ fast, longModeOnly, syscallsFault, tscKilohertz, slowest }: Cac
     return { state: 'fast', detail: 'KVM runs small guests at full speed in every mode', why: 'fast', facts };
   }
   const speed = slowest < 10 ? slowest.toFixed(1) : Math.round(slowest);
-  const modes = longModeOnly ? ' and lacks paging outside 64-bit mode' : '';
+  const modes = longModeOnly ? ', and lacks paging outside 64-bit mode' : '';
   return {
     state: 'slow',
     detail: `KVM works but emulates guests, at ${speed} million instructions a second${modes}`,
@@ -136,82 +146,6 @@ function found({ fast, longModeOnly, syscallsFault, tscKilohertz, slowest }: Cac
     details: { speed },
     facts,
   };
-}
-
-/** An unusable KVM, with what can be done about it. */
-function explain(probe: Extract<ReturnType<typeof probeHost>, { usable: false }>): KvmFinding {
-  const unusable = (detail: string, why: string, remedy?: string, details?: ErrorDetails): KvmFinding => ({
-    state: 'unusable',
-    detail,
-    why,
-    details,
-    ...(remedy === undefined ? {} : { remedy }),
-  });
-  if ('addon' in probe) {
-    const [detail = '', remedy] = probe.problem.split('; ');
-    return platform() === 'linux' ? unusable(detail, 'kvm-addon', remedy) : unusable(detail, 'kvm-elsewhere');
-  }
-  if (probe.call !== 'open /dev/kvm') {
-    const { problem } = probe;
-    return unusable(`KVM cannot be used: ${problem}`, 'kvm-unfit', 'run a newer Linux kernel', { problem });
-  }
-  if (probe.code === 'EACCES' || probe.code === 'EPERM') {
-    const found = groupOfKvm();
-    const group = found ?? 'kvm';
-    return unusable(
-      `/dev/kvm may not be opened by this user${found === undefined ? '' : `, only by the group ${group}`}`,
-      'kvm-forbidden',
-      `run: sudo usermod -aG ${group} $USER, and log in again`,
-      { group },
-    );
-  }
-  const vendor = virtualizationOf(readText('/proc/cpuinfo') ?? '');
-  if (vendor === undefined) {
-    return unusable(
-      '/dev/kvm is missing, and the processor shows no virtualization',
-      'kvm-missing',
-      'switch on VT-x (Intel) or SVM (AMD) in the firmware settings, or nested virtualization where this is a guest',
-    );
-  }
-  return unusable(
-    '/dev/kvm is missing though the processor has virtualization',
-    'kvm-off',
-    `run: sudo modprobe ${vendor.module}; if that fails, switch on ${vendor.setting} in the firmware settings`,
-    { ...vendor },
-  );
-}
-
-/** By the flags of /proc/cpuinfo: the module of KVM for this processor, and what firmware calls the switch. */
-export function virtualizationOf(cpuinfo: string): { readonly module: string; readonly setting: string } | undefined {
-  const flags = /^flags\s*:(.*)$/m.exec(cpuinfo)?.[1]?.split(' ') ?? [];
-  if (flags.includes('vmx')) {
-    return { module: 'kvm_intel', setting: 'Intel VT-x' };
-  }
-  return flags.includes('svm') ? { module: 'kvm_amd', setting: 'SVM' } : undefined;
-}
-
-function groupOfKvm(): string | undefined {
-  try {
-    const { gid } = statSync('/dev/kvm');
-    const line = readText('/etc/group')
-      ?.split('\n')
-      .find((entry) => entry.split(':')[2] === String(gid));
-    return line?.split(':')[0];
-  } catch {
-    return undefined;
-  }
-}
-
-/** A cached answer must not outlive the permission. */
-function mayOpen(): boolean {
-  try {
-    const { uid = 0, gid = 0, mode } = statSync('/dev/kvm');
-    const groups = process.getgroups?.() ?? [];
-    const own = process.getuid?.() ?? 0;
-    return own === 0 || (uid === own && (mode & 0o600) === 0o600) || groups.includes(gid) || (mode & 0o006) === 0o006;
-  } catch {
-    return false;
-  }
 }
 
 function readText(path: string): string | undefined {

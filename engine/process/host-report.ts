@@ -2,11 +2,14 @@ import { readFileSync } from 'node:fs';
 import { arch, cpus, freemem, platform, release, totalmem } from 'node:os';
 import { type ErrorDetails, HostError } from '../base/host-error.ts';
 import { findFirmware } from '../firmware/find-firmware.ts';
-import { kvmFinding } from './accelerator.ts';
+import { chooseAccelerator, type KvmFinding, kvmFinding } from './accelerator.ts';
 
 export interface AcceleratorReport {
   readonly name: 'kvm' | 'software';
+  /** A machine can be told to use it. */
   readonly usable: boolean;
+  /** What 'auto' takes: of all accelerators, one. */
+  readonly chosen: boolean;
   /** What it is, or why it is not usable, in one line. */
   readonly detail: string;
   /** The same for programs, which say it in another language with the values of `details`. */
@@ -23,7 +26,6 @@ export interface HostReport {
   readonly firmware:
     | { readonly found: true; readonly bios: string; readonly vgaBios: string }
     | { readonly found: false; readonly problem: string; readonly remedy: string };
-  /** Best first: 'auto' takes the first usable one. */
   readonly accelerators: readonly AcceleratorReport[];
 }
 
@@ -36,16 +38,31 @@ export function hostReport(): HostReport {
     processors: { count: processors.length, model: processors[0]?.model.trim() ?? 'unknown' },
     memory: { totalMegabytes: Math.floor(totalmem() / 2 ** 20), freeMegabytes: Math.floor(freemem() / 2 ** 20) },
     firmware: firmwareReport(),
-    accelerators: [
-      kvmReport(),
-      {
-        name: 'software',
-        usable: true,
-        detail: "Lodge's own x86-64 processor, compiling guest code to WebAssembly",
-        why: 'own',
-      },
-    ],
+    accelerators: acceleratorReports(kvmFinding()),
   };
+}
+
+/** What is known of each accelerator, and which one machines get that do not ask for one. */
+export function acceleratorReports(finding: KvmFinding): AcceleratorReport[] {
+  const { state, detail, why, details, remedy } = finding;
+  const chosen = chooseAccelerator({ accel: 'auto', virtualTime: false }, () => finding).name;
+  return [
+    {
+      name: 'kvm',
+      usable: state !== 'unusable',
+      chosen: chosen === 'kvm',
+      detail: remedy === undefined ? detail : `${detail}; ${remedy}`,
+      why,
+      ...(details === undefined ? {} : { details }),
+    },
+    {
+      name: 'software',
+      usable: true,
+      chosen: chosen === 'software',
+      detail: "Lodge's own x86-64 processor, compiling guest code to WebAssembly",
+      why: 'own',
+    },
+  ];
 }
 
 export function lodgeVersion(): string {
@@ -63,10 +80,4 @@ function firmwareReport(): HostReport['firmware'] {
     }
     throw error;
   }
-}
-
-function kvmReport(): AcceleratorReport {
-  const { state, detail, why, details, remedy } = kvmFinding();
-  const told = remedy === undefined ? detail : `${detail}; ${remedy}`;
-  return { name: 'kvm', usable: state === 'fast', detail: told, why, ...(details === undefined ? {} : { details }) };
 }

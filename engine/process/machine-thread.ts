@@ -13,7 +13,7 @@ import { defined, InvariantError } from '../base/assert.ts';
 import { HostError } from '../base/host-error.ts';
 import type { Log } from '../base/log.ts';
 import { type MachineConfig, MIN_MEMORY_MEGABYTES } from '../config/machine-config.ts';
-import type { KvmAccess } from '../cpu/kvm/kvm-access.ts';
+import { isKvmFailure, type KvmAccess } from '../cpu/kvm/kvm-access.ts';
 import { type KvmFacts, openKvm } from '../cpu/kvm/kvm-host.ts';
 import { findFirmware } from '../firmware/find-firmware.ts';
 import type { BootInput, NamedBytes } from '../machine/boot/boot-input.ts';
@@ -36,6 +36,7 @@ import { openSound } from './machine-sound.ts';
 import type { PortCable } from './ports-host.ts';
 import type { RunOutcome } from './run-machine.ts';
 import { ThreadCompiler } from './thread-compiler.ts';
+import { threadDelays } from './thread-delays.ts';
 import { lowerWorkersPriority } from './thread-priority.ts';
 
 /** With a deadline nearer than this, waiting costs more than it saves. */
@@ -137,6 +138,7 @@ class MachineThread {
         return new ThreadCompiler(arenaPages);
       },
       kvm: this.#openKvm(input.kvm, log),
+      threadDelays: threadDelays(),
     });
     if (input.kvm !== undefined && this.#machine.cpus.kind === 'software') {
       this.#send({ kind: 'accelerator', name: 'software', why: 'kvm-failed' });
@@ -651,6 +653,14 @@ function readKernel(config: MachineConfig): BootInput | undefined {
   return { kernel: readNamed(kernel), modules: initrd.map(readNamed), commandLine: append };
 }
 
+/** A call of KVM failed that cannot fail: what KVM held of the processors is gone. */
+function kvmLost(cause: Error): HostError {
+  return new HostError('kvm-failed', `KVM failed and took the machine with it: ${cause.message}`, {
+    cause,
+    remedy: 'start the machine again, with the accelerator software if it happens again',
+  });
+}
+
 const port = defined(parentPort, 'the machine thread runs as a worker; its parent port');
 
 function main(): void {
@@ -660,10 +670,11 @@ function main(): void {
     send({ kind: 'started' });
     send({ kind: 'finished', outcome: thread.run() });
   } catch (error) {
-    if (!(error instanceof HostError)) {
-      throw error;
+    const failure = isKvmFailure(error) ? kvmLost(error) : error;
+    if (!(failure instanceof HostError)) {
+      throw failure;
     }
-    const { code, message, remedy, details } = error;
+    const { code, message, remedy, details } = failure;
     send({ kind: 'failed', code, message, remedy, details });
   } finally {
     port.close();

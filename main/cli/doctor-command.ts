@@ -19,6 +19,7 @@ export function doctorText(report: HostReport): string {
       name,
       `${usable ? 'usable' : 'not usable'}: ${detail}`,
     ]),
+    ...accelerators.filter(({ chosen }) => chosen).map(({ name }): [string, string] => ['auto', `takes ${name}`]),
   ];
   const width = Math.max(...rows.map(([label]) => label.length)) + 2;
   return `${rows.map(([label, value]) => `${label.padEnd(width)}${value}`).join('\n')}\n`;

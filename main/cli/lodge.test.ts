@@ -368,6 +368,7 @@ test('doctor and help', async () => {
   for (const word of ['lodge', 'node', 'memory', 'firmware', 'kvm', 'software']) {
     assert.ok(text.out.includes(word), word);
   }
+  assert.match(text.out, /^auto +takes (?:kvm|software)$/m);
   const json = await run(['doctor', '--json']);
   const report: unknown = JSON.parse(json.out);
   assert.ok(typeof report === 'object' && report !== null && 'accelerators' in report && 'firmware' in report);

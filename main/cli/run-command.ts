@@ -43,6 +43,13 @@ export async function runMachine(config: MachineConfig, start: StartMachine, io:
         io.complain(level === 'info' ? message : `${level === 'warn' ? 'warning' : 'error'}: ${message}`);
       }
     },
+    accelerator({ name, label, reason, why }) {
+      // At a terminal whoever could have KVM hears why they have not.
+      const without = name === 'software' && why.startsWith('kvm-') && io.stdin.isTTY === true;
+      if (io.verbose || without) {
+        io.complain(`processor: ${label} (${reason})`);
+      }
+    },
     screenshot(path, png) {
       missing.delete(path);
       try {

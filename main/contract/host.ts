@@ -7,7 +7,10 @@ import { pathSchema } from './paths.ts';
 
 export const acceleratorReportSchema = z.object({
   name: z.string(),
+  /** A machine can be told to use it. */
   usable: z.boolean(),
+  /** What 'auto' takes: of all accelerators, one. */
+  chosen: z.boolean(),
   /** What it is, or why it is not usable, in one line. */
   detail: z.string(),
   /** The same for programs, by which user interfaces say it in their language, with the values of `details`. */
@@ -27,7 +30,6 @@ export const appInfoSchema = z.object({
     z.object({ found: z.literal(true), bios: z.string(), vgaBios: z.string() }),
     z.object({ found: z.literal(false), problem: z.string(), remedy: z.string() }),
   ]),
-  /** Best first: 'auto' takes the first usable one. */
   accelerators: z.array(acceleratorReportSchema),
   dataFolder: z.string(),
   /** Where new machines go unless told otherwise. */

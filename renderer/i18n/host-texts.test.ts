@@ -16,12 +16,18 @@ const FINDINGS: Readonly<Record<string, Readonly<Record<string, string | number>
   'kvm-addon': {},
   'kvm-elsewhere': {},
   'kvm-unfit': { problem: 'KVM_CAP_X is missing' },
+  'kvm-busy': {},
+  'kvm-failing': { problem: 'KVM_CREATE_VM: ENOMEM, no memory' },
+  'kvm-foreign': {},
+  'kvm-barred': {},
+  'kvm-closed': {},
+  'kvm-container': { module: 'kvm_intel', setting: 'Intel VT-x' },
 };
 
 test('why software runs a machine, and what is known of KVM, is said in Korean with the remedy', () => {
   for (const [why, details] of Object.entries(FINDINGS)) {
     const inUse = { name: 'software', label: 'Software', reason: 'English', why, details };
-    const report = { name: 'kvm', usable: false, detail: 'English', why, details };
+    const report = { name: 'kvm', usable: false, chosen: false, detail: 'English', why, details };
     for (const said of [acceleratorReason(inUse, korean), acceleratorFinding(report, korean)]) {
       expect(said, why).toMatch(/[가-힣]/);
       expect(said, why).not.toContain('<');
@@ -46,5 +52,5 @@ test('what is not known, or lacks its values, is said as the machine said it', (
   const forbidden = { name: 'software', label: 'Software', reason: 'as it was told', why: 'kvm-forbidden' };
   expect(acceleratorReason(forbidden, korean)).toBe('as it was told');
   expect(acceleratorReason({ ...forbidden, why: 'something-new' }, korean)).toBe('as it was told');
-  expect(acceleratorFinding({ name: 'kvm', usable: true, detail: 'told' }, korean)).toBe('told');
+  expect(acceleratorFinding({ name: 'kvm', usable: true, chosen: true, detail: 'told' }, korean)).toBe('told');
 });

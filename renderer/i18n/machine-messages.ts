@@ -155,10 +155,6 @@ export const machineMessages = {
     en: 'The faster one on this host, at present: {{name}}.',
     ko: '이 호스트에서 더 빠른 방식입니다. 현재: {{name}}.',
   },
-  'machine.acceleratorUnusable': {
-    en: 'KVM cannot be used on this host: the machine would not start.',
-    ko: '이 호스트에서는 KVM을 쓸 수 없어 가상 머신이 시작되지 않습니다.',
-  },
 
   'machine.error.boot': { en: 'Choose at least one.', ko: '하나 이상 선택하십시오.' },
   'machine.error.file': { en: 'Give the path of a file.', ko: '파일의 경로를 입력하십시오.' },

@@ -475,6 +475,30 @@ export const messages = {
     en: 'Lodge’s own processor. This kernel’s KVM lacks what Lodge needs.',
     ko: 'Lodge 자체 프로세서입니다. 이 커널의 KVM에는 Lodge에 필요한 기능이 없습니다.',
   },
+  'accelerator.software.kvm-busy': {
+    en: 'Lodge’s own processor. Another hypervisor holds KVM: end the virtual machines of other programs, such as VirtualBox or VMware.',
+    ko: 'Lodge 자체 프로세서입니다. 다른 하이퍼바이저가 KVM을 차지하고 있습니다. VirtualBox나 VMware 등 다른 프로그램의 가상 머신을 종료하십시오.',
+  },
+  'accelerator.software.kvm-failing': {
+    en: 'Lodge’s own processor. KVM fails on this host: {{problem}}.',
+    ko: 'Lodge 자체 프로세서입니다. 이 호스트에서 KVM이 실패합니다. ({{problem}})',
+  },
+  'accelerator.software.kvm-foreign': {
+    en: 'Lodge’s own processor. What stands at /dev/kvm is not KVM: remove it and restart the host.',
+    ko: 'Lodge 자체 프로세서입니다. /dev/kvm에 있는 것은 KVM 장치가 아닙니다. 제거한 뒤 호스트를 다시 시작하십시오.',
+  },
+  'accelerator.software.kvm-barred': {
+    en: 'Lodge’s own processor. A security policy of this host keeps Lodge from /dev/kvm.',
+    ko: 'Lodge 자체 프로세서입니다. 이 호스트의 보안 정책이 Lodge의 /dev/kvm 사용을 막습니다.',
+  },
+  'accelerator.software.kvm-closed': {
+    en: 'Lodge’s own processor. You may not use KVM: run sudo setfacl -m u:$USER:rw /dev/kvm.',
+    ko: 'Lodge 자체 프로세서입니다. KVM을 사용할 권한이 없습니다. sudo setfacl -m u:$USER:rw /dev/kvm 명령을 실행하십시오.',
+  },
+  'accelerator.software.kvm-container': {
+    en: 'Lodge’s own processor. This container has no KVM: start it with --device /dev/kvm.',
+    ko: 'Lodge 자체 프로세서입니다. 이 컨테이너에는 KVM이 없습니다. --device /dev/kvm 옵션으로 시작하십시오.',
+  },
   'accelerator.software.kvm-failed': {
     en: 'Lodge’s own processor, because KVM failed: see the log of the machine.',
     ko: 'KVM이 실패하여 Lodge 자체 프로세서를 사용합니다. 가상 머신의 로그를 확인하십시오.',
@@ -510,6 +534,30 @@ export const messages = {
     ko: 'Lodge가 KVM 없이 설치되었습니다. C++ 컴파일러를 설치한 뒤 Lodge를 다시 설치하십시오.',
   },
   'host.kvm.kvm-elsewhere': { en: 'Exists only on Linux.', ko: 'Linux에만 있습니다.' },
+  'host.kvm.kvm-busy': {
+    en: 'Another hypervisor holds it: end the virtual machines of other programs, such as VirtualBox or VMware.',
+    ko: '다른 하이퍼바이저가 차지하고 있습니다. VirtualBox나 VMware 등 다른 프로그램의 가상 머신을 종료하십시오.',
+  },
+  'host.kvm.kvm-failing': {
+    en: 'Fails on this host: {{problem}}.',
+    ko: '이 호스트에서 실패합니다. ({{problem}})',
+  },
+  'host.kvm.kvm-foreign': {
+    en: 'What stands at /dev/kvm is something else: remove it and restart the host.',
+    ko: '/dev/kvm에 있는 것은 KVM 장치가 아닙니다. 제거한 뒤 호스트를 다시 시작하십시오.',
+  },
+  'host.kvm.kvm-barred': {
+    en: 'A security policy of this host keeps Lodge from /dev/kvm: allow it there.',
+    ko: '이 호스트의 보안 정책이 /dev/kvm 사용을 막습니다. 정책에서 허용하십시오.',
+  },
+  'host.kvm.kvm-closed': {
+    en: 'You may not use it: run sudo setfacl -m u:$USER:rw /dev/kvm.',
+    ko: '사용할 권한이 없습니다. sudo setfacl -m u:$USER:rw /dev/kvm 명령을 실행하십시오.',
+  },
+  'host.kvm.kvm-container': {
+    en: 'This container has none: start it with --device /dev/kvm (on its host: sudo modprobe {{module}}).',
+    ko: '이 컨테이너에는 없습니다. --device /dev/kvm 옵션으로 시작하십시오. (호스트에서: sudo modprobe {{module}})',
+  },
   'host.kvm.kvm-unfit': {
     en: 'This kernel’s KVM lacks what Lodge needs: run a newer Linux kernel.',
     ko: '이 커널의 KVM에는 Lodge에 필요한 기능이 없습니다. 더 새로운 Linux 커널을 사용하십시오.',

@@ -62,7 +62,7 @@ const info: AppInfo = {
   processors: { count: 4, model: 'A processor' },
   memory: { totalMegabytes: 16_000, freeMegabytes: 9000 },
   firmware: { found: true, bios: '/bios', vgaBios: '/vga' },
-  accelerators: [{ name: 'software', usable: true, detail: 'our own' }],
+  accelerators: [{ name: 'software', usable: true, chosen: true, detail: 'our own' }],
   dataFolder: '/home/user/.local/share/lodge',
   machinesFolder: '/home/user/Lodge machines',
   limits: {

@@ -1,4 +1,4 @@
-import { loadKvm } from '../../../native/index.ts';
+import { isKvmError, loadKvm } from '../../../native/index.ts';
 import { HostError } from '../../base/host-error.ts';
 import type { KvmAccess } from './kvm-access.ts';
 import { type KvmProbe, probeKvm } from './kvm-probe.ts';
@@ -27,6 +27,30 @@ export function missingAddon(): MissingAddon | undefined {
 export function probeHost(): KvmProbe | MissingAddon {
   const { addon, problem } = loadKvm();
   return addon === undefined ? { usable: false, problem, addon: 'missing' } : probeKvm(addon);
+}
+
+/** Why no machine can be made on this host's KVM now; undefined when one can. A small part of what the probe looks at. */
+export function kvmFailure(): Extract<KvmProbe, { usable: false }> | undefined {
+  const { addon } = loadKvm();
+  if (addon === undefined) {
+    return undefined;
+  }
+  try {
+    const system = new addon.KvmSystem();
+    try {
+      system.apiVersion();
+      system.createVm().close();
+      return undefined;
+    } finally {
+      system.close();
+    }
+  } catch (error) {
+    if (!isKvmError(error)) {
+      throw error;
+    }
+    const { call, code, message } = error;
+    return { usable: false, problem: message, call, code };
+  }
 }
 
 /** Opens KVM for one machine. Throws where it is gone since the probe. */

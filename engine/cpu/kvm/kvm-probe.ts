@@ -27,6 +27,8 @@ export type KvmProbe =
       readonly speeds: KvmSpeeds;
       /** Runs every mode at the speed of a processor. */
       readonly fast: boolean;
+      /** False: the host was too busy to let every guest run, so that another probe may find more. */
+      readonly certain: boolean;
       /** See KvmAccess. */
       readonly longModeOnly: boolean;
       readonly syscallsFault: boolean;
@@ -56,7 +58,11 @@ const MEMORY = 0x10000;
 const CODE = 0x1000;
 const PAGE_TABLES = 0x4000;
 const PROGRAM_TABLES = 0x8000;
-const SYSCALL_ATTEMPTS = 20;
+/** A loop is judged by what it did in this much time of its thread at least; to have done nothing takes longer. */
+const ENOUGH_MILLIS = 0.5;
+const ENOUGH_FOR_NOTHING_MILLIS = 4;
+/** From then on nothing is tried again: the whole of a probe is to take 150 ms at most. */
+const PATIENCE_MILLIS = 100;
 const LOOPS = 0x7fffffffn;
 
 type Mode = keyof KvmSpeeds;
@@ -70,9 +76,25 @@ const LOOP: Readonly<Record<Mode, readonly number[]>> = {
   long: [0x48, 0xff, 0xc9, 0x75, 0xfb, 0xeb, 0xf9],
 };
 
-/** Looks whether this KVM is any good. Takes some 20 ms; changes nothing on the host. */
-export function probeKvm(addon: KvmAddon): KvmProbe {
-  const started = performance.now();
+/** Tells probes the time, in milliseconds; replaced in tests. */
+export interface ProbeClock {
+  now(): number;
+  /** Time that the calling thread has spent on a processor: others that want it do not make a KVM slow. */
+  spent(): number;
+}
+
+const HOST_CLOCK: ProbeClock = {
+  now: () => performance.now(),
+  spent: () => {
+    const { user, system } = process.threadCpuUsage();
+    return (user + system) / 1000;
+  },
+};
+
+/** Looks whether this KVM is any good. Takes some 20 ms, more on a busy host; changes nothing on it. */
+export function probeKvm(addon: KvmAddon, clock: ProbeClock = HOST_CLOCK): KvmProbe {
+  const started = clock.now();
+  const patient = () => clock.now() - started < PATIENCE_MILLIS;
   let system: KvmSystem | undefined;
   try {
     system = new addon.KvmSystem();
@@ -86,7 +108,7 @@ export function probeKvm(addon: KvmAddon): KvmProbe {
     if (missing.length > 0) {
       return { usable: false, problem: `this kernel's KVM lacks ${missing.join(', ')}` };
     }
-    const { speeds, syscallWorks, tscKilohertz } = measure(system);
+    const { speeds, syscallWorks, tscKilohertz, certain } = measure(system, clock, patient);
     if (speeds.long === undefined) {
       return { usable: false, problem: 'a small 64-bit guest does not run on it' };
     }
@@ -101,23 +123,31 @@ export function probeKvm(addon: KvmAddon): KvmProbe {
       usable: true,
       speeds,
       fast,
+      certain,
       longModeOnly: real === undefined || flat === undefined || legacyPaging === undefined,
       syscallsFault,
       tscKilohertz,
-      millis: performance.now() - started,
+      millis: clock.now() - started,
     };
   } catch (error) {
     if (!isKvmError(error)) {
       throw error;
     }
     const { call, code, meaning } = error;
-    return { usable: false, problem: `${call}: ${meaning}`, call, code };
+    return { usable: false, problem: `${call}: ${code}, ${meaning}`, call, code };
   } finally {
     system?.close();
   }
 }
 
-function measure(system: KvmSystem): { speeds: KvmSpeeds; syscallWorks: boolean; tscKilohertz: number } {
+interface Measured {
+  readonly speeds: KvmSpeeds;
+  readonly syscallWorks: boolean;
+  readonly tscKilohertz: number;
+  readonly certain: boolean;
+}
+
+function measure(system: KvmSystem, clock: ProbeClock, patient: () => boolean): Measured {
   const vm = system.createVm();
   const memory = new Uint8Array(new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true }).buffer);
   let vcpu: KvmVcpu | undefined;
@@ -137,9 +167,12 @@ function measure(system: KvmSystem): { speeds: KvmSpeeds; syscallWorks: boolean;
     processor.setCpuid(leaves.subarray(0, system.supportedCpuid(leaves) * K.CPUID_ENTRY_WORDS));
     const sregs = new Uint8Array(K.SREGS_BYTES);
     processor.get('sregs', sregs);
+    let certain = true;
     const speed = (mode: Mode) => {
       memory.set(LOOP[mode], CODE);
-      return loopSpeed(processor, sregs.slice(), mode);
+      const loop = loopSpeed(processor, sregs, mode, clock, patient);
+      certain &&= loop.certain;
+      return loop.speed;
     };
     const speeds = {
       real: speed('real'),
@@ -147,18 +180,48 @@ function measure(system: KvmSystem): { speeds: KvmSpeeds; syscallWorks: boolean;
       legacyPaging: speed('legacyPaging'),
       long: speed('long'),
     };
-    const syscallWorks = reachesSystem(processor, sregs.slice(), memory);
-    return { speeds, syscallWorks, tscKilohertz: processor.tscKilohertz() };
+    const syscallWorks = reachesSystem(processor, sregs.slice(), memory, patient);
+    certain &&= syscallWorks !== undefined;
+    return { speeds, syscallWorks: syscallWorks === true, tscKilohertz: processor.tscKilohertz(), certain };
   } finally {
     vcpu?.close();
     vm.close();
   }
 }
 
-/** Millions of instructions a second; undefined when the loop was not reached. */
-function loopSpeed(vcpu: KvmVcpu, sregs: Uint8Array, mode: Mode): number | undefined {
+/** How fast a loop ran; `certain` is false when the host let it run too little to tell. */
+interface LoopSpeed {
+  /** Millions of instructions a second; undefined when the loop was not reached. */
+  readonly speed: number | undefined;
+  readonly certain: boolean;
+}
+
+/** On a busy host the timer may come before the guest has done anything: it then gets its time again. */
+function loopSpeed(vcpu: KvmVcpu, sregs: Uint8Array, mode: Mode, clock: ProbeClock, patient: () => boolean): LoopSpeed {
+  let instructions = 0;
+  let millis = 0;
+  for (;;) {
+    const loops = runLoop(vcpu, sregs.slice(), mode, clock);
+    if (loops === undefined) {
+      return { speed: undefined, certain: true };
+    }
+    instructions += loops.instructions;
+    millis += loops.millis;
+    const enough = millis >= (instructions > 0 ? ENOUGH_MILLIS : ENOUGH_FOR_NOTHING_MILLIS);
+    if (enough || !patient()) {
+      return { speed: instructions > 0 ? instructions / 1000 / millis : undefined, certain: enough };
+    }
+  }
+}
+
+/** What a loop did until the timer ended it, and what it took of its thread's time; undefined when KVM gave up on it. */
+function runLoop(
+  vcpu: KvmVcpu,
+  sregs: Uint8Array,
+  mode: Mode,
+  clock: ProbeClock,
+): { readonly instructions: number; readonly millis: number } | undefined {
   setMode(new DataView(sregs.buffer), mode);
-  vcpu.set('sregs', sregs);
   const regs = new DataView(new ArrayBuffer(K.REGS_BYTES));
   const registers = new Uint8Array(regs.buffer);
   regs.setBigUint64(0, BigInt(PAGE_TABLES + 0x3000), true);
@@ -166,27 +229,36 @@ function loopSpeed(vcpu: KvmVcpu, sregs: Uint8Array, mode: Mode): number | undef
   regs.setBigUint64(16, LOOPS, true);
   regs.setBigUint64(K.REGS_RIP, BigInt(CODE), true);
   regs.setBigUint64(K.REGS_RFLAGS, 2n, true);
-  vcpu.set('regs', registers);
-  vcpu.armTimer(LOOP_NANOS);
-  const started = performance.now();
-  let reason: number;
   try {
-    reason = vcpu.run();
+    vcpu.set('sregs', sregs);
+    vcpu.set('regs', registers);
+    vcpu.armTimer(LOOP_NANOS);
+    const started = clock.spent();
+    const reason = vcpu.run();
+    const millis = clock.spent() - started;
+    vcpu.get('regs', registers);
+    const loops = LOOPS - regs.getBigUint64(16, true);
+    return reason === EXIT_INTERRUPTED ? { instructions: Number(loops) * 2, millis } : undefined;
   } catch (error) {
     if (!isKvmError(error)) {
       throw error;
     }
     return undefined;
+  } finally {
+    vcpu.armTimer(0);
   }
-  const millis = performance.now() - started;
-  vcpu.armTimer(0);
-  vcpu.get('regs', registers);
-  const loops = LOOPS - regs.getBigUint64(16, true);
-  return reason === EXIT_INTERRUPTED && loops > 0n ? (Number(loops) * 2) / 1000 / millis : undefined;
 }
 
-/** Whether a program in 64-bit mode that carries out SYSCALL finds itself in its system, with the system's rights. */
-function reachesSystem(vcpu: KvmVcpu, sregs: Uint8Array, memory: Uint8Array): boolean {
+/**
+ * Whether a program in 64-bit mode that carries out SYSCALL finds itself in its system, with the system's rights;
+ * undefined when the host left it no time to.
+ */
+function reachesSystem(
+  vcpu: KvmVcpu,
+  sregs: Uint8Array,
+  memory: Uint8Array,
+  patient: () => boolean,
+): boolean | undefined {
   const view = new DataView(memory.buffer);
   // The same 2 MiB twice: for programs, and behind them for the system only.
   view.setUint32(PROGRAM_TABLES, (PROGRAM_TABLES + 0x1000) | 7, true);
@@ -222,14 +294,15 @@ function reachesSystem(vcpu: KvmVcpu, sregs: Uint8Array, memory: Uint8Array): bo
     vcpu.set('sregs', sregs);
     vcpu.set('regs', new Uint8Array(regs.buffer));
     vcpu.setMsrs(new Uint8Array(msrs.buffer));
-    // On a busy host the timer may come before the guest has done anything.
-    for (let attempt = 0; attempt < SYSCALL_ATTEMPTS; attempt++) {
+    // As above: the timer may come before the guest has done anything.
+    for (let first = true; first || patient(); first = false) {
       vcpu.armTimer(LOOP_NANOS);
       const reason = vcpu.run();
       if (reason !== EXIT_INTERRUPTED) {
         return reason === K.KVM_EXIT_IO;
       }
     }
+    return undefined;
   } catch (error) {
     if (!isKvmError(error)) {
       throw error;

@@ -12,7 +12,7 @@ export function AcceleratorTab() {
   const { info } = useLodge();
   const text = useText();
   const { setValue, watch } = useFormContext<SettingsValues>();
-  const best = info.accelerators.find(({ usable }) => usable);
+  const best = info.accelerators.find(({ chosen }) => chosen);
   const detailOf = (kind: (typeof ACCELERATORS)[number]) => {
     if (kind === 'auto') {
       const name = best?.name === 'kvm' ? 'kvm' : 'software';
