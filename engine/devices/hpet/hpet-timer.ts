@@ -34,7 +34,11 @@ export interface MainCounter {
   high(ticks: number): number;
 }
 
-/** One comparator. 64-bit registers are pairs of uint32. `match` is called when it reaches the main counter. */
+/**
+ * One comparator. 64-bit registers are pairs of uint32. `match` is called when it reaches the main counter, unless that
+ * would show nowhere: an edge-triggered timer whose interrupts are off wakes nobody, and its comparator moves on when it
+ * is looked at. (Linux leaves its periodic timer so, and the counter's low half comes round to it after 43 seconds.)
+ */
 export class HpetTimer {
   readonly #counter: MainCounter;
   readonly #clock: Clock;
@@ -42,8 +46,10 @@ export class HpetTimer {
   readonly #match: () => void;
   readonly routes: number;
   configuration = TN_CAPABILITIES;
-  comparatorLow = 0xffffffff;
-  comparatorHigh = 0xffffffff;
+  #comparatorLow = 0xffffffff;
+  #comparatorHigh = 0xffffffff;
+  /** Ticks of the oscillator at which counter and comparator meet next; undefined: never. */
+  #due: number | undefined;
   #periodLow = 0;
   #periodHigh = 0;
   /** The low half has just been written with VAL_SET: the high half belongs to the same 64-bit write. */
@@ -78,7 +84,18 @@ export class HpetTimer {
     return (this.configuration & TN_ROUTE) >>> TN_ROUTE_SHIFT;
   }
 
+  get comparatorLow(): number {
+    this.settle();
+    return this.#comparatorLow;
+  }
+
+  get comparatorHigh(): number {
+    this.settle();
+    return this.#comparatorHigh;
+  }
+
   writeConfiguration(value: number): void {
+    this.settle();
     let route = (value & TN_ROUTE) >>> TN_ROUTE_SHIFT;
     if ((this.routes & (1 << route)) === 0) {
       // An unsupported route reads back as it was (2.3.8, Tn_INT_ROUTE_CNF).
@@ -87,7 +104,7 @@ export class HpetTimer {
     this.configuration = (value & TN_WRITABLE & ~TN_ROUTE) | (route << TN_ROUTE_SHIFT) | TN_CAPABILITIES;
     this.#setHigh = false;
     if (this.is32Bit) {
-      this.comparatorHigh = 0;
+      this.#comparatorHigh = 0;
       this.#periodHigh = 0;
     }
     this.schedule();
@@ -95,9 +112,10 @@ export class HpetTimer {
 
   /** In periodic mode a write sets the period, and with VAL_SET the comparator too (2.3.9.2.2). */
   writeComparatorLow(value: number): void {
+    this.settle();
     const set = (this.configuration & TN_VALUE_SET) !== 0;
     if (!this.periodic || set) {
-      this.comparatorLow = value;
+      this.#comparatorLow = value;
     }
     if (this.periodic) {
       this.#periodLow = value;
@@ -111,8 +129,9 @@ export class HpetTimer {
     if (this.is32Bit) {
       return;
     }
+    this.settle();
     if (!this.periodic || this.#setHigh || (this.configuration & TN_VALUE_SET) !== 0) {
-      this.comparatorHigh = value;
+      this.#comparatorHigh = value;
     }
     if (this.periodic) {
       this.#periodHigh = value;
@@ -125,16 +144,8 @@ export class HpetTimer {
   /** Ticks from the counter's value to the comparator's, modulo their width. */
   #ahead(ticks: number): number {
     return this.#difference(
-      this.comparatorLow - this.#counter.low(ticks),
-      this.comparatorHigh - this.#counter.high(ticks),
-    );
-  }
-
-  /** Ticks since the counter passed the comparator; exact for everything but absurdly long times. */
-  #behind(ticks: number): number {
-    return this.#difference(
-      this.#counter.low(ticks) - this.comparatorLow,
-      this.#counter.high(ticks) - this.comparatorHigh,
+      this.#comparatorLow - this.#counter.low(ticks),
+      this.#comparatorHigh - this.#counter.high(ticks),
     );
   }
 
@@ -149,9 +160,10 @@ export class HpetTimer {
     return this.#periodHigh * TWO_32 + this.#periodLow;
   }
 
-  /** Sets or cancels the alarm for the next match. */
+  /** Finds the next match; called when the counter, the comparator or the configuration has changed, after `settle`. */
   schedule(): void {
     if (!this.#counter.enabled) {
+      this.#due = undefined;
       this.#alarm.cancel();
       return;
     }
@@ -159,25 +171,46 @@ export class HpetTimer {
     this.#scheduleAt(ticks + this.#ahead(ticks), ticks);
   }
 
-  #scheduleAt(deadlineTicks: number, nowTicks: number): void {
-    if (deadlineTicks - nowTicks > FARTHEST_TICKS) {
-      this.#alarm.cancel();
+  #scheduleAt(due: number, now: number): void {
+    this.#due = due - now > FARTHEST_TICKS ? undefined : due;
+    this.#setAlarm();
+  }
+
+  #setAlarm(): void {
+    if (this.#due !== undefined && (this.interruptEnabled || this.levelTriggered)) {
+      this.#alarm.set(this.#due * TICK_NANOS);
     } else {
-      this.#alarm.set(deadlineTicks * TICK_NANOS);
+      this.#alarm.cancel();
+    }
+  }
+
+  /** Makes up for matches for which no alarm was set; called before anything that they depend on changes. */
+  settle(): void {
+    if (this.#due === undefined || this.#alarm.deadline !== undefined) {
+      return;
+    }
+    const ticks = this.#counter.ticks();
+    if (ticks >= this.#due) {
+      this.#pass(ticks, ticks - this.#due);
     }
   }
 
   #fire(): void {
     const ticks = this.#counter.ticks();
+    this.#pass(ticks, ticks - (this.#due ?? ticks));
+    this.#match();
+  }
+
+  /** The counter has reached the comparator, `behind` ticks ago: finds out when it does so next. */
+  #pass(ticks: number, behind: number): void {
     const period = this.#period();
     if (this.periodic && period > 0) {
-      this.#scheduleAt(ticks + this.#advance(period, this.#behind(ticks)), ticks);
+      this.#scheduleAt(ticks + this.#advance(period, behind), ticks);
     } else {
       // The same value comes again when the counter has wrapped.
       const distance = this.#ahead(ticks);
       this.#scheduleAt(ticks + (distance > 0 ? distance : this.is32Bit ? TWO_32 : Number.POSITIVE_INFINITY), ticks);
     }
-    this.#match();
   }
 
   /**
@@ -187,33 +220,35 @@ export class HpetTimer {
   #advance(period: number, behind: number): number {
     const least = Math.max(1, SHORTEST_PERIOD_TICKS - period + 1);
     const step = Math.ceil((behind + least) / period) * period;
-    const low = this.comparatorLow + (step % TWO_32);
-    this.comparatorLow = low >>> 0;
+    const low = this.#comparatorLow + (step % TWO_32);
+    this.#comparatorLow = low >>> 0;
     if (!this.is32Bit) {
-      this.comparatorHigh = (this.comparatorHigh + Math.floor(step / TWO_32) + (low >= TWO_32 ? 1 : 0)) >>> 0;
+      this.#comparatorHigh = (this.#comparatorHigh + Math.floor(step / TWO_32) + (low >= TWO_32 ? 1 : 0)) >>> 0;
     }
     return step - behind;
   }
 
   reset(): void {
+    this.#due = undefined;
     this.#alarm.cancel();
     this.configuration = TN_CAPABILITIES;
-    this.comparatorLow = 0xffffffff;
-    this.comparatorHigh = 0xffffffff;
+    this.#comparatorLow = 0xffffffff;
+    this.#comparatorHigh = 0xffffffff;
     this.#periodLow = 0;
     this.#periodHigh = 0;
     this.#setHigh = false;
   }
 
   save() {
+    this.settle();
     return {
       configuration: this.configuration,
-      comparatorLow: this.comparatorLow,
-      comparatorHigh: this.comparatorHigh,
+      comparatorLow: this.#comparatorLow,
+      comparatorHigh: this.#comparatorHigh,
       periodLow: this.#periodLow,
       periodHigh: this.#periodHigh,
       setHigh: this.#setHigh,
-      alarm: this.#alarm.deadline,
+      alarm: this.#due === undefined ? undefined : this.#due * TICK_NANOS,
     };
   }
 
@@ -231,21 +266,19 @@ export class HpetTimer {
 
   apply(state: ReturnType<HpetTimer['save']>): void {
     this.configuration = state.configuration;
-    this.comparatorLow = state.comparatorLow;
-    this.comparatorHigh = state.comparatorHigh;
+    this.#comparatorLow = state.comparatorLow;
+    this.#comparatorHigh = state.comparatorHigh;
     this.#periodLow = state.periodLow;
     this.#periodHigh = state.periodHigh;
     this.#setHigh = state.setHigh;
-    this.#alarm.cancel();
-    if (state.alarm !== undefined) {
-      this.#alarm.set(state.alarm);
-    }
+    this.#due = state.alarm === undefined ? undefined : Math.floor(state.alarm / TICK_NANOS);
+    this.#setAlarm();
   }
 
   describe(): string {
     const hex = (value: number) => value.toString(16).padStart(8, '0');
     const left = this.#alarm.deadline === undefined ? 'idle' : `in ${this.#alarm.deadline - this.#clock.now()} ns`;
-    return `configuration ${hex(this.configuration)} comparator ${hex(this.comparatorHigh)}${hex(this.comparatorLow)} ${left}`;
+    return `configuration ${hex(this.configuration)} comparator ${hex(this.#comparatorHigh)}${hex(this.#comparatorLow)} ${left}`;
   }
 
   dispose(): void {

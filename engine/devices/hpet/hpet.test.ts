@@ -161,6 +161,46 @@ test('periodic with one 64-bit write, as the specification has it', () => {
   assert.equal(read(comparator(1) + 4), 0);
 });
 
+test('a periodic timer whose interrupts are off wakes nobody and keeps its beat', () => {
+  const { clock, read, write, line } = create();
+  write(CONFIG, 1);
+  write(config(0), ENABLE | PERIODIC | SET | BITS_32 | (2 << 9));
+  write(comparator(0), 400_000);
+  write(comparator(0), 400_000);
+  clock.advanceTo(10_000_000);
+  assert.equal(line(2).edges, 2);
+  write(config(0), PERIODIC | BITS_32 | (2 << 9));
+  assert.equal(clock.pendingCount, 0);
+  // The counter's 32 bits wrap after 43 s; nothing happens then.
+  clock.advanceTo(50_001_000_000);
+  assert.equal(line(2).edges, 2);
+  assert.equal(clock.pendingCount, 0);
+  assert.equal(read(comparator(0)), (5_000_400_000 - 2 ** 32) >>> 0);
+  write(config(0), ENABLE | PERIODIC | BITS_32 | (2 << 9));
+  clock.advanceTo(50_003_999_999);
+  assert.equal(line(2).edges, 2);
+  clock.advanceTo(50_004_000_000);
+  assert.equal(line(2).edges, 3);
+});
+
+test('a silent timer follows the counter that is stopped and set', () => {
+  const { clock, read, write, line } = create();
+  write(CONFIG, 1);
+  write(config(0), PERIODIC | SET | BITS_32 | (2 << 9));
+  write(comparator(0), 4000);
+  write(comparator(0), 4000);
+  clock.advanceTo(90_000);
+  write(CONFIG, 0);
+  assert.equal(read(comparator(0)), 12_000);
+  clock.advanceTo(1_000_000);
+  assert.equal(read(comparator(0)), 12_000);
+  write(COUNTER, 11_990);
+  write(config(0), ENABLE | PERIODIC | BITS_32 | (2 << 9));
+  write(CONFIG, 1);
+  clock.advanceTo(1_000_100);
+  assert.equal(line(2).edges, 1);
+});
+
 test('a late alarm of a periodic timer neither stops nor shifts it', () => {
   let now = 0;
   const clock = new AlarmQueue(() => now);

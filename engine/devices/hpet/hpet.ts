@@ -144,6 +144,9 @@ export class Hpet implements Device {
 
   /** Makes the present moment the one that the base values stand for. */
   #rebase(): void {
+    for (const timer of this.#timers) {
+      timer.settle();
+    }
     const ticks = this.#ticks();
     const low = this.#counterLow(ticks);
     this.#baseHigh = this.#counterHigh(ticks);
