@@ -104,6 +104,8 @@ export interface KvmVcpu {
   /** Makes the present or the next run come back with {@link EXIT_INTERRUPTED}. */
   kick(): void;
   kickHandle(): number;
+  /** The host's number of its thread; 0 without one that has begun. */
+  threadId(): number;
   /** Processor time that its thread has spent; 0 without a thread. */
   threadNanos(): number;
   /** Finishes the instruction of the last exit without running the next one; may itself have an exit. */

@@ -20,6 +20,7 @@ import { systemEntries, undoSyscall } from './kvm/unfinished-syscall.ts';
 import type { UndeliveredEvent } from './kvm/vcpu-registers.ts';
 import type { Processor } from './software/processor.ts';
 import { SoftwareCpus, type SoftwareCpusOptions } from './software/software-cpus.ts';
+import { StolenTime, type ThreadDelays, TurnTimes } from './stolen-time.ts';
 import type { CpuState } from './x86/cpu-state.ts';
 import { Hypervisor } from './x86/hypervisor/hypervisor.ts';
 import * as L from './x86/layout.ts';
@@ -33,7 +34,7 @@ import {
   IA32_TSC_DEADLINE,
 } from './x86/system/msr.ts';
 
-export interface HybridCpusOptions extends Omit<SoftwareCpusOptions, 'timing' | 'hypervisor'> {
+export interface HybridCpusOptions extends Omit<SoftwareCpusOptions, 'timing' | 'hypervisor' | 'turns'> {
   readonly clock: Clock;
   /** Calendar time: milliseconds since 1970-01-01T00:00:00Z. */
   epochMillis(): number;
@@ -45,6 +46,10 @@ export interface HybridCpusOptions extends Omit<SoftwareCpusOptions, 'timing' | 
   readonly tscFrequencyHz: number;
   /** Undefined: the machine runs in software. */
   readonly kvm: KvmAccess | undefined;
+  /** How long the host keeps threads waiting; undefined: it does not tell, or it does not matter. */
+  readonly threadDelays?: ThreadDelays | undefined;
+  /** By how much the machine's clock is behind the host's; undefined: it never is. */
+  readonly lag?: (() => Nanos) | undefined;
 }
 
 /** Turns of the software processors when a stretch of code is theirs. */
@@ -79,6 +84,8 @@ export class HybridCpus implements MachineCpus {
   readonly #now: () => Nanos;
   readonly #bus: CpuBus;
   readonly #policy: HandOverPolicy;
+  /** Undefined: no processor of this machine is ever kept waiting. */
+  readonly #stolen: StolenTime | undefined;
   readonly #store = new DisposableStore();
   #kind: 'kvm' | 'software';
   /** Instructions that the software processors are to carry out before KVM is asked again. */
@@ -104,6 +111,9 @@ export class HybridCpus implements MachineCpus {
     this.#now = now;
     this.#bus = bus;
     this.#access = kvm;
+    const { threadDelays, lag } = options;
+    const turns =
+      threadDelays !== undefined || (kvm === undefined && options.count > 1) ? new TurnTimes(options.count) : undefined;
     this.#policy = new HandOverPolicy({ emulates: kvm?.emulates === true });
     // In whole megahertz, as CPUID tells it; the rest of a percent of a percent is for the guest's clock discipline.
     this.tscFrequencyHz = kvm === undefined ? tscFrequencyHz : Math.round(kvm.tscKilohertz / 1000) * 1_000_000;
@@ -120,6 +130,7 @@ export class HybridCpus implements MachineCpus {
       {
         memory: options.memory,
         eoiAssist: bus.eoiAssist,
+        countsStolenTime: turns !== undefined,
         cpuCount: options.count,
         physicalAddressBits: PHYSICAL_ADDRESS_BITS,
         clock,
@@ -141,6 +152,7 @@ export class HybridCpus implements MachineCpus {
       ...forSoftware,
       bus,
       hypervisor: this.#hypervisor,
+      turns,
       timing: { now, nanosPerInstruction, tscFrequencyHz: this.tscFrequencyHz, timestamp },
     });
     const software = this.#software;
@@ -205,6 +217,21 @@ export class HybridCpus implements MachineCpus {
         this.#hypervisor.beginClock(this.#tscBase);
         this.#tscBase = 0n;
       }
+    }
+    if (turns !== undefined) {
+      const inKvm = options.count > 1 ? this.#kvm : undefined;
+      this.#stolen = this.#store.add(
+        new StolenTime({
+          turns,
+          now,
+          delays: threadDelays,
+          runsAll: () => this.#kind === 'software' || inKvm === undefined,
+          stolen: (cpu, nanos) =>
+            this.#hypervisor.stolen(defined(software.processors[cpu], 'processor').state, Math.round(nanos)),
+          ...(lag === undefined ? {} : { lag }),
+          ...(inKvm === undefined ? {} : { threadId: (cpu: number) => inKvm.threadId(cpu) }),
+        }),
+      );
     }
     this.#store.add(software);
     this.dirtyRam = new DirtyRam(options.memory, this.#kvm);
@@ -304,6 +331,7 @@ export class HybridCpus implements MachineCpus {
       this.#tscBase += this.#access.addon.readTsc() - this.#pausedAt;
       this.#pausedAt = undefined;
     }
+    this.#stolen?.restart();
   }
 
   /** Where KVM's guests have the host's counter, they have it from the start: it must not jump when KVM takes over. */
@@ -447,6 +475,13 @@ export class HybridCpus implements MachineCpus {
   }
 
   run(until: Nanos): RunExit {
+    this.#stolen?.begin();
+    const exit = this.#run(until);
+    this.#stolen?.end(exit.reason === 'halted');
+    return exit;
+  }
+
+  #run(until: Nanos): RunExit {
     if (this.#clocksStale) {
       // Not while loading: guest memory may be filled after the processors.
       this.#clocksStale = false;

@@ -15,6 +15,7 @@ import { HybridCpus } from '../cpu/hybrid-cpus.ts';
 import type { KvmAccess } from '../cpu/kvm/kvm-access.ts';
 import type { CompilerThread } from '../cpu/software/jit/compile-request.ts';
 import { DEFAULT_JIT } from '../cpu/software/jit/jit.ts';
+import type { ThreadDelays } from '../cpu/stolen-time.ts';
 import { HYPERCALL_PORT } from '../cpu/x86/hypervisor/hyperv-interface.ts';
 import { KeyTyper } from '../devices/i8042/key-typer.ts';
 import type { AtapiCdrom } from '../devices/ide/atapi-cdrom.ts';
@@ -85,6 +86,8 @@ export interface MachineParts {
   readonly compiler?: (arenaPages: number) => CompilerThread & Disposable;
   /** Undefined: the machine runs on Lodge's own processor. The machine closes it in the end. */
   readonly kvm?: KvmAccess | undefined;
+  /** How long the host keeps threads waiting for a processor; undefined: it does not tell. */
+  readonly threadDelays?: ThreadDelays | undefined;
   /** The host's monotonic clock in milliseconds; for tests of machines that run in software. */
   readonly hostMillis?: () => number;
 }
@@ -251,6 +254,8 @@ export class Machine implements Disposable {
       jit: config.compile ? DEFAULT_JIT : undefined,
       compiler: this.#compiler,
       kvm: parts.kvm,
+      threadDelays: clock.isVirtual ? undefined : parts.threadDelays,
+      lag: clock instanceof PacedMachineClock ? () => clock.lag : undefined,
     });
     this.cpus = cpus;
     this.#store.add(cpus);

@@ -65,6 +65,7 @@ Napi::Function KvmVcpu::define(Napi::Env env) {
                          InstanceMethod<&KvmVcpu::takeExit>("takeExit"),
                          InstanceMethod<&KvmVcpu::kick>("kick"),
                          InstanceMethod<&KvmVcpu::kickHandle>("kickHandle"),
+                         InstanceMethod<&KvmVcpu::threadId>("threadId"),
                          InstanceMethod<&KvmVcpu::threadNanos>("threadNanos"),
                          InstanceMethod<&KvmVcpu::complete>("complete"),
                          InstanceMethod<&KvmVcpu::settle>("settle"),
@@ -315,6 +316,11 @@ void KvmVcpu::kick(const Napi::CallbackInfo &info) {
 }
 
 Napi::Value KvmVcpu::kickHandle(const Napi::CallbackInfo &info) { return Napi::Number::New(info.Env(), kickHandle_); }
+
+/** The kernel's number of its thread; 0 while there is none. */
+Napi::Value KvmVcpu::threadId(const Napi::CallbackInfo &info) {
+  return Napi::Number::New(info.Env(), thread_ == nullptr ? 0 : thread_->id());
+}
 
 /** Processor time that its thread has spent, in nanoseconds. */
 Napi::Value KvmVcpu::threadNanos(const Napi::CallbackInfo &info) {

@@ -27,6 +27,7 @@ class KvmVcpu : public Napi::ObjectWrap<KvmVcpu> {
   Napi::Value takeExit(const Napi::CallbackInfo &info);
   void kick(const Napi::CallbackInfo &info);
   Napi::Value kickHandle(const Napi::CallbackInfo &info);
+  Napi::Value threadId(const Napi::CallbackInfo &info);
   Napi::Value threadNanos(const Napi::CallbackInfo &info);
   Napi::Value complete(const Napi::CallbackInfo &info);
   void settle(const Napi::CallbackInfo &info);

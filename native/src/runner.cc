@@ -305,6 +305,7 @@ double VcpuThread::spentNanos() {
 }
 
 void VcpuThread::loop() {
+  id_.store(static_cast<int>(syscall(SYS_gettid)), std::memory_order_relaxed);
   // Signals for the process belong to its main thread; this one takes kicks only.
   sigset_t all;
   sigfillset(&all);

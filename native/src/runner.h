@@ -126,6 +126,8 @@ class VcpuThread {
   /** True between `resume` and the moment at which its exit was posted. */
   bool running() const { return running_.load(std::memory_order_acquire); }
   std::uint32_t reason() const { return reason_; }
+  /** The kernel's number of it; 0 before it has begun. */
+  int id() const { return id_.load(std::memory_order_relaxed); }
   /** Processor time that it has had. */
   double spentNanos();
 
@@ -140,6 +142,7 @@ class VcpuThread {
   bool wanted_ = false;
   bool ending_ = false;
   std::atomic<bool> running_{false};
+  std::atomic<int> id_{0};
   std::uint32_t reason_ = 0;
   std::thread thread_;
 };

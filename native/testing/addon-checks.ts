@@ -3,7 +3,7 @@
  * end the process at the first mistake. Prints one line a check and ends with 0 when all hold.
  */
 import assert from 'node:assert/strict';
-import { readdirSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { defined } from '../../engine/base/assert.ts';
 import {
   EXIT_A,
@@ -185,6 +185,7 @@ check('a timer and a kick end an endless loop', () => {
 
 check('a processor in a thread of its own', () => {
   const { vm, vcpu, words, close } = machine([0xe6, 0x80, 0xeb, 0xfc]);
+  assert.equal(vcpu.threadId(), 0);
   vcpu.start();
   for (let i = 0; i < 1000; i++) {
     vcpu.resume();
@@ -192,6 +193,7 @@ check('a processor in a thread of its own', () => {
     assert.equal(vcpu.takeExit(), KVM_EXIT_IO);
     assert.equal(words[EXIT_C], 0x80);
   }
+  assert.ok(existsSync(`/proc/self/task/${vcpu.threadId()}`));
   assert.equal(vm.wait(0), -1);
   addon.kick(vm.kickHandle());
   assert.equal(vm.wait(5_000_000_000), -1);

@@ -208,6 +208,11 @@ export class KvmCpus {
     return processor.registers.fromKvm();
   }
 
+  /** The host's number of the processor's thread; 0: it has none, or that has not begun. */
+  threadId(cpu: number): number {
+    return this.#vcpus[cpu]?.vcpu.threadId() ?? 0;
+  }
+
   /** Whether the processor's registers are KVM's. */
   holds(cpu: number): boolean {
     return this.#vcpus[cpu]?.inKvm === true;

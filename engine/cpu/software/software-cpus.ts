@@ -6,6 +6,7 @@ import type { Nanos } from '../../clock/clock.ts';
 import type { CpuSignals } from '../../irq/cpu-signals.ts';
 import type { MachineMemory } from '../../memory/machine-memory.ts';
 import type { CpuBackend, CpuBus, ProtectedModeStart, RunExit } from '../cpu-backend.ts';
+import type { TurnTimes } from '../stolen-time.ts';
 import type { Hypervisor } from '../x86/hypervisor/hypervisor.ts';
 import * as L from '../x86/layout.ts';
 import { CPU_STATES, MAX_CPUS } from './arena-layout.ts';
@@ -48,6 +49,8 @@ export interface SoftwareCpusOptions {
   readonly jit?: JitOptions | undefined;
   /** Compiles in another thread; without it code is compiled while the guest waits. */
   readonly compiler?: CompilerThread | undefined;
+  /** Where it is noted how long processors ran, and waited for each other. */
+  readonly turns?: TurnTimes | undefined;
 }
 
 /** What the interpreter's module exports. Records and results are arena addresses. */
@@ -73,6 +76,9 @@ export class SoftwareCpus implements CpuBackend {
   readonly generated: GeneratedFunctions;
   readonly jit: Jit | undefined;
   readonly #timing: ExecutionTiming;
+  readonly #turns: TurnTimes | undefined;
+  /** Processors that wait for their turn: 1 each. */
+  readonly #waiting: Uint8Array;
   readonly #store = new DisposableStore();
   #current = 0;
   #running = false;
@@ -90,6 +96,8 @@ export class SoftwareCpus implements CpuBackend {
     assert(options.count >= 1 && options.count <= MAX_CPUS, 'unsupported number of processors');
     this.count = options.count;
     this.#timing = timing;
+    this.#turns = options.turns;
+    this.#waiting = new Uint8Array(options.count);
     const arena = memory.arena.buffer;
     const { table, interpreter } = interpreterFor(arena.byteLength / 0x10000);
     const processorAt = (record: number) =>
@@ -346,6 +354,7 @@ export class SoftwareCpus implements CpuBackend {
       this.#current = index;
       this.#running = true;
       const fuel = this.count === 1 ? Math.min(budget, 0x3fffffff) : Math.min(budget, QUANTUM + enough);
+      this.#noteWaiting(index);
       const before = nanosPerInstruction === undefined ? this.#timing.now() : 0;
       const done = processor.runSlice(fuel);
       this.#running = false;
@@ -357,6 +366,9 @@ export class SoftwareCpus implements CpuBackend {
         if (now >= until) {
           budget = 0;
         }
+        this.#noteTurn(index, now - before);
+      } else {
+        this.#noteTurn(index, done * nanosPerInstruction);
       }
       this.#executed += done;
       budget -= done;
@@ -372,6 +384,29 @@ export class SoftwareCpus implements CpuBackend {
       }
     }
     return { reason: 'deadline' };
+  }
+
+  /** Processor `index` is about to have its turn. */
+  #noteWaiting(index: number): void {
+    if (this.#turns !== undefined && this.count > 1) {
+      for (let cpu = 0; cpu < this.count; cpu++) {
+        this.#waiting[cpu] = cpu !== index && this.processors[cpu]?.runnable === true ? 1 : 0;
+      }
+    }
+  }
+
+  /** It had it, for so many nanoseconds. */
+  #noteTurn(index: number, nanos: number): void {
+    const turns = this.#turns;
+    if (turns === undefined) {
+      return;
+    }
+    turns.ran[index] = (turns.ran[index] as number) + nanos;
+    for (let cpu = 0; cpu < this.count; cpu++) {
+      if (this.#waiting[cpu] !== 0) {
+        turns.waited[cpu] = (turns.waited[cpu] as number) + nanos;
+      }
+    }
   }
 
   dispose(): void {

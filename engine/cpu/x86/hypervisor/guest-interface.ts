@@ -42,6 +42,8 @@ export interface HypervisorHost {
   readonly memory: GuestMemory;
   /** Undefined: the local APICs have no such bits. */
   readonly eoiAssist: EoiAssist | undefined;
+  /** Somebody tells for how long processors were kept from running (Hypervisor.stolen). */
+  readonly countsStolenTime: boolean;
   readonly cpuCount: number;
   /** The width of guest-physical addresses. */
   readonly physicalAddressBits: number;

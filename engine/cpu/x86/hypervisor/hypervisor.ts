@@ -23,6 +23,7 @@ export class Hypervisor {
   readonly #host: HypervisorHost;
   readonly #clock: GuestClock;
   readonly #hyperv: HypervInterface | undefined;
+  readonly #kvm: KvmInterface | undefined;
   readonly #interfaces: readonly GuestInterface[];
   /** VMCALL is answered with an error instead of #UD: KVM's interface is there. */
   readonly answersHypercalls: boolean;
@@ -33,8 +34,8 @@ export class Hypervisor {
     this.#clock = clock;
     this.answersHypercalls = options.kvm;
     this.#hyperv = options.hyperv ? new HypervInterface(host, clock) : undefined;
-    const kvm = options.kvm ? new KvmInterface(host, clock) : undefined;
-    this.#interfaces = [this.#hyperv, kvm].filter((one) => one !== undefined);
+    this.#kvm = options.kvm ? new KvmInterface(host, clock) : undefined;
+    this.#interfaces = [this.#hyperv, this.#kvm].filter((one) => one !== undefined);
   }
 
   /** The first leaf that is none of the interfaces'. */
@@ -94,6 +95,11 @@ export class Hypervisor {
     for (const one of this.#interfaces) {
       one.tscMoved(state);
     }
+  }
+
+  /** The processor wanted to run, and was kept from it for so many nanoseconds. */
+  stolen(state: CpuState, nanos: number): void {
+    this.#kvm?.stolen(state, nanos);
   }
 
   /** A guest calls Hyper-V by the page that it was given. */

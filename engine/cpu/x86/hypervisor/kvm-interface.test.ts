@@ -6,7 +6,12 @@ import * as L from '../layout.ts';
 import { GuestFault } from '../linear-memory.ts';
 import { scaleOf } from './guest-clock.ts';
 import { Hypervisor } from './hypervisor.ts';
-import { MSR_KVM_PV_EOI_EN, MSR_KVM_SYSTEM_TIME_NEW, MSR_KVM_WALL_CLOCK_NEW } from './kvm-interface.ts';
+import {
+  MSR_KVM_PV_EOI_EN,
+  MSR_KVM_STEAL_TIME,
+  MSR_KVM_SYSTEM_TIME_NEW,
+  MSR_KVM_WALL_CLOCK_NEW,
+} from './kvm-interface.ts';
 import { FakeHypervisorHost, readGuestClock } from './testing/fake-host.ts';
 
 const PAGE = 0x3000;
@@ -32,7 +37,7 @@ test('CPUID names KVM, its clock, and then who it really is', () => {
   const letters = Buffer.from(Uint32Array.of(first.ebx, first.ecx, first.edx).buffer).toString('latin1');
   assert.equal(letters, 'KVMKVMKVM\0\0\0');
   assert.equal(first.eax, 0x40000001);
-  assert.equal(hypervisor.cpuid(0x40000001, 0)?.eax, (1 << 1) | (1 << 3) | (1 << 6) | (1 << 24));
+  assert.equal(hypervisor.cpuid(0x40000001, 0)?.eax, (1 << 1) | (1 << 3) | (1 << 5) | (1 << 6) | (1 << 24));
   assert.equal(hypervisor.cpuid(0x40000002, 0)?.eax, 0);
   assert.equal(hypervisor.cpuid(0x40000100, 0), undefined);
   assert.equal(hypervisor.nextLeaf, 0x40000100);
@@ -154,6 +159,55 @@ test('the bit by which EOIs are left out is where the guest says, and is found a
   assert.deepEqual([assist.place(0), assist.place(1)], [undefined, 0x3004]);
   hypervisor.writeMsr(cpu(1), MSR_KVM_PV_EOI_EN, 0x3004n);
   assert.equal(assist.place(1), undefined);
+});
+
+test('stolen time is added up in guest memory, by the processor', () => {
+  const { host, hypervisor, cpu } = machine(2);
+  const view = new DataView(host.memory.bytes.buffer);
+  const versions: number[] = [];
+  const write = host.memory.writeU32.bind(host.memory);
+  host.memory.writeU32 = (gpa, value) => {
+    versions.push(value);
+    write(gpa, value);
+  };
+  hypervisor.stolen(cpu(0), 5e9);
+  hypervisor.writeMsr(cpu(0), MSR_KVM_STEAL_TIME, 0x3041n);
+  assert.equal(hypervisor.readMsr(cpu(0), MSR_KVM_STEAL_TIME), 0x3041n);
+  assert.ok(host.memory.bytes.every((byte) => byte === 0));
+  hypervisor.stolen(cpu(0), 1_000_000);
+  hypervisor.stolen(cpu(1), 1_000_000);
+  assert.equal(view.getBigUint64(0x3040, true), 1_000_000n);
+  assert.deepEqual(versions, [1, 2]);
+  // Small change is kept until it is worth a look.
+  hypervisor.stolen(cpu(0), 400_000);
+  assert.equal(view.getBigUint64(0x3040, true), 1_000_000n);
+  hypervisor.stolen(cpu(0), 200_000);
+  assert.equal(view.getBigUint64(0x3040, true), 1_600_000n);
+  assert.equal(view.getUint32(0x3048, true), 4);
+  assert.equal(view.getUint32(0x304c, true), 0, 'flags');
+  assert.equal(view.getUint8(0x3050), 0, 'preempted');
+  hypervisor.writeMsr(cpu(0), MSR_KVM_STEAL_TIME, 0x3040n);
+  hypervisor.stolen(cpu(0), 1e9);
+  assert.equal(view.getBigUint64(0x3040, true), 1_600_000n);
+});
+
+test('places of stolen time that cannot be', () => {
+  const { host, hypervisor, cpu } = machine();
+  for (const bit of [2n, 4n, 8n, 16n, 32n]) {
+    assert.throws(
+      () => hypervisor.writeMsr(cpu(0), MSR_KVM_STEAL_TIME, 0x3000n | bit | ENABLED),
+      (fault) => fault instanceof GuestFault && fault.vector === L.VECTOR_GP,
+    );
+  }
+  assert.equal(hypervisor.readMsr(cpu(0), MSR_KVM_STEAL_TIME), 0n);
+  for (const address of [0x10000n, 1n << 40n, (1n << 64n) - 64n]) {
+    hypervisor.writeMsr(cpu(0), MSR_KVM_STEAL_TIME, address | ENABLED);
+    hypervisor.stolen(cpu(0), 1e9);
+  }
+  assert.ok(host.memory.bytes.every((byte) => byte === 0));
+  host.countsStolenTime = false;
+  assert.equal(defined(hypervisor.cpuid(0x40000001, 0), 'leaf').eax & (1 << 5), 0);
+  assert.equal(hypervisor.writeMsr(cpu(0), MSR_KVM_STEAL_TIME, 1n), false);
 });
 
 test('where bits cannot be written, nobody is told of them', () => {

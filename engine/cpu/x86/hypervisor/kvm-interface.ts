@@ -7,11 +7,13 @@ import { type GuestInterface, type HypervisorHost, type Leaf, signatureOf } from
 /** KVM's interface to its guests (Linux, Documentation/virt/kvm/x86/cpuid.rst and msr.rst). */
 export const MSR_KVM_WALL_CLOCK_NEW = 0x4b564d00;
 export const MSR_KVM_SYSTEM_TIME_NEW = 0x4b564d01;
+export const MSR_KVM_STEAL_TIME = 0x4b564d03;
 export const MSR_KVM_PV_EOI_EN = 0x4b564d04;
 
-/** Features in EAX of the second leaf: no need of delays behind port accesses, clock, EOIs, one clock for all processors. */
+/** Features in EAX of the second leaf. The first: ports need no delays; the last: one clock for all processors. */
 export const KVM_FEATURE_NOP_IO_DELAY = 1 << 1;
 export const KVM_FEATURE_CLOCKSOURCE2 = 1 << 3;
+export const KVM_FEATURE_STEAL_TIME = 1 << 5;
 export const KVM_FEATURE_PV_EOI = 1 << 6;
 export const KVM_FEATURE_CLOCKSOURCE_STABLE_BIT = 1 << 24;
 
@@ -25,6 +27,13 @@ const TIME_FLAGS = 29;
 const TIME_BYTES = 32;
 /** Readings of different processors can be compared. */
 const TIME_STABLE = 1;
+/** struct kvm_steal_time: stolen nanoseconds (64 bits), version; flags and "preempted" stay zero. */
+const STEAL_NANOS = 0;
+const STEAL_VERSION = 8;
+/** Besides ENABLED, zero in its register: the structure is aligned to 64 bytes. */
+const STEAL_RESERVED = 0x3en;
+/** Guests are told of no less: they look as often as their timer ticks. */
+const STEAL_STEP_NANOS = 500_000;
 /** struct pvclock_wall_clock: version, seconds, nanoseconds. */
 const WALL_BYTES = 12;
 const ENABLED = 1n;
@@ -43,7 +52,7 @@ interface ClockPage {
  * follows from the processor's time-stamp counter. That is a straight line for as long as the machine runs, so the page
  * is written when it is named and when a counter moves, and reading the clock takes no exit.
  *
- * And the bits of memory by which guests leave out EOIs (EoiAssist).
+ * And the time that was stolen from a processor (StolenTime), and the bits by which guests leave out EOIs (EoiAssist).
  */
 export class KvmInterface implements GuestInterface {
   readonly signature = signatureOf('KVMKVMKVM');
@@ -51,10 +60,13 @@ export class KvmInterface implements GuestInterface {
   readonly #host: HypervisorHost;
   readonly #clock: GuestClock;
   readonly #pages = new Map<number, ClockPage>();
+  /** Stolen nanoseconds by processor, that guests were not told of yet. */
+  readonly #stolen: Float64Array;
 
   constructor(host: HypervisorHost, clock: GuestClock) {
     this.#host = host;
     this.#clock = clock;
+    this.#stolen = new Float64Array(host.cpuCount);
   }
 
   leaf(): Leaf {
@@ -62,6 +74,7 @@ export class KvmInterface implements GuestInterface {
       KVM_FEATURE_NOP_IO_DELAY |
       KVM_FEATURE_CLOCKSOURCE2 |
       KVM_FEATURE_CLOCKSOURCE_STABLE_BIT |
+      (this.#host.countsStolenTime ? KVM_FEATURE_STEAL_TIME : 0) |
       (this.#hasPvEoi ? KVM_FEATURE_PV_EOI : 0);
     return { eax: features, ebx: 0, ecx: 0, edx: 0 };
   }
@@ -71,9 +84,17 @@ export class KvmInterface implements GuestInterface {
   }
 
   ownsMsr(msr: number): boolean {
-    return (
-      msr === MSR_KVM_SYSTEM_TIME_NEW || msr === MSR_KVM_WALL_CLOCK_NEW || (msr === MSR_KVM_PV_EOI_EN && this.#hasPvEoi)
-    );
+    switch (msr) {
+      case MSR_KVM_WALL_CLOCK_NEW:
+      case MSR_KVM_SYSTEM_TIME_NEW:
+        return true;
+      case MSR_KVM_STEAL_TIME:
+        return this.#host.countsStolenTime;
+      case MSR_KVM_PV_EOI_EN:
+        return this.#hasPvEoi;
+      default:
+        return false;
+    }
   }
 
   readMsr(state: CpuState, msr: number): bigint {
@@ -81,7 +102,7 @@ export class KvmInterface implements GuestInterface {
   }
 
   writeMsr(state: CpuState, msr: number, value: bigint): void {
-    if (msr !== MSR_KVM_WALL_CLOCK_NEW && (value & ALIGNED_4) !== 0n) {
+    if ((value & reservedOf(msr)) !== 0n) {
       throw new GuestFault(L.VECTOR_GP, 0);
     }
     state.setU64(placeOf(msr), value);
@@ -93,10 +114,38 @@ export class KvmInterface implements GuestInterface {
         this.#pages.delete(state.index);
         this.tscMoved(state);
         return;
+      case MSR_KVM_STEAL_TIME:
+        this.#stolen[state.index] = 0;
+        return;
       case MSR_KVM_PV_EOI_EN:
         this.#placeEoiBit(state);
         return;
     }
+  }
+
+  /** The processor was kept from running for so many nanoseconds more; also while it runs. */
+  stolen(state: CpuState, nanos: number): void {
+    const value = state.u64(L.MSR_KVM_STEAL_TIME);
+    if ((value & ENABLED) === 0n) {
+      return;
+    }
+    const total = (this.#stolen[state.index] as number) + nanos;
+    if (total < STEAL_STEP_NANOS) {
+      this.#stolen[state.index] = total;
+      return;
+    }
+    this.#stolen[state.index] = 0;
+    const { memory } = this.#host;
+    const gpa = Number(value & ~ENABLED);
+    // What was counted before stands in guest memory, and so goes with it wherever the machine is moved.
+    const bytes = new Uint8Array(8);
+    memory.read(gpa + STEAL_NANOS, bytes);
+    const view = new DataView(bytes.buffer);
+    view.setBigUint64(0, view.getBigUint64(0, true) + BigInt(total), true);
+    const version = (memory.readU32(gpa + STEAL_VERSION) | 1) >>> 0;
+    memory.writeU32(gpa + STEAL_VERSION, version);
+    memory.write(gpa + STEAL_NANOS, bytes);
+    memory.writeU32(gpa + STEAL_VERSION, (version + 1) >>> 0);
   }
 
   #placeEoiBit(state: CpuState): void {
@@ -164,6 +213,7 @@ export class KvmInterface implements GuestInterface {
   }
 
   reset(): void {
+    this.#stolen.fill(0);
     this.#pages.clear();
   }
 }
@@ -173,11 +223,18 @@ function placeOf(msr: number): number {
   switch (msr) {
     case MSR_KVM_SYSTEM_TIME_NEW:
       return L.MSR_KVM_SYSTEM_TIME;
+    case MSR_KVM_STEAL_TIME:
+      return L.MSR_KVM_STEAL_TIME;
     case MSR_KVM_PV_EOI_EN:
       return L.MSR_KVM_PV_EOI;
     default:
       return L.MSR_KVM_WALL_CLOCK;
   }
+}
+
+/** Bits of a register that have to be zero. */
+function reservedOf(msr: number): bigint {
+  return msr === MSR_KVM_WALL_CLOCK_NEW ? 0n : msr === MSR_KVM_STEAL_TIME ? STEAL_RESERVED : ALIGNED_4;
 }
 
 function isSame(a: ClockPage | undefined, b: ClockPage): boolean {

@@ -11,6 +11,7 @@ import type { HypervisorHost } from '../guest-interface.ts';
 export class FakeHypervisorHost implements HypervisorHost {
   readonly memory = new FakeMemory(0x10000);
   readonly eoiAssist: EoiAssist | undefined = new EoiAssist(this.memory);
+  countsStolenTime = true;
   readonly cpuCount: number;
   readonly processors: readonly CpuState[];
   tscFrequencyHz = 2_500_000_000;
