@@ -37,10 +37,13 @@ import {
   PSE_HIGH_ADDRESS,
   RESERVED_HIGH,
   RESERVED_HIGH_PAE,
+  RESERVED_HUGE,
   RESERVED_LARGE,
   RESERVED_POINTER,
   RESERVED_PSE,
   TLB_GLOBAL,
+  TLB_HUGE,
+  TLB_HUGE_FLAG,
   TLB_LARGE,
   TLB_LISTED_GLOBAL,
   TLB_LISTED_LOCAL,
@@ -79,6 +82,7 @@ const OUTCOME_CODE_SHIFT = 4;
 const OUTCOME_WRITABLE = 1 << 1;
 const OUTCOME_GLOBAL = 1 << 2;
 const OUTCOME_LARGE = TLB_LARGE;
+const OUTCOME_HUGE = TLB_HUGE;
 
 /** What `walkData` answers when there is a page fault, in FAULT. */
 const FAULTED_ACCESS = -1;
@@ -221,8 +225,9 @@ export function buildPageWalk(module: ModuleBuilder): PageWalkFunctions {
 
 /** Sets an entry's flags and enters it in the list that it belongs to. */
 function enlist(f: FunctionBuilder, tlbs: I32, entry: I32, flags: number, address: I64, outcome: I32): void {
-  const large = f.keep(d.and(outcome, OUTCOME_LARGE));
-  f.if(large, () => {
+  const large = f.keep(d.and(outcome, OUTCOME_LARGE | OUTCOME_HUGE));
+  f.if(d.and(large, OUTCOME_HUGE), () => f.store('i32.store', tlbs, i32(1), TLB_LARGE_MAP + TLB_HUGE_FLAG));
+  f.if(d.and(large, OUTCOME_LARGE), () => {
     const place = f.keep(d.add(tlbs, largeMapByte(address)));
     f.store('i32.store8', place, d.or(load('i32.load8_u', place, TLB_LARGE_MAP), largeMapBit(address)), TLB_LARGE_MAP);
   });
@@ -279,7 +284,7 @@ function buildWalkPages(f: FunctionBuilder): void {
   const physical = f.local('i32');
   const table = f.local('i32');
   const tableWritable = f.local('i32');
-  /** OUTCOME_LARGE or 0. */
+  /** OUTCOME_LARGE, OUTCOME_HUGE or 0. */
   const large = f.local('i32');
   f.set(rights, i32(-1));
 
@@ -328,8 +333,15 @@ function buildWalkPages(f: FunctionBuilder): void {
           f.set(physical, select(above, i32(NOWHERE), inRam));
           f.br(leaf);
         });
+      } else if (shift === 30 && !pointer) {
+        f.if(d.and(get(entry), PAGE_LARGE), () => {
+          f.if(d.and(get(entry), RESERVED_HUGE), fail);
+          f.set(large, i32(OUTCOME_HUGE));
+          const inRam = d.or(d.and(get(entry), ~0x3fffffff), d.and(low, 0x3ffff000));
+          f.set(physical, select(above, i32(NOWHERE), inRam));
+          f.br(leaf);
+        });
       } else if (!pointer) {
-        // 1-GiB pages are not announced: the bit is reserved.
         f.if(d.and(get(entry), PAGE_LARGE), fail);
       }
       if (!pointer) {

@@ -59,7 +59,7 @@ function randomEntry(random: Random, mode: Mode): bigint {
   if (random.chance(1, 8)) {
     value |= 1n << 7n;
     if (random.below(6) !== 0) {
-      value &= ~(mode.entry === 8 ? 0x1fe000n : 0x3ff000n);
+      value &= ~(mode.entry === 4 ? 0x3ff000n : random.chance(1, 2) ? 0x1fe000n : 0x3fffe000n);
     }
   }
   if (mode.entry === 8) {
@@ -264,6 +264,38 @@ test('flushing forgets what is not global, even where the one has replaced the o
       assert.ok(!remembered(last), `${order} with ${global} global, all flushed`);
     }
   }
+});
+
+test('pages of 1 GiB: translation, reserved bits, and INVLPG of any address in them', () => {
+  const machine = new TestMachine({ ramBytes: RAM });
+  machine.enterLong();
+  const { memory, state, cpus, cpu } = machine;
+  const base = state.base;
+  const pointer = (index: number) => 0x2000 + index * 8;
+  const touch = (address: number) => cpus.generated.fillTlb(base, BigInt(address), 0, 4);
+  const host = touch(0x200000) - 0x200000;
+  // The second GiB is where the first one is.
+  memory.writeU32(pointer(1), 0x87);
+  cpu.translation.flush(true);
+  assert.equal(touch(0x40000000 + 0x200008), host + 0x200008);
+  assert.equal(touch(0x40000000 + 0x3ff000), host + 0x3ff000);
+  assert.equal(cpu.memory.plainHost(0x40345678n, 4, false), host + 0x345678);
+  assert.equal(memory.readU32(pointer(1)), 0xa7, 'accessed');
+  cpu.memory.write32(0x40300000n, 1, 'current');
+  assert.equal(memory.readU32(pointer(1)), 0xe7, 'dirty');
+  // Other pages stay when one of them is forgotten, and it stays when others are.
+  memory.writeU32(pointer(1), 0);
+  cpu.translation.invalidatePage(0x80200000n);
+  assert.equal(touch(0x40000000 + 0x200008), 0, 'a walk, which finds nothing');
+  assert.equal(cpu.memory.plainHost(0x403ff000n, 4, false), host + 0x3ff000);
+  cpu.translation.invalidatePage(0x7fffe000n);
+  assert.throws(() => cpu.memory.plainHost(0x403ff000n, 4, false), { vector: L.VECTOR_PF });
+  // Address bits below its size are reserved.
+  memory.writeU32(pointer(1), 0x200087);
+  cpu.translation.flush(true);
+  state.setU64(L.SCRATCH, 0x40000000n);
+  assert.equal(cpu.translation.walkForGenerated(0), -1);
+  assert.equal(state.i32(L.FAULT_ERROR), 9);
 });
 
 test('INVLPG forgets all of a large page, whichever address in it is named', () => {

@@ -17,6 +17,9 @@ import {
   INVALID_TAG,
   ITLB_FLAGS,
   TLB_GLOBAL,
+  TLB_HUGE,
+  TLB_HUGE_FLAG,
+  TLB_HUGE_SHIFT,
   TLB_LARGE,
   TLB_LARGE_MAP_SIZE,
   TLB_LARGE_SHIFT,
@@ -31,6 +34,7 @@ import {
   type I32,
   type I64,
   i32,
+  i64,
   load,
   select,
 } from './wasm/function-builder.ts';
@@ -114,20 +118,27 @@ export function buildTlb(module: ModuleBuilder): TlbFunctions {
     f.if(includingGlobal, () => {
       f.callVoid(flushList, tlbs, i32(1), i32(1));
       f.fill(d.add(tlbs, TLB_LARGE_MAP), i32(0), i32(TLB_LARGE_MAP_SIZE));
+      f.store('i32.store', tlbs, i32(0), TLB_LARGE_MAP + TLB_HUGE_FLAG);
     });
   });
 
-  /** (tlbs, linear address): forgets all entries of large pages in the 4 MiB around an address. */
-  const invalidateLarge = module.function('invalidateLarge', { params: ['i32', 'i64'], results: [] }, (f) => {
+  /**
+   * (tlbs, linear address, shift, TLB_LARGE or TLB_HUGE): forgets all entries of such pages in the region of 2^shift
+   * bytes around an address.
+   */
+  const largeType = { params: ['i32', 'i64', 'i64', 'i32'], results: [] } as const;
+  const invalidateLarge = module.function('invalidateLarge', largeType, (f) => {
     const tlbs = get(f.parameter(0, 'i32'));
-    const region = f.keep(q.shr(get(f.parameter(1, 'i64')), TLB_LARGE_SHIFT));
+    const shift = get(f.parameter(2, 'i64'));
+    const kind = get(f.parameter(3, 'i32'));
+    const region = f.keep(q.shr(get(f.parameter(1, 'i64')), shift));
     for (const which of [TLB_LOCAL_LIST, TLB_GLOBAL_LIST]) {
       forEach(f, tlbs, which, (entry) => {
         const data = f.keep(isData(tlbs, entry));
         const flags = load('i32.load', d.add(entry, select(data, i32(DTLB_FLAGS), i32(ITLB_FLAGS))));
-        const inRegion = (tag: number) => q.eq(q.shr(load('i64.load', entry, tag), TLB_LARGE_SHIFT), region);
+        const inRegion = (tag: number) => q.eq(q.shr(load('i64.load', entry, tag), shift), region);
         // The second tag of an instruction TLB's entry is none: at worst it forgets too much.
-        f.if(d.and(flags, TLB_LARGE), () =>
+        f.if(d.and(flags, kind), () =>
           f.if(d.or(inRegion(DTLB_READ_TAG), inRegion(DTLB_WRITE_TAG)), () => forgetEntry(f, entry, data)),
         );
       });
@@ -154,8 +165,11 @@ export function buildTlb(module: ModuleBuilder): TlbFunctions {
     const bit = f.keep(largeMapBit(address));
     f.if(d.and(map, bit), () => {
       // The bit stands for other addresses too, 4 GiB away: it stays.
-      f.callVoid(invalidateLarge, tlbs, address);
+      f.callVoid(invalidateLarge, tlbs, address, i64(TLB_LARGE_SHIFT), i32(TLB_LARGE));
     });
+    f.if(load('i32.load', tlbs, TLB_LARGE_MAP + TLB_HUGE_FLAG), () =>
+      f.callVoid(invalidateLarge, tlbs, address, i64(TLB_HUGE_SHIFT), i32(TLB_HUGE)),
+    );
   });
 
   const dropWriteTags = module.function('dropWriteTags', { params: ['i32', 'i32', 'i32'], results: [] }, (f) => {

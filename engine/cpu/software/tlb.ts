@@ -13,6 +13,8 @@ export const TLB_LISTED_LOCAL = 1 << 1;
 export const TLB_LISTED_GLOBAL = 1 << 2;
 /** The entry is part of a large page: INVLPG of any address in that page forgets it. */
 export const TLB_LARGE = 1 << 3;
+/** The same of a page of 1 GiB. */
+export const TLB_HUGE = 1 << 4;
 
 /**
  * A list of filled entries, so that flushing need not look at all of them: u32 count, u32 arena addresses. An entry is
@@ -22,6 +24,9 @@ export const TLB_LIST_SIZE = 4 * (4 + 3 * DTLB_ENTRIES + 2 * ITLB_ENTRIES);
 /** A bit for each 4 MiB of linear addresses, modulo 4 GiB: entries of large pages may be there. In bytes. */
 export const TLB_LARGE_MAP_SIZE = 128;
 export const TLB_LARGE_SHIFT = 22;
+/** Behind the map, i32: whether entries of pages of 1 GiB may be there. */
+export const TLB_HUGE_FLAG = TLB_LARGE_MAP_SIZE;
+export const TLB_HUGE_SHIFT = 30;
 
 /** Page-table entry bits (SDM 3A, tables 4-5 to 4-20). */
 export const PAGE_PRESENT = 1 << 0;
@@ -44,6 +49,8 @@ export const RESERVED_HIGH_PAE = 0x7ff00000;
 export const RESERVED_POINTER = 0x1e6;
 /** Low word of a 2-MiB page's entry: address bits below its size. */
 export const RESERVED_LARGE = 0x1fe000;
+/** The same of a 1-GiB page. */
+export const RESERVED_HUGE = 0x3fffe000;
 /** A 4-MiB page's entry: bit 21; and bits 13–20 are address bits 32–39 (PSE-36). */
 export const RESERVED_PSE = 1 << 21;
 export const PSE_HIGH_ADDRESS = 0x1fe000;

@@ -42,9 +42,11 @@ import {
   PSE_HIGH_ADDRESS,
   RESERVED_HIGH,
   RESERVED_HIGH_PAE,
+  RESERVED_HUGE,
   RESERVED_LARGE,
   RESERVED_POINTER,
   RESERVED_PSE,
+  TLB_HUGE_FLAG,
   TLB_LARGE_MAP_SIZE,
 } from './tlb.ts';
 
@@ -133,6 +135,7 @@ export class Translation {
     words[(this.#tlbs + TLB_LOCAL_LIST) >> 2] = 0;
     words[(this.#tlbs + TLB_GLOBAL_LIST) >> 2] = 0;
     this.#bytes.fill(0, this.#tlbs + TLB_LARGE_MAP, this.#tlbs + TLB_LARGE_MAP + TLB_LARGE_MAP_SIZE);
+    words[(this.#tlbs + TLB_LARGE_MAP + TLB_HUGE_FLAG) >> 2] = 0;
   }
 
   /** Remembered places of code are not to be trusted any more. */
@@ -371,8 +374,17 @@ export class Translation {
         }
         const entryHigh = this.#tableWord(entryAddress + 4);
         const pointer = shift === 30 && !long;
-        const large = (entryLow & PAGE_LARGE) !== 0 && shift === 21;
-        const reservedLow = pointer ? RESERVED_POINTER : large ? RESERVED_LARGE : shift >= 30 ? PAGE_LARGE : 0;
+        const large = (entryLow & PAGE_LARGE) !== 0 && (shift === 21 || (shift === 30 && long));
+        const huge = large && shift === 30;
+        const reservedLow = pointer
+          ? RESERVED_POINTER
+          : huge
+            ? RESERVED_HUGE
+            : large
+              ? RESERVED_LARGE
+              : shift === 39
+                ? PAGE_LARGE
+                : 0;
         if ((entryHigh & reservedHigh) !== 0 || (entryLow & reservedLow) !== 0) {
           this.errorCode = base | ERROR_PROTECTION | ERROR_RESERVED;
           return false;
@@ -384,7 +396,7 @@ export class Translation {
         }
         const above4G = (entryHigh & 0xff) !== 0;
         if (large || shift === 12) {
-          const offsetMask = large ? 0x1ff000 : 0;
+          const offsetMask = huge ? 0x3ffff000 : large ? 0x1ff000 : 0;
           physical = above4G ? NOWHERE : ((entryLow & ~0xfff & ~offsetMask) | (low & offsetMask)) & ~0xfff;
           break;
         }

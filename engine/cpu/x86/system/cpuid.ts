@@ -136,6 +136,7 @@ export const CPU_FEATURES: readonly CpuFeature[] = [
   { name: '3dnowprefetch', register: '80000001.ecx', bit: 8, note: 'PREFETCHW' },
   { name: 'syscall', register: '80000001.edx', bit: 11, when: 'code64' },
   { name: 'nx', register: '80000001.edx', bit: 20 },
+  { name: 'pdpe1gb', register: '80000001.edx', bit: 26, note: '1 GiB pages' },
   { name: 'rdtscp', register: '80000001.edx', bit: 27 },
   { name: 'lm', register: '80000001.edx', bit: 29, note: 'long mode' },
   { name: 'invariant_tsc', register: '80000007.edx', bit: 8, note: 'constant_tsc and nonstop_tsc' },

@@ -513,7 +513,7 @@ test('CPUID: vendor, brand, features as the table says', () => {
   }
   assert.equal(new Set(CPU_FEATURES.map((f) => `${f.register} ${f.bit}`)).size, CPU_FEATURES.length);
   system.cpuid(0x80000001, 0);
-  assert.equal(state.gpr32(2), (1 << 11) | (1 << 20) | (1 << 27) | (1 << 29));
+  assert.equal(state.gpr32(2), (1 << 11) | (1 << 20) | (1 << 26) | (1 << 27) | (1 << 29));
   system.cpuid(0x80000008, 0);
   assert.equal(state.gpr32(0), 0x3028);
   system.cpuid(0x15, 0);
