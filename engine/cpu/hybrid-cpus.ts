@@ -12,7 +12,7 @@ import { DirtyRam } from './dirty-ram.ts';
 import { HandOverPolicy } from './hand-over-policy.ts';
 import { KVM_CAP_VCPU_ATTRIBUTES } from './kvm/kvm-abi.ts';
 import { isKvmFailure, type KvmAccess } from './kvm/kvm-access.ts';
-import { canKeepApics } from './kvm/kvm-apics.ts';
+import { placeOfControllers } from './kvm/kvm-controllers.ts';
 import { cpuidEntries, supportedFeatures } from './kvm/kvm-cpuid.ts';
 import { KvmCpus } from './kvm/kvm-cpus.ts';
 import { archCapabilities } from './kvm/kvm-msrs.ts';
@@ -119,9 +119,8 @@ export class HybridCpus implements MachineCpus {
     this.tscFrequencyHz = kvm === undefined ? tscFrequencyHz : Math.round(kvm.tscKilohertz / 1000) * 1_000_000;
     this.#tscBase = kvm?.addon.readTsc() ?? 0n;
     const timestamp = () => this.timestamp();
-    const keepApics =
-      kvm !== undefined &&
-      (kvm.localApics === undefined ? !kvm.emulates && canKeepApics(kvm.system) : kvm.localApics === 'kernel');
+    const controllers = kvm === undefined ? 'machine' : placeOfControllers(kvm, options.log);
+    const keepApics = controllers !== 'machine';
     if (bus.eoiAssist !== undefined && kvm !== undefined && options.count > 1 && !keepApics) {
       // The machine's own APICs must not write what processors on threads of their own change at the same moment.
       bus.eoiAssist.usable = false;
@@ -175,7 +174,7 @@ export class HybridCpus implements MachineCpus {
             clock: { timestamp, base: () => this.#tscBase },
             now,
             tscToNanos: (tsc, cpu) => this.tscToNanos(tsc, cpu),
-            keepApics,
+            controllers,
             programsOnly: kvm.emulates,
             log: options.log,
             processors: software.processors.map(({ state, system, memory, index }) => ({

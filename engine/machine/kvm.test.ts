@@ -74,7 +74,7 @@ const ticks = (machine: Machine) => machine.memory.readU32(0x500);
 const rounds = (machine: Machine) => machine.memory.readU32(0x504);
 
 /** Who has the local APICs while KVM runs the processors. */
-const PLACES = ['kernel', 'machine'] as const;
+const PLACES = ['kernel', 'split', 'machine'] as const;
 
 for (const localApics of PLACES) {
   const where = `KVM, APICs of the ${localApics}`;

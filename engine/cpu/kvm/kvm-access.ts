@@ -13,10 +13,11 @@ export interface KvmAccess {
   /** SYSCALL goes where it should but leaves the privilege level alone (unfinished-syscall.ts). */
   readonly syscallsFault: boolean;
   /**
-   * Who has the local APICs while KVM runs the processors. Undefined: KVM where it can, unless it emulates, as systems
-   * then run in software most of the time.
+   * Who has the interrupt controllers while KVM runs the processors: KVM all of them and the 8254, KVM the local APICs
+   * ('split'), or the machine. Undefined: KVM where it can, unless it emulates, as systems then run in software most of the
+   * time.
    */
-  readonly localApics?: 'kernel' | 'machine';
+  readonly localApics?: 'kernel' | 'split' | 'machine';
 }
 
 /** Whether an error is the failure of a call of KVM. */

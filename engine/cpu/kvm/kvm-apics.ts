@@ -1,11 +1,12 @@
-import type { KvmSystem, KvmVcpu, KvmVm } from '../../../native/index.ts';
+import type { KvmVcpu, KvmVm } from '../../../native/index.ts';
 import type { Nanos } from '../../clock/clock.ts';
 import type { EoiAssist } from '../../irq/eoi-assist.ts';
-import type { ApicBorrower, LendableApics } from '../../irq/lent-apics.ts';
+import type { ApicBorrower, LendableApics, LineBorrower } from '../../irq/lent-apics.ts';
 import { MSR_KVM_PV_EOI_EN } from '../x86/hypervisor/kvm-interface.ts';
 import { IA32_TSC_DEADLINE } from '../x86/system/msr.ts';
 import * as K from './kvm-abi.ts';
-import { lapicPage, lapicState, wakesAt } from './lapic-page.ts';
+import { KvmChips } from './kvm-chips.ts';
+import { acceptsPic, lapicPage, lapicState, wakesAt } from './lapic-page.ts';
 
 /** The pins of the I/O APIC, whose interrupts' ends KVM tells us of. */
 const IO_APIC_PINS = 24;
@@ -27,38 +28,33 @@ export interface ApicHost {
   readonly eoiAssist: EoiAssist | undefined;
 }
 
-/** Whether this KVM can have the local APICs without the other interrupt controllers. */
-export function canKeepApics(system: KvmSystem): boolean {
-  return [
-    K.KVM_CAP_SPLIT_IRQCHIP,
-    K.KVM_CAP_SIGNAL_MSI,
-    K.KVM_CAP_TSC_DEADLINE_TIMER,
-    K.KVM_CAP_X2APIC_API,
-    K.KVM_CAP_MP_STATE,
-  ].every((capability) => system.checkExtension(capability) > 0);
-}
-
 /**
- * The local APICs inside KVM (a "split" interrupt controller): their timers, EOIs and messages from processor to processor
- * cost no exit, and a halted processor waits in the kernel. The 8259s, the I/O APIC and the 8254 stay the machine's own:
- * modern guests hardly touch them, they interrupt by messages, and a machine moves with its local APICs alone.
+ * The local APICs inside KVM: their timers, EOIs and messages from processor to processor cost no exit, and a halted
+ * processor waits in the kernel. The 8259s, the I/O APIC and the 8254 come along (kvm-chips.ts), or stay the machine's own
+ * (a "split" interrupt controller): then they interrupt by messages.
  */
 export class KvmApics implements ApicBorrower {
   readonly #vm: KvmVm;
   readonly #apics: LendableApics;
   readonly #host: ApicHost;
+  readonly #chips: KvmChips | undefined;
   #levelEntries = '';
 
-  /** Before any processor is made. */
-  static prepare(vm: KvmVm): void {
-    vm.enableCapability(K.KVM_CAP_SPLIT_IRQCHIP, IO_APIC_PINS);
+  /** Before any processor is made. `withChips`: the other controllers and the timer as well. */
+  static prepare(vm: KvmVm, withChips: boolean): void {
+    if (withChips) {
+      KvmChips.prepare(vm);
+    } else {
+      vm.enableCapability(K.KVM_CAP_SPLIT_IRQCHIP, IO_APIC_PINS);
+    }
     vm.enableCapability(K.KVM_CAP_X2APIC_API, K.KVM_X2APIC_API_USE_32BIT_IDS);
   }
 
-  constructor(vm: KvmVm, apics: LendableApics, host: ApicHost) {
+  constructor(vm: KvmVm, apics: LendableApics, host: ApicHost, withChips: boolean) {
     this.#vm = vm;
     this.#apics = apics;
     this.#host = host;
+    this.#chips = withChips && apics.chips !== undefined ? new KvmChips(vm, apics.chips) : undefined;
     if (host.eoiAssist !== undefined) {
       host.eoiAssist.onPlaced = (cpu) => {
         if (this.here) {
@@ -74,8 +70,14 @@ export class KvmApics implements ApicBorrower {
     this.#host.vcpus[cpu]?.setMsrs(msrEntry(MSR_KVM_PV_EOI_EN, place === undefined ? 0n : BigInt(place) | 1n));
   }
 
+  /** Where the lines go while KVM has the I/O APIC and the 8259s. */
+  get lines(): LineBorrower | undefined {
+    return this.#chips;
+  }
+
+  /** The machine's own 8259s ask for processor 0. */
   get picRequest(): boolean {
-    return this.#apics.picRequest;
+    return this.#chips === undefined && this.#apics.picRequest;
   }
 
   acknowledgePic(): number {
@@ -97,6 +99,7 @@ export class KvmApics implements ApicBorrower {
       return;
     }
     const now = this.#host.now();
+    this.#chips?.begin();
     for (const [cpu, vcpu] of this.#host.vcpus.entries()) {
       const state = this.#apics.state(cpu);
       this.#setApicBase(vcpu, BigInt(state.base) | (BigInt(state.baseHigh) << 32n));
@@ -106,6 +109,7 @@ export class KvmApics implements ApicBorrower {
       this.#placeEoiBit(cpu);
     }
     this.#apics.lend(this);
+    this.#chips?.finish();
     this.levelEntriesChanged();
   }
 
@@ -132,6 +136,9 @@ export class KvmApics implements ApicBorrower {
     this.#host.settle(cpu);
     const now = this.#host.now();
     const { page, tscDeadline } = this.#read(vcpu);
+    if (cpu === 0 && this.#chips?.mayWake(acceptsPic(page, this.apicBase(cpu))) === true) {
+      return undefined;
+    }
     return wakesAt(page, tscDeadline, now, (tsc) => this.#host.tscToNanos(tsc, cpu)) ?? Number.POSITIVE_INFINITY;
   }
 
@@ -145,6 +152,7 @@ export class KvmApics implements ApicBorrower {
 
   giveBack(): void {
     this.#host.standStill();
+    this.#chips?.stop();
     const now = this.#host.now();
     for (const [cpu, vcpu] of this.#host.vcpus.entries()) {
       this.#host.settle(cpu);
@@ -152,6 +160,7 @@ export class KvmApics implements ApicBorrower {
       const state = lapicState(kernel, this.#apics.state(cpu), now, (tsc) => this.#host.tscToNanos(tsc, cpu));
       this.#apics.setState(cpu, state);
     }
+    this.#chips?.giveBack();
     this.#apics.settle();
   }
 
@@ -180,6 +189,9 @@ export class KvmApics implements ApicBorrower {
   }
 
   levelEntriesChanged(): void {
+    if (this.#chips !== undefined) {
+      return;
+    }
     const entries = this.#apics.levelEntries();
     const words = entries.flatMap(({ pin, destination, logical, mode, vector }) => [
       pin,

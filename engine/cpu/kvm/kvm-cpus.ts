@@ -49,8 +49,8 @@ export interface KvmCpusOptions {
   now(): Nanos;
   /** When a processor's counter reaches a value. */
   tscToNanos(tsc: bigint, cpu: number): Nanos;
-  /** KVM is to have the local APICs (see canKeepApics). */
-  readonly keepApics: boolean;
+  /** What KVM is to have of the interrupt controllers (see KvmAccess.localApics). */
+  readonly controllers: 'kernel' | 'split' | 'machine';
   /** Interrupts are not KVM's to deliver: it stops instead. */
   readonly programsOnly: boolean;
   readonly log: Log;
@@ -99,28 +99,34 @@ export class KvmCpus {
       vm.setAddresses(TSS, IDENTITY_MAP);
       vm.enableCapability(K.KVM_CAP_X86_USER_SPACE_MSR, K.KVM_MSR_EXIT_REASONS);
       const { localApics } = bus;
-      const keepApics = options.keepApics && localApics !== undefined;
+      const keepApics = options.controllers !== 'machine' && localApics !== undefined;
+      const withChips = options.controllers === 'kernel' && localApics?.chips !== undefined;
       vm.setMsrFilter(msrsOfKvm(keepApics ? [IA32_APIC_BASE, IA32_TSC_DEADLINE] : []));
       if (system.checkExtension(K.KVM_CAP_EXIT_ON_EMULATION_FAILURE) > 0) {
         vm.enableCapability(K.KVM_CAP_EXIT_ON_EMULATION_FAILURE, 1);
       }
       if (keepApics) {
-        KvmApics.prepare(vm);
+        KvmApics.prepare(vm, withChips);
       }
       this.#memory = new KvmMemory(vm, memory);
       for (const [index, parts] of processors.entries()) {
         vcpus.push(new Vcpu(index, vm, parts, clock, system));
       }
       this.#apics = keepApics
-        ? new KvmApics(vm, localApics, {
-            vcpus: vcpus.map(({ vcpu }) => vcpu),
-            now: options.now,
-            tscToNanos: options.tscToNanos,
-            standStill: () => this.#standStill(),
-            settle: (cpu) => this.#settle(defined(vcpus[cpu], 'processor')),
-            picRequestChanged: () => this.notify(0),
-            eoiAssist: bus.eoiAssist,
-          })
+        ? new KvmApics(
+            vm,
+            localApics,
+            {
+              vcpus: vcpus.map(({ vcpu }) => vcpu),
+              now: options.now,
+              tscToNanos: options.tscToNanos,
+              standStill: () => this.#standStill(),
+              settle: (cpu) => this.#settle(defined(vcpus[cpu], 'processor')),
+              picRequestChanged: () => this.notify(0),
+              eoiAssist: bus.eoiAssist,
+            },
+            withChips,
+          )
         : undefined;
       const first = defined(vcpus[0], 'processor');
       this.tscKilohertz = first.vcpu.tscKilohertz();

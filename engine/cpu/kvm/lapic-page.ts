@@ -1,7 +1,11 @@
 import type { Nanos } from '../../clock/clock.ts';
+import { DELIVERY_EXTINT } from '../../irq/apic-messages.ts';
 import {
+  BASE_ENABLE,
   BASE_X2APIC,
   LVT_COUNT,
+  LVT_LINT0,
+  LVT_MASKED,
   REG_CURRENT_COUNT,
   REG_DFR,
   REG_DIVIDE,
@@ -100,6 +104,14 @@ function timerAlarm(
   const left = Math.min(get(REG_CURRENT_COUNT), initialCount);
   const counts = initialCount !== 0 && (mode === TIMER_PERIODIC || left > 0);
   return counts ? now + left * tickNanos(get(REG_DIVIDE)) : undefined;
+}
+
+/** Whether the 8259s' requests reach the processor of a local APIC (SDM 3A, 11.6.1: delivery mode ExtINT). */
+export function acceptsPic(page: Uint8Array, apicBase: bigint): boolean {
+  const view = new DataView(page.buffer, page.byteOffset, page.byteLength);
+  const lint0 = view.getUint32((REG_LVT_TIMER + LVT_LINT0) * 16, true);
+  const isOff = (apicBase & BigInt(BASE_ENABLE)) === 0n;
+  return isOff || (lint0 & (LVT_MASKED | 0x700)) === DELIVERY_EXTINT << 8;
 }
 
 /** Whether an interrupt waits in the page of a local APIC, and when its timer wakes the processor. */
