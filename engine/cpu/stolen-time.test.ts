@@ -44,8 +44,11 @@ function machine(options: { cpus?: number; lagging?: boolean; threads?: boolean;
     state.own += taken * MS;
     time.end(waits);
   };
-  /** Until the host is asked again. */
-  const settle = () => slice(100);
+  /** Until the host is asked again, and all is told that it said. */
+  const settle = () => {
+    slice(100);
+    slice(600);
+  };
   settle();
   return { turns, stolen, state, time, slice, settle, open };
 }
@@ -66,6 +69,19 @@ test('the host is asked ten times a second, however short the slices', () => {
     slice(0.1);
   }
   assert.ok(state.looks - before <= 10, `${state.looks - before}`);
+});
+
+test('no more is stolen at once than has passed', () => {
+  const { stolen, slice, turns } = machine({ cpus: 2 });
+  slice(98, 60);
+  turns.ran.set([2 * MS, 0]);
+  turns.waited.set([0, 1.5 * MS]);
+  slice(2);
+  assert.deepEqual(stolen, [2 * MS, 1.5 * MS]);
+  slice(4);
+  assert.deepEqual(stolen, [6 * MS, 1.5 * MS]);
+  slice(500);
+  assert.deepEqual(stolen, [60 * MS, 1.5 * MS]);
 });
 
 test('processors in one thread share what the host takes by how long they ran', () => {

@@ -50,6 +50,9 @@ const LOOK_PERIOD = 100_000_000;
  * What guests are told is to fit into what their clock shows. A clock that is withheld while the host gives the machine
  * no time (PacedMachineClock) shows it later, when it catches up, or never, where processors would only have waited: so
  * the host's figure is a debt, which is paid as the clock's lag shrinks, and forgiven in so far as it shrinks in a wait.
+ *
+ * Nor is more stolen between two moments than has passed between them: guests take it off each tick of their timer, and
+ * would count time twice.
  */
 export class StolenTime implements Disposable {
   readonly #options: StolenTimeOptions;
@@ -64,11 +67,16 @@ export class StolenTime implements Disposable {
   #forgiven = 0;
   #lagAtWait: Nanos | undefined;
   #nextLook: Nanos = 0;
+  /** What processors are still to be told of. */
+  readonly #due: Float64Array;
+  #lastEnd: Nanos;
 
   constructor(options: StolenTimeOptions) {
     this.#options = options;
     this.#own = options.delays?.own();
     this.#threadsSeen = new Float64Array(options.turns.ran.length);
+    this.#due = new Float64Array(options.turns.ran.length);
+    this.#lastEnd = options.now();
     this.restart();
   }
 
@@ -96,24 +104,28 @@ export class StolenTime implements Disposable {
     if (waits && this.#own !== undefined && lag !== undefined) {
       this.#lagAtWait = lag();
     }
+    const time = now();
+    const passed = time - this.#lastEnd;
+    this.#lastEnd = time;
+    // The clock of a machine that goes on from a saved state may have been put back.
+    if (this.#own !== undefined && (time >= this.#nextLook || time < this.#nextLook - LOOK_PERIOD)) {
+      this.#nextLook = time + LOOK_PERIOD;
+      this.#look();
+    }
     for (let cpu = 0; cpu < turns.waited.length; cpu++) {
       const waited = turns.waited[cpu] as number;
-      if (waited > 0) {
+      const due = this.#due[cpu] as number;
+      const paid = due > 0 ? Math.min(due, Math.max(0, passed - waited)) : 0;
+      if (waited + paid > 0) {
         turns.waited[cpu] = 0;
-        stolen(cpu, waited);
-      }
-    }
-    if (this.#own !== undefined) {
-      const time = now();
-      if (time >= this.#nextLook) {
-        this.#nextLook = time + LOOK_PERIOD;
-        this.#look();
+        this.#due[cpu] = due - paid;
+        stolen(cpu, waited + paid);
       }
     }
   }
 
   #look(): void {
-    const { turns, lag, threadId, delays, runsAll, stolen } = this.#options;
+    const { turns, lag, threadId, delays, runsAll } = this.#options;
     const seen = this.#own?.nanos() ?? 0;
     this.#debt = Math.max(0, this.#debt + seen - this.#ownSeen - this.#forgiven);
     this.#ownSeen = seen;
@@ -130,9 +142,7 @@ export class StolenTime implements Disposable {
       const share = total > 0 ? (ran[cpu] as number) / total : cpu === 0 ? 1 : 0;
       const ofThread = threadId === undefined ? 0 : this.#lookAtThread(cpu, threadId(cpu), delays);
       ran[cpu] = 0;
-      if (payable * share + ofThread > 0) {
-        stolen(cpu, payable * share + ofThread);
-      }
+      this.#due[cpu] = (this.#due[cpu] as number) + payable * share + ofThread;
     }
   }
 
