@@ -76,6 +76,27 @@ test('a watchpoint on accesses sees reads, of pages that were in use before it w
   assert.equal(dr6 & 15, 2);
 });
 
+test('a watchpoint that its own delivery hits does not hold the machine', () => {
+  // The vector of #DB is watched: each delivery raises the next one, on a stack without end, and no instruction is
+  // executed any more.
+  const machine = new TestMachine();
+  const { bytes } = assemble(`bits 16\norg 0x7000
+    mov eax, 4
+    mov dr0, eax
+    mov eax, 0xf0001          ; read or write, 4 bytes, local
+    mov dr7, eax
+    mov ebx, [4]
+    hlt`);
+  machine.enterReal();
+  machine.state.setGpr(4, 0x7000n);
+  machine.memory.writeU32(4, 0x7000);
+  machine.write(0x7000, bytes);
+  machine.state.rip = 0x7000n;
+  const done = machine.cpu.runSlice(1000);
+  assert.ok(done >= 1000, `${done}`);
+  assert.notEqual(machine.state.i32(L.TRAP_PENDING), 0);
+});
+
 test('an instruction breakpoint faults before its instruction', () => {
   const { rip, dr6, symbols, machine } = run(`
     mov eax, target

@@ -534,6 +534,10 @@ export class Processor implements OperationHost {
     }
     if (state.i32(L.TRAP_PENDING) !== 0) {
       this.system.acceptDebugTrap(0);
+      if (state.i32(L.TRAP_PENDING) !== 0) {
+        // The delivery has touched what is watched, as the next one may: a guest like that must not hold the machine.
+        state.setI32(L.FUEL, state.i32(L.FUEL) - 1);
+      }
     }
     if (state.i32(L.SHADOW) !== 0) {
       return;
