@@ -22,8 +22,9 @@ function board() {
     },
   };
   const bus = new ApicBus(() => 0);
-  const pic = new Pic('pic', { intr: bus.lint0 });
-  const ioApic = new IoApic('ioapic', { messages: bus });
+  const recall = () => bus.recallChips();
+  const pic = new Pic('pic', { intr: bus.lint0, recall });
+  const ioApic = new IoApic('ioapic', { messages: bus, recall });
   bus.attachIoApic(ioApic);
   bus.attach(
     new LocalApic(
@@ -32,12 +33,13 @@ function board() {
       { cpu: 0 },
     ),
   );
-  const interrupts = new IsaInterrupts(pic, ioApic);
+  const interrupts = new IsaInterrupts(pic, ioApic, () => bus.lineBorrower);
   const hpet = new Hpet('hpet', {
     clock,
     gsi: (n) => interrupts.gsi(n),
     irq0: interrupts.gsi(0),
     irq8: interrupts.gsi(8),
+    onReplace: recall,
   });
   const pit = new Pit('pit', { clock, line: hpet.pitLine });
   const rtc = new Rtc('rtc', { clock, wall: { epochMillis: () => clock.now() / 1e6 }, line: hpet.rtcLine });
@@ -102,4 +104,27 @@ test('an operating system gets the same timer through pin 2 of the I/O APIC', ()
     }
   }
   assert.equal(ticks, 99);
+});
+
+test('the HPET has lent controllers brought back before it takes the place of the timer', () => {
+  const { bus, hpet } = board();
+  let given = 0;
+  const lend = (lines: { setLine(): void } | undefined) =>
+    bus.lend({
+      deliver() {},
+      picRequestChanged() {},
+      levelEntriesChanged() {},
+      apicBase: () => 0n,
+      giveBack: () => {
+        given++;
+        assert.equal(hpet.replacesLegacy, false);
+      },
+      lines,
+    });
+  lend({ setLine() {} });
+  hpet.mmio.writeMmio(0x10, 4, 1);
+  assert.equal(given, 0);
+  hpet.mmio.writeMmio(0x10, 4, 3);
+  assert.equal(given, 1);
+  assert.ok(hpet.replacesLegacy && !bus.lent);
 });

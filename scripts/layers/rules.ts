@@ -98,6 +98,14 @@ export const layers: readonly Layer[] = [
     ownDepth: 3,
   },
   {
+    // Compares KVM's 8254 with the machine's own.
+    of: ['engine/cpu/kvm/pit-page.test.ts'],
+    may: ['engine/cpu/', ...chips, ...deviceInterfaces, 'engine/devices/pit/'],
+    ownDepth: 2,
+    node: 'pure',
+    packages: [],
+  },
+  {
     of: ['engine/cpu/kvm/'],
     may: ['engine/cpu/', ...chips, ...deviceInterfaces, 'native/'],
     ownDepth: 2,
