@@ -100,7 +100,7 @@ export const layers: readonly Layer[] = [
   {
     // KVM's 8254 beside the machine's own.
     of: ['engine/cpu/kvm/pit-page.test.ts', 'engine/cpu/kvm/kvm-chips.test.ts'],
-    may: ['engine/cpu/', ...chips, ...deviceInterfaces, 'engine/devices/pit/'],
+    may: ['engine/cpu/', ...chips, ...deviceInterfaces, 'engine/devices/pit/', 'native/'],
     ownDepth: 2,
     node: 'pure',
     packages: [],
