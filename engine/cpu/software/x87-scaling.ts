@@ -260,12 +260,8 @@ export function buildScaling(module: ModuleBuilder, parts: Parts): Map<string, F
       f.return(conditions);
     };
     f.if(d.zero(get(aExponent)), () => f.set(aExponent, i32(1)));
-    f.if(any(q.zero(get(a)), d.eq(get(bExponent), X.EXPONENT_MAX)), () => {
-      // A pseudo-denormal gets the exponent it stands for.
-      const pseudo = all(q.ltS(get(a), 0), d.zero(d.and(aWord, X.EXPONENT_MAX)));
-      setResult(f, cpu, get(a), d.or(aWord, pseudo));
-      f.return(i32(0));
-    });
+    // ST(0) as it is; but a denormal underflows if that is not masked.
+    f.if(any(q.zero(get(a)), d.eq(get(bExponent), X.EXPONENT_MAX)), () => finish(i32(0)));
     f.if(d.zero(get(bExponent)), () => f.set(bExponent, i32(1)));
     for (const [value, exponent] of [
       [a, aExponent],
