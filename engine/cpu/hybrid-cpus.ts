@@ -40,6 +40,8 @@ export interface HybridCpusOptions extends Omit<SoftwareCpusOptions, 'timing' | 
   epochMillis(): number;
   /** Guests are offered Hyper-V's interface too. */
   readonly hyperv?: boolean;
+  /** False: not KVM's. Linux takes that one where it finds both. */
+  readonly kvmInterface?: boolean | undefined;
   /** Nanoseconds that an instruction takes in virtual time, which only the software processor keeps. */
   readonly nanosPerInstruction: number | undefined;
   /** The time-stamp counter's frequency where KVM does not decide on it. */
@@ -104,7 +106,8 @@ export class HybridCpus implements MachineCpus {
   #pausedAt: bigint | undefined;
 
   constructor(options: HybridCpusOptions) {
-    const { kvm, clock, epochMillis, hyperv, nanosPerInstruction, tscFrequencyHz, ...forSoftware } = options;
+    const { kvm, clock, epochMillis, hyperv, kvmInterface, nanosPerInstruction, tscFrequencyHz, ...forSoftware } =
+      options;
     const now = () => clock.now();
     const bus = hyperv === true ? this.#withAutoEoi(options.bus) : options.bus;
     this.count = options.count;
@@ -145,7 +148,10 @@ export class HybridCpus implements MachineCpus {
         epochMillis,
       },
       // Without the attributes of processors (Linux before 5.16) KVM does not tell how their counters stand.
-      { kvm: kvm === undefined || kvm.system.checkExtension(KVM_CAP_VCPU_ATTRIBUTES) > 0, hyperv: hyperv === true },
+      {
+        kvm: kvmInterface !== false && (kvm === undefined || kvm.system.checkExtension(KVM_CAP_VCPU_ATTRIBUTES) > 0),
+        hyperv: hyperv === true,
+      },
     );
     this.#software = new SoftwareCpus({
       ...forSoftware,

@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { assemble } from '../testing/assembler/assembler.ts';
 import type { Machine } from './machine.ts';
-import { bareMachine } from './testing/bare-machine.ts';
 import { kvmForTests } from './testing/kvm-for-tests.ts';
+import { longModeGuest } from './testing/long-mode-guest.ts';
 
 const PAGE = 0x3000;
 const ROUNDS = 0x504;
@@ -16,32 +15,6 @@ const SIGNATURE = 0x520;
  * the time by the register, again and again. At 0:508 it counts answers that were wrong and times that went back.
  */
 const GUEST = `
-  bits 16
-  org 0
-    cli
-    xor ax, ax
-    mov ds, ax
-    mov ss, ax
-    mov sp, 0x7000
-    lgdt [cs:gdtr]
-    mov eax, 0xa0
-    mov cr4, eax
-    mov eax, 0x10000
-    mov cr3, eax
-    mov ecx, 0xc0000080
-    rdmsr
-    or eax, 0x100
-    wrmsr
-    mov eax, cr0
-    or eax, 0x80000001
-    mov cr0, eax
-    jmp dword 8:0x8000
-    align 8
-    gdt: dq 0, 0x00af9b000000ffff, 0x00cf93000000ffff
-    gdtr: dw 23
-          dd 0xf0000 + gdt
-`;
-const LONG = `
   bits 64
   org 0x8000
     mov ax, 16
@@ -110,18 +83,8 @@ const LONG = `
     jmp next
 `;
 
-function prepare(options: Omit<Parameters<typeof bareMachine>[0], 'bios'>): Machine {
-  const bios = new Uint8Array(0x10000).fill(0xf4);
-  bios.set(assemble(GUEST).bytes, 0);
-  bios.set(assemble('bits 16\norg 0\njmp 0xf000:0').bytes, 0xfff0);
-  const machine = bareMachine({ bios, hyperv: true, ...options });
-  const { memory } = machine;
-  memory.write(0x8000, assemble(LONG).bytes);
-  // Page tables: the first 2 MiB.
-  memory.writeU32(0x10000, 0x11003);
-  memory.writeU32(0x11000, 0x12003);
-  memory.writeU32(0x12000, 0x83);
-  return machine;
+function prepare(options: Parameters<typeof longModeGuest>[1]): Machine {
+  return longModeGuest(GUEST, { hyperv: true, ...options });
 }
 
 function runRounds(machine: Machine, count: number): void {

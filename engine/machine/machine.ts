@@ -88,6 +88,8 @@ export interface MachineParts {
   readonly kvm?: KvmAccess | undefined;
   /** How long the host keeps threads waiting for a processor; undefined: it does not tell. */
   readonly threadDelays?: ThreadDelays | undefined;
+  /** False: guests are not offered KVM's interface; for tests of guests that choose Hyper-V's only without it. */
+  readonly kvmInterface?: boolean;
   /** The host's monotonic clock in milliseconds; for tests of machines that run in software. */
   readonly hostMillis?: () => number;
 }
@@ -249,6 +251,7 @@ export class Machine implements Disposable {
       clock,
       epochMillis: () => clock.wall.epochMillis(),
       hyperv: config.hyperv,
+      kvmInterface: parts.kvmInterface,
       nanosPerInstruction: config.virtualTime ? VIRTUAL_NANOS_PER_INSTRUCTION : undefined,
       tscFrequencyHz: TSC_FREQUENCY_HZ,
       jit: config.compile ? DEFAULT_JIT : undefined,
