@@ -26,13 +26,20 @@ function multiply(a: number, b: number): number {
   return product;
 }
 
-/** The S-box: inverse, then an affine map (FIPS 197, 5.1.1). */
-function substitutionBox(): number[] {
+/** What each byte is to be multiplied by to give 1; 0 for 0. */
+export function inverses(): number[] {
   return Array.from({ length: 256 }, (_, value) => {
     let inverse = 1;
     for (let i = 0; i < 254; i++) {
       inverse = multiply(inverse, value);
     }
+    return inverse;
+  });
+}
+
+/** The S-box: inverse, then an affine map (FIPS 197, 5.1.1). */
+function substitutionBox(): number[] {
+  return inverses().map((inverse) => {
     let result = 0x63;
     for (let turn = 0; turn < 5; turn++) {
       result ^= ((inverse << turn) | (inverse >> (8 - turn))) & 0xff;
@@ -42,7 +49,7 @@ function substitutionBox(): number[] {
 }
 
 /** Looks every byte up in a table of 256: sixteen swizzles, of which all but one yield zero for each byte. */
-function lookUp(f: FunctionBuilder, table: readonly number[], value: V128): V128 {
+export function lookUp(f: FunctionBuilder, table: readonly number[], value: V128): V128 {
   const kept = f.keep(value);
   const result = f.local('v128');
   f.set(result, zeroVector);

@@ -3,6 +3,7 @@ import * as M from '../x86/mxcsr.ts';
 import { buildBitFunctions } from './bit-functions.ts';
 import { buildCipher } from './cipher-functions.ts';
 import { buildFused } from './fused-functions.ts';
+import { buildGalois } from './galois-functions.ts';
 import { buildHalf } from './half-functions.ts';
 import { buildHashes } from './hash-functions.ts';
 import { buildLaneArithmetic, type LaneArithmetic } from './sse-arithmetic.ts';
@@ -424,6 +425,7 @@ export function buildSse(module: ModuleBuilder, multiplyHigh: FunctionReference)
     ...buildStringCompare(module),
     ...buildCipher(module),
     ...buildHashes(module),
+    ...buildGalois(module),
   );
   return result;
 }

@@ -1,7 +1,7 @@
 import { type I32, type I64, i32, laneOp, op, select, type V128 } from '../../software/wasm/function-builder.ts';
 import { shuffleLanes, v32, zeroVector } from '../../software/wasm/vectors.ts';
 import type { InstructionTable } from './definition.ts';
-import { withVex, withVex3 } from './vex.ts';
+import { withBothVex3, withVex } from './vex.ts';
 
 const sse = { unit: 'sse' } as const;
 
@@ -13,10 +13,13 @@ export function defineSseCiphers(table: InstructionTable): void {
     ['aesdec', 'DE', 'aes-decrypt'],
     ['aesdeclast', 'DF', 'aes-decrypt-last'],
   ] as const) {
-    table.define(name, withVex3(`66 0F 38 ${opcode} /r : Vx Wx`, 'VEX128'), sse, (b) => {
-      const key = b.readVector(b.right);
-      const round = b.f.call(b.helper(helper), b.readVector(b.left)) as V128;
-      b.writeVector(0, b.keep(op('v128.xor', round, key)));
+    table.define(name, withBothVex3(`66 0F 38 ${opcode} /r : Vx Wx`), sse, (b) => {
+      const keys = b.readLanes(b.right);
+      const states = b.readLanes(b.left);
+      b.writeLanes(
+        0,
+        keys.map((key, lane) => b.keep(op('v128.xor', b.f.call(b.helper(helper), states[lane] as V128) as V128, key))),
+      );
     });
   }
   table.define('aesimc', withVex('66 0F 38 DB /r : Vx Wx', 'VEX128'), sse, (b) =>
@@ -36,9 +39,9 @@ export function defineSseCiphers(table: InstructionTable): void {
     );
     b.writeVector(0, op('v128.xor', turned, constants));
   });
-  table.define('pclmulqdq', withVex3('66 0F 3A 44 /r : Vx Wx Ib', 'VEX128'), sse, (b) => {
-    const source = b.readVector(b.right);
-    const destination = b.readVector(b.left);
+  table.define('pclmulqdq', withBothVex3('66 0F 3A 44 /r : Vx Wx Ib'), sse, (b) => {
+    const sources = b.readLanes(b.right);
+    const destinations = b.readLanes(b.left);
     const immediate = b.keep(b.read(b.control)) as I32;
     const half = (vector: V128, bit: number): I64 =>
       b.keep(
@@ -48,9 +51,12 @@ export function defineSseCiphers(table: InstructionTable): void {
           laneOp('i64x2.extract_lane', 0, vector),
         ),
       );
-    const x = half(destination, 1);
-    const y = half(source, 0x10);
-    const low = laneOp('i64x2.replace_lane', 0, zeroVector, b.f.call(b.helper('carryless-low'), x, y));
-    b.writeVector(0, laneOp('i64x2.replace_lane', 1, low, b.f.call(b.helper('carryless-high'), x, y)));
+    const products = sources.map((source, lane) => {
+      const x = half(destinations[lane] as V128, 1);
+      const y = half(source, 0x10);
+      const low = laneOp('i64x2.replace_lane', 0, zeroVector, b.f.call(b.helper('carryless-low'), x, y));
+      return b.keep(laneOp('i64x2.replace_lane', 1, low, b.f.call(b.helper('carryless-high'), x, y)));
+    });
+    b.writeLanes(0, products);
   });
 }

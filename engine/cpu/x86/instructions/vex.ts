@@ -16,6 +16,11 @@ export function withVex3(encodings: string | readonly string[], length: VexToken
   return [...list, ...list.map((encoding) => `${length} ${encoding.replace(/: ([VU])(\w) /, addSource)}`)];
 }
 
+/** The same with a VEX form of each length: those of 256 bits are a feature of their own. */
+export function withBothVex3(encoding: string): string[] {
+  return [...withVex3(encoding, 'VEX128'), ...withVex3(encoding, 'VEX256').slice(1)];
+}
+
 function addSource(_: string, code: string, size: string): string {
   // Where ModRM.rm is both source and destination, VEX.vvvv names the destination.
   return code === 'V' ? `: V${size} H${size} ` : `: H${size} U${size} `;

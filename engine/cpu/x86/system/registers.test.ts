@@ -504,7 +504,18 @@ test('CPUID: vendor, brand, features as the table says', () => {
   // What x86-64-v2 asks for, and x86-64-v3 on top.
   const v2 = ['cmov', 'cx8', 'fpu', 'fxsr', 'mmx', 'syscall', 'sse2', 'cx16', 'lahf_lm', 'popcnt', 'sse4_2'];
   const v3 = ['avx', 'avx2', 'bmi1', 'bmi2', 'f16c', 'fma', 'abm', 'movbe', 'osxsave'];
-  const later = ['adx', 'sha_ni', 'rdseed', 'rdpid', 'clflushopt', 'clwb', '3dnowprefetch'];
+  const later = [
+    'adx',
+    'sha_ni',
+    'gfni',
+    'vaes',
+    'vpclmulqdq',
+    'rdseed',
+    'rdpid',
+    'clflushopt',
+    'clwb',
+    '3dnowprefetch',
+  ];
   for (const name of [...v2, ...v3, ...later]) {
     assert.ok(
       CPU_FEATURES.some((feature) => feature.name === name),

@@ -3,6 +3,9 @@ import type { Candidate } from './random-instructions.ts';
 /** Host features (as Linux names them) that parts of the table need; everything else every x86-64 processor has. */
 export function neededFeature({ definition, encoding }: Candidate): string | undefined {
   const { name } = definition;
+  if (encoding.vex === '256' && /^(aes|pclmul)/.test(name)) {
+    return name === 'pclmulqdq' ? 'vpclmulqdq' : 'vaes';
+  }
   if (definition.options.feature !== undefined) {
     return definition.options.feature;
   }
