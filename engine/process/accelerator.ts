@@ -38,7 +38,7 @@ export interface KvmFinding {
 const LABELS = { kvm: 'KVM', software: 'Software' } as const;
 
 /** Changes whenever the probe does. */
-const CACHE_VERSION = 3;
+const CACHE_VERSION = 4;
 const cacheSchema = z.object({
   version: z.literal(CACHE_VERSION),
   boot: z.string(),

@@ -5,12 +5,22 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { findFirmware } from '../../engine/firmware/find-firmware.ts';
 import { HOME_VARIABLE } from '../services/data-folder.ts';
 import { runLodge as run } from './testing/run-lodge.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'lodge-commands-'));
 process.env[HOME_VARIABLE] = join(folder, 'data');
 after(() => rmSync(folder, { recursive: true, force: true }));
+
+function withoutFirmware(): string | false {
+  try {
+    findFirmware();
+    return false;
+  } catch (error) {
+    return `no firmware: ${error instanceof Error ? error.message : error}`;
+  }
+}
 
 test('a machine is made with the defaults of its guest system, listed, shown and deleted', async () => {
   assert.match((await run('list')).out, /no machines yet/);
@@ -54,6 +64,26 @@ test('mistakes are told in one line with exit code 2', async () => {
   const empty = await run('create', '--name', 'x', '--media', join(folder, 'empty.iso'));
   assert.match(empty.complaints[0] ?? '', /empty\.iso: the file is empty/);
   assert.match((await run('list')).out, /no machines yet/);
+});
+
+test('a machine that was started in software stays there, and says how to have it otherwise', {
+  timeout: 240_000,
+  skip: withoutFirmware(),
+}, async () => {
+  const made = await run('create', '--name', 'Fixed', '--no-disk', '--memory', '32', '--accel', 'software');
+  assert.equal(made.code, 0);
+  try {
+    const off = await run('accel', 'Fixed', 'kvm');
+    assert.deepEqual([off.code, off.complaints], [2, ['Fixed: it is not running; start it first']]);
+    assert.equal((await run('start', 'Fixed')).code, 0);
+    assert.equal((await run('accel', 'Fixed', 'software')).code, 0);
+    const refused = await run('accel', 'Fixed', 'kvm');
+    assert.match(refused.complaints.join('\n'), /^[^\n]*started without KVM[^\n]*; [^\n]*accelerator kvm$/);
+    assert.equal(refused.code, 2);
+  } finally {
+    await run('stop', '--force', 'Fixed');
+    await run('delete', 'Fixed', '--files');
+  }
 });
 
 test('beside a running lodge serve the commands go through it', { timeout: 30_000 }, async () => {

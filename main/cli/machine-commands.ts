@@ -274,6 +274,7 @@ const USAGE_CODES = new Set([
   'image-in-use',
   'image-not-writable',
   'no-kvm',
+  'accelerator-fixed',
   'no-drive',
   'medium-locked',
   'no-network',

@@ -16,6 +16,8 @@ const CLI: ConnectionTraits = { shell: 'cli', compressFrames: false };
 /** An owner that has just been started is given this long to listen. */
 const CONNECT_MILLIS = 10_000;
 const RETRY_MILLIS = 50;
+/** So often in a row an owner may end just before it is talked to. */
+const MAX_OWNERS = 5;
 /** The background owner ends when nothing runs and nobody has been connected for so long. */
 const AGENT_IDLE_MILLIS = 3000;
 
@@ -54,6 +56,19 @@ async function connectToOwner(
  * lasts. With `stay` what is started stays after the session, so a background owner is started if there is none.
  */
 export async function openSession(dataFolder: string, what: string, stay: boolean): Promise<Session> {
+  for (let owners = 1; ; owners++) {
+    try {
+      return await tryToOpen(dataFolder, what, stay);
+    } catch (error) {
+      // The background owner ends when it has nothing to do, also between its lock having been read and its answer.
+      if (owners === MAX_OWNERS || !(error instanceof ApiError && error.code === 'disconnected')) {
+        throw error;
+      }
+    }
+  }
+}
+
+async function tryToOpen(dataFolder: string, what: string, stay: boolean): Promise<Session> {
   const owner = ownerOf(dataFolder);
   if (owner !== undefined) {
     return connectToOwner(dataFolder, owner, CLI);

@@ -59,7 +59,7 @@ const CODE = 0x1000;
 const PAGE_TABLES = 0x4000;
 const PROGRAM_TABLES = 0x8000;
 /** A loop is judged by what it did in this much time of its thread at least; to have done nothing takes longer. */
-const ENOUGH_MILLIS = 0.5;
+const ENOUGH_MILLIS = 2;
 const ENOUGH_FOR_NOTHING_MILLIS = 4;
 /** From then on nothing is tried again: the whole of a probe is to take 150 ms at most. */
 const PATIENCE_MILLIS = 100;
