@@ -280,6 +280,40 @@ test('a source that wants no EOI is refused where KVM has the local APICs, and s
   other.dispose();
 });
 
+/** A guest whose timer goes off while its local APIC is switched off, and then hears of it by a message alone. */
+const DEAF = `${begin('')}
+    ${wrmsr(0x40000080, 1)}
+    ${wrmsr(0x40000083, MESSAGE_PAGE + 1)}
+    ${wrmsr(0x40000094, 0x61)}
+    ${wrmsr(0x1b, 0xfee00100)}
+    ${wrmsr(0x400000b0, 0x1000 + 0x400 + 8)}
+    ${wrmsr(0x400000b1, 1)}
+    ${wrmsr(0x400000b2, 0x40000 + 8)}
+    ${wrmsr(0x400000b3, 2)}
+  look:
+    cmp dword [${SLOT}], 0x80000010
+    jne look
+    inc dword [${MESSAGES}]
+    jmp $
+  ${END}
+`;
+
+for (const [name, options] of Object.entries({
+  software: software(true),
+  KVM: onKvm('machine'),
+  'KVM with its local APICs': onKvm('kernel'),
+})) {
+  test(`${name}: an interrupt for a local APIC that is switched off is lost, and nothing else`, (t) => {
+    const made = options(t);
+    if (made === undefined) {
+      return;
+    }
+    const machine = longModeGuest(DEAF, made);
+    run(machine, () => counter(machine, MESSAGES) > 0);
+    machine.dispose();
+  });
+}
+
 const ROUNDS = 0x520;
 const SEQUENCE = 0x524;
 const TAKEN = 0x528;

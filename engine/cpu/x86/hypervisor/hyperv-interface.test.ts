@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { defined } from '../../../base/assert.ts';
 import type { StateValue } from '../../../devices/device.ts';
+import { Random } from '../../../testing/random.ts';
 import type { CpuState } from '../cpu-state.ts';
 import * as L from '../layout.ts';
 import { GuestFault } from '../linear-memory.ts';
@@ -268,4 +269,36 @@ test('what it holds is saved and restored, and not taken for granted', () => {
   second.hypervisor.reset();
   assert.equal(second.read(HV.HV_X64_MSR_REFERENCE_TSC), 0n);
   assert.equal(second.write(MSR_KVM_SYSTEM_TIME_NEW, 0n), true);
+});
+
+test('registers written with anything fault or hold it, and nothing else happens', () => {
+  const random = new Random(3);
+  const { host, hypervisor, cpu, read, write } = machine(2);
+  const value = () => (BigInt(random.u32()) << BigInt(random.below(33))) | BigInt(random.below(0x20000));
+  for (let i = 0; i < 4000; i++) {
+    const msr = 0x40000000 + random.below(0x110);
+    const index = random.below(2);
+    const before = hypervisor.save(host.tsc);
+    try {
+      write(msr, value(), index);
+    } catch (error) {
+      assert.ok(error instanceof GuestFault && error.vector === L.VECTOR_GP);
+      assert.deepEqual(hypervisor.save(host.tsc), before);
+    }
+    try {
+      assert.ok(typeof read(msr, index) === 'bigint' || msr > HV.HV_X64_MSR_CRASH_CTL);
+    } catch (error) {
+      assert.ok(error instanceof GuestFault && error.vector === L.VECTOR_GP);
+    }
+    hypervisor.hypercall(cpu(index));
+    host.advance(random.below(1000) / 1e6);
+    if (random.chance(1, 50)) {
+      const saved = hypervisor.save(host.tsc);
+      hypervisor.load(saved, host.tsc);
+      assert.deepEqual(hypervisor.save(host.tsc), saved);
+    }
+    host.lines.length = 0;
+  }
+  hypervisor.reset();
+  assert.equal(host.clock.pendingCount, 0);
 });
