@@ -182,3 +182,21 @@ test('nothing stays open', () => {
   time.dispose();
   assert.equal(open.size, 0);
 });
+
+test('turns: who would run on waits for the others, who halts does not', () => {
+  const turns = new TurnTimes(3);
+  const turn = (cpu: number, nanos: number, wantsMore = true) => {
+    turns.begin(cpu);
+    turns.end(cpu, nanos, wantsMore);
+  };
+  turn(0, 10);
+  turn(1, 20, false);
+  turn(2, 30);
+  assert.deepEqual([...turns.waited], [0, 0, 0]);
+  turn(0, 10);
+  turn(1, 5);
+  turn(2, 1);
+  turn(1, 1);
+  assert.deepEqual([...turns.waited], [50, 1, 15]);
+  assert.deepEqual([...turns.ran], [20, 26, 31]);
+});

@@ -14,14 +14,36 @@ export interface ThreadDelays {
   of(threadId: number): ThreadDelay;
 }
 
-/** Nanoseconds that software processors ran and, able to run, waited for each other's turns; whoever reads takes them. */
+/**
+ * Nanoseconds that software processors ran and, able to run, waited for each other's turns; whoever reads takes them. One
+ * that halts and is woken is not known to wait before it has had its next turn.
+ */
 export class TurnTimes {
   readonly ran: Float64Array;
   readonly waited: Float64Array;
+  /** All turns together. */
+  #total = 0;
+  /** What that was at the end of a processor's last turn; −1: it wanted no other. */
+  readonly #since: Float64Array;
 
   constructor(count: number) {
     this.ran = new Float64Array(count);
     this.waited = new Float64Array(count);
+    this.#since = new Float64Array(count).fill(-1);
+  }
+
+  begin(cpu: number): void {
+    const since = this.#since[cpu] as number;
+    if (since >= 0) {
+      this.waited[cpu] = (this.waited[cpu] as number) + this.#total - since;
+    }
+  }
+
+  /** `wantsMore`: it would run on at once. */
+  end(cpu: number, nanos: number, wantsMore: boolean): void {
+    this.#total += nanos;
+    this.ran[cpu] = (this.ran[cpu] as number) + nanos;
+    this.#since[cpu] = wantsMore ? this.#total : -1;
   }
 }
 

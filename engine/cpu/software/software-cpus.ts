@@ -77,8 +77,6 @@ export class SoftwareCpus implements CpuBackend {
   readonly jit: Jit | undefined;
   readonly #timing: ExecutionTiming;
   readonly #turns: TurnTimes | undefined;
-  /** Processors that wait for their turn: 1 each. */
-  readonly #waiting: Uint8Array;
   readonly #store = new DisposableStore();
   #current = 0;
   #running = false;
@@ -97,7 +95,6 @@ export class SoftwareCpus implements CpuBackend {
     this.count = options.count;
     this.#timing = timing;
     this.#turns = options.turns;
-    this.#waiting = new Uint8Array(options.count);
     const arena = memory.arena.buffer;
     const { table, interpreter } = interpreterFor(arena.byteLength / 0x10000);
     const processorAt = (record: number) =>
@@ -354,7 +351,7 @@ export class SoftwareCpus implements CpuBackend {
       this.#current = index;
       this.#running = true;
       const fuel = this.count === 1 ? Math.min(budget, 0x3fffffff) : Math.min(budget, QUANTUM + enough);
-      this.#noteWaiting(index);
+      this.#turns?.begin(index);
       const before = nanosPerInstruction === undefined ? this.#timing.now() : 0;
       const done = processor.runSlice(fuel);
       this.#running = false;
@@ -366,9 +363,9 @@ export class SoftwareCpus implements CpuBackend {
         if (now >= until) {
           budget = 0;
         }
-        this.#noteTurn(index, now - before);
+        this.#turns?.end(index, now - before, processor.runnable);
       } else {
-        this.#noteTurn(index, done * nanosPerInstruction);
+        this.#turns?.end(index, done * nanosPerInstruction, processor.runnable);
       }
       this.#executed += done;
       budget -= done;
@@ -384,29 +381,6 @@ export class SoftwareCpus implements CpuBackend {
       }
     }
     return { reason: 'deadline' };
-  }
-
-  /** Processor `index` is about to have its turn. */
-  #noteWaiting(index: number): void {
-    if (this.#turns !== undefined && this.count > 1) {
-      for (let cpu = 0; cpu < this.count; cpu++) {
-        this.#waiting[cpu] = cpu !== index && this.processors[cpu]?.runnable === true ? 1 : 0;
-      }
-    }
-  }
-
-  /** It had it, for so many nanoseconds. */
-  #noteTurn(index: number, nanos: number): void {
-    const turns = this.#turns;
-    if (turns === undefined) {
-      return;
-    }
-    turns.ran[index] = (turns.ran[index] as number) + nanos;
-    for (let cpu = 0; cpu < this.count; cpu++) {
-      if (this.#waiting[cpu] !== 0) {
-        turns.waited[cpu] = (turns.waited[cpu] as number) + nanos;
-      }
-    }
   }
 
   dispose(): void {
