@@ -29,9 +29,10 @@ export const ITLB_SUPERVISOR = DTLB_SIZE * 3 + ITLB_SIZE;
 /** Lists of the entries that CR3 writes forget, and of those that they leave alone. */
 export const TLB_LOCAL_LIST = DTLB_SIZE * 3 + ITLB_SIZE * 2;
 export const TLB_GLOBAL_LIST = TLB_LOCAL_LIST + TLB_LIST_SIZE;
-/** Where there are entries of large pages, and whether there are any of the largest (TLB_HUGE_FLAG). */
+/** Where there are entries of large pages, and of pages of 1 GiB. */
 export const TLB_LARGE_MAP = TLB_GLOBAL_LIST + TLB_LIST_SIZE;
-export const TLB_STRIDE = TLB_LARGE_MAP + TLB_LARGE_MAP_SIZE + 128;
+export const TLB_HUGE_MAP = TLB_LARGE_MAP + TLB_LARGE_MAP_SIZE;
+export const TLB_STRIDE = TLB_HUGE_MAP + TLB_LARGE_MAP_SIZE;
 export const BLOCK_TABLE = TLBS + MAX_CPUS * TLB_STRIDE;
 export const JUMPS = BLOCK_TABLE + (BLOCK_ENTRY_SIZE << BLOCK_TABLE_BITS);
 export const UOP_CACHE = JUMPS + MAX_CPUS * (JUMP_ENTRIES << JUMP_ENTRY_SHIFT);

@@ -5,6 +5,7 @@ import {
   DTLB_USER,
   ITLB_USER,
   TLB_GLOBAL_LIST,
+  TLB_HUGE_MAP,
   TLB_LARGE_MAP,
   TLB_LOCAL_LIST,
 } from './arena-layout.ts';
@@ -43,8 +44,9 @@ import {
   RESERVED_PSE,
   TLB_GLOBAL,
   TLB_HUGE,
-  TLB_HUGE_FLAG,
+  TLB_HUGE_SHIFT,
   TLB_LARGE,
+  TLB_LARGE_SHIFT,
   TLB_LISTED_GLOBAL,
   TLB_LISTED_LOCAL,
 } from './tlb.ts';
@@ -226,11 +228,15 @@ export function buildPageWalk(module: ModuleBuilder): PageWalkFunctions {
 /** Sets an entry's flags and enters it in the list that it belongs to. */
 function enlist(f: FunctionBuilder, tlbs: I32, entry: I32, flags: number, address: I64, outcome: I32): void {
   const large = f.keep(d.and(outcome, OUTCOME_LARGE | OUTCOME_HUGE));
-  f.if(d.and(large, OUTCOME_HUGE), () => f.store('i32.store', tlbs, i32(1), TLB_LARGE_MAP + TLB_HUGE_FLAG));
-  f.if(d.and(large, OUTCOME_LARGE), () => {
-    const place = f.keep(d.add(tlbs, largeMapByte(address)));
-    f.store('i32.store8', place, d.or(load('i32.load8_u', place, TLB_LARGE_MAP), largeMapBit(address)), TLB_LARGE_MAP);
-  });
+  for (const [outcomeBit, map, shift] of [
+    [OUTCOME_LARGE, TLB_LARGE_MAP, TLB_LARGE_SHIFT],
+    [OUTCOME_HUGE, TLB_HUGE_MAP, TLB_HUGE_SHIFT],
+  ] as const) {
+    f.if(d.and(large, outcomeBit), () => {
+      const place = f.keep(d.add(tlbs, largeMapByte(address, shift)));
+      f.store('i32.store8', place, d.or(load('i32.load8_u', place, map), largeMapBit(address, shift)), map);
+    });
+  }
   const old = f.keep(d.and(load('i32.load', entry, flags), TLB_LISTED_LOCAL | TLB_LISTED_GLOBAL));
   const append = (which: number, bit: number, also: number) => {
     f.store('i32.store', entry, d.or(d.or(old, bit | also), large), flags);

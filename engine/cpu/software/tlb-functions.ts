@@ -6,6 +6,7 @@ import {
   ITLB_SUPERVISOR,
   ITLB_USER,
   TLB_GLOBAL_LIST,
+  TLB_HUGE_MAP,
   TLB_LARGE_MAP,
   TLB_LOCAL_LIST,
   TLB_STRIDE,
@@ -18,7 +19,6 @@ import {
   ITLB_FLAGS,
   TLB_GLOBAL,
   TLB_HUGE,
-  TLB_HUGE_FLAG,
   TLB_HUGE_SHIFT,
   TLB_LARGE,
   TLB_LARGE_MAP_SIZE,
@@ -45,13 +45,13 @@ export function tlbsOf(cpu: I32): I32 {
   return d.add(d.mul(load('i32.load', cpu, L.CPU_INDEX), TLB_STRIDE), TLBS);
 }
 
-/** Where in the map of large pages a linear address has its bit. */
-export function largeMapByte(address: I64): I32 {
-  return d.and(d.wrap(q.shr(address, TLB_LARGE_SHIFT + 3)), TLB_LARGE_MAP_SIZE - 1);
+/** Where in a map of large pages a linear address has its bit, one for each 2^shift bytes. */
+export function largeMapByte(address: I64, shift: number): I32 {
+  return d.and(d.wrap(q.shr(address, shift + 3)), TLB_LARGE_MAP_SIZE - 1);
 }
 
-export function largeMapBit(address: I64): I32 {
-  return d.shl(1, d.and(d.wrap(q.shr(address, TLB_LARGE_SHIFT)), 7));
+export function largeMapBit(address: I64, shift: number): I32 {
+  return d.shl(1, d.and(d.wrap(q.shr(address, shift)), 7));
 }
 
 export interface TlbFunctions {
@@ -117,8 +117,9 @@ export function buildTlb(module: ModuleBuilder): TlbFunctions {
     f.callVoid(flushList, tlbs, i32(0), includingGlobal);
     f.if(includingGlobal, () => {
       f.callVoid(flushList, tlbs, i32(1), i32(1));
-      f.fill(d.add(tlbs, TLB_LARGE_MAP), i32(0), i32(TLB_LARGE_MAP_SIZE));
-      f.store('i32.store', tlbs, i32(0), TLB_LARGE_MAP + TLB_HUGE_FLAG);
+      for (const map of [TLB_LARGE_MAP, TLB_HUGE_MAP]) {
+        f.fill(d.add(tlbs, map), i32(0), i32(TLB_LARGE_MAP_SIZE));
+      }
     });
   });
 
@@ -160,16 +161,16 @@ export function buildTlb(module: ModuleBuilder): TlbFunctions {
     for (const table of [ITLB_USER, ITLB_SUPERVISOR]) {
       f.store('i32.store', code, i32(INVALID_TAG), table);
     }
-    const place = f.keep(d.add(tlbs, largeMapByte(address)));
-    const map = f.keep(load('i32.load8_u', place, TLB_LARGE_MAP));
-    const bit = f.keep(largeMapBit(address));
-    f.if(d.and(map, bit), () => {
-      // The bit stands for other addresses too, 4 GiB away: it stays.
-      f.callVoid(invalidateLarge, tlbs, address, i64(TLB_LARGE_SHIFT), i32(TLB_LARGE));
-    });
-    f.if(load('i32.load', tlbs, TLB_LARGE_MAP + TLB_HUGE_FLAG), () =>
-      f.callVoid(invalidateLarge, tlbs, address, i64(TLB_HUGE_SHIFT), i32(TLB_HUGE)),
-    );
+    for (const [map, shift, kind] of [
+      [TLB_LARGE_MAP, TLB_LARGE_SHIFT, TLB_LARGE],
+      [TLB_HUGE_MAP, TLB_HUGE_SHIFT, TLB_HUGE],
+    ] as const) {
+      const bits = load('i32.load8_u', d.add(tlbs, largeMapByte(address, shift)), map);
+      // The bit stands for other addresses too, 1024 regions away: it stays.
+      f.if(d.and(bits, largeMapBit(address, shift)), () =>
+        f.callVoid(invalidateLarge, tlbs, address, i64(shift), i32(kind)),
+      );
+    }
   });
 
   const dropWriteTags = module.function('dropWriteTags', { params: ['i32', 'i32', 'i32'], results: [] }, (f) => {

@@ -24,8 +24,7 @@ export const TLB_LIST_SIZE = 4 * (4 + 3 * DTLB_ENTRIES + 2 * ITLB_ENTRIES);
 /** A bit for each 4 MiB of linear addresses, modulo 4 GiB: entries of large pages may be there. In bytes. */
 export const TLB_LARGE_MAP_SIZE = 128;
 export const TLB_LARGE_SHIFT = 22;
-/** Behind the map, i32: whether entries of pages of 1 GiB may be there. */
-export const TLB_HUGE_FLAG = TLB_LARGE_MAP_SIZE;
+/** A second map, as large, of pages of 1 GiB: a bit for each GiB, modulo 1 TiB. */
 export const TLB_HUGE_SHIFT = 30;
 
 /** Page-table entry bits (SDM 3A, tables 4-5 to 4-20). */

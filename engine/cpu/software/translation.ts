@@ -6,6 +6,7 @@ import {
   DTLB_USER,
   ITLB_USER,
   TLB_GLOBAL_LIST,
+  TLB_HUGE_MAP,
   TLB_LARGE_MAP,
   TLB_LOCAL_LIST,
   TLB_STRIDE,
@@ -46,7 +47,6 @@ import {
   RESERVED_LARGE,
   RESERVED_POINTER,
   RESERVED_PSE,
-  TLB_HUGE_FLAG,
   TLB_LARGE_MAP_SIZE,
 } from './tlb.ts';
 
@@ -134,8 +134,9 @@ export class Translation {
     }
     words[(this.#tlbs + TLB_LOCAL_LIST) >> 2] = 0;
     words[(this.#tlbs + TLB_GLOBAL_LIST) >> 2] = 0;
-    this.#bytes.fill(0, this.#tlbs + TLB_LARGE_MAP, this.#tlbs + TLB_LARGE_MAP + TLB_LARGE_MAP_SIZE);
-    words[(this.#tlbs + TLB_LARGE_MAP + TLB_HUGE_FLAG) >> 2] = 0;
+    for (const map of [TLB_LARGE_MAP, TLB_HUGE_MAP]) {
+      this.#bytes.fill(0, this.#tlbs + map, this.#tlbs + map + TLB_LARGE_MAP_SIZE);
+    }
   }
 
   /** Remembered places of code are not to be trusted any more. */
