@@ -73,13 +73,14 @@ export function lodge(more: readonly string[], checkout = projectRoot): Host {
 const RIVAL_FEATURES = [
   ...['avx', 'avx2', 'fma', 'f16c', 'bmi1', 'bmi2', 'adx', 'rdseed', 'pku', 'la57', 'xsavec', 'xsaves', 'xgetbv1'],
   ...['abm', 'sse4a', '3dnow', '3dnowext', 'mmxext', 'svm', 'clwb', 'clflushopt', 'rdpid', 'mpx', 'vaes'],
+  ...['sha-ni', 'gfni', 'vpclmulqdq', 'fsrm', 'pdpe1gb'],
 ];
 
 /** The features that the Lodge in a folder announces, by their names in Linux. */
 async function announcedBy(checkout: string): Promise<ReadonlySet<string>> {
   const module = pathToFileURL(join(checkout, 'engine/cpu/x86/system/cpuid.ts')).href;
   const { CPU_FEATURES } = (await import(module)) as typeof import('../../engine/cpu/x86/system/cpuid.ts');
-  return new Set(CPU_FEATURES.map(({ name }) => name));
+  return new Set(CPU_FEATURES.filter(({ passedOn }) => passedOn !== true).map(({ name }) => name));
 }
 
 /**
