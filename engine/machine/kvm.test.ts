@@ -187,6 +187,31 @@ for (const cpus of [1, 2]) {
   });
 }
 
+for (const cpus of [1, 2]) {
+  test(`KVM, APICs of the kernel, ${cpus} processor(s): a guest that waits for the 8254 lets this thread wait`, (t) => {
+    const kvm = kvmForTests(t, { localApics: 'kernel' })?.();
+    if (kvm === undefined) {
+      return;
+    }
+    // Every 55 ms.
+    const machine = bareMachine({ bios: ticker('hlt', 0xff), cpus, kvm });
+    const bell = new Int32Array(new SharedArrayBuffer(4));
+    let idle = 0;
+    runUntil(machine, () => {
+      const turn = machine.turn();
+      if (turn.kind === 'idle') {
+        idle++;
+        const left = ((turn.until ?? Number.POSITIVE_INFINITY) - machine.clock.now()) / 1e6;
+        assert.ok(left <= 55, `the tick wakes this thread, in ${left} ms`);
+        Atomics.wait(bell, 0, 0, Math.max(0, left));
+      }
+      return ticks(machine) >= 12;
+    });
+    assert.ok(idle >= 4, `${idle} waits`);
+    machine.dispose();
+  });
+}
+
 test('KVM, APICs of the kernel: they stay there while a refused instruction is carried out in software', (t) => {
   const kvm = kvmForTests(t, { localApics: 'kernel' })?.();
   if (kvm === undefined) {

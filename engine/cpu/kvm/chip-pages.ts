@@ -105,6 +105,11 @@ export function picRequests(master: Uint8Array): boolean {
   return (view.getUint8(K.PIC_IRR) & ~view.getUint8(K.PIC_IMR)) !== 0;
 }
 
+/** Whether the timer's interrupt waits at the master. */
+export function picTimerRequests(master: Uint8Array): boolean {
+  return (state(master).getUint8(K.PIC_IRR) & 1) !== 0;
+}
+
 /** Whether input 0 of the master, the timer's, is masked. */
 export function picTimerMasked(master: Uint8Array): boolean {
   return (state(master).getUint8(K.PIC_IMR) & 1) !== 0;

@@ -136,10 +136,19 @@ export class KvmApics implements ApicBorrower {
     this.#host.settle(cpu);
     const now = this.#host.now();
     const { page, tscDeadline } = this.#read(vcpu);
-    if (cpu === 0 && this.#chips?.mayWake(acceptsPic(page, this.apicBase(cpu))) === true) {
-      return undefined;
+    const own = wakesAt(page, tscDeadline, now, (tsc) => this.#host.tscToNanos(tsc, cpu)) ?? Number.POSITIVE_INFINITY;
+    if (this.#chips === undefined || cpu !== 0 || own <= now) {
+      return own;
     }
-    return wakesAt(page, tscDeadline, now, (tsc) => this.#host.tscToNanos(tsc, cpu)) ?? Number.POSITIVE_INFINITY;
+    const silent = this.#chips.silentFor(acceptsPic(page, this.apicBase(cpu)));
+    return silent === 0 ? undefined : Math.min(own, now + silent);
+  }
+
+  /** The processors go on, maybe after a wait. */
+  waited(): void {
+    if (this.here) {
+      this.#chips?.waited();
+    }
   }
 
   #read(vcpu: KvmVcpu): { page: Uint8Array; tscDeadline: bigint } {

@@ -10,6 +10,7 @@ import {
   picRequests,
   picState,
   picTimerMasked,
+  picTimerRequests,
   RTE_MASKED,
 } from './chip-pages.ts';
 import * as K from './kvm-abi.ts';
@@ -21,6 +22,11 @@ const TIMER_PIN = 2;
 /** A count of the 8254 that begins with 0, the longest, takes 54.9 ms. */
 const LONGEST_COUNT = 0x10000;
 const LONGEST_COUNT_NANOS = 55_000_000n;
+/** Ticks a second of KVM's 8254. */
+const KVM_PIT_FREQUENCY = 1_193_181;
+/** A machine that waits outside KVM for a tick is back so long before it, and no wait is worth it that is shorter. */
+const EARLY_NANOS = 1_000_000;
+const SHORT_PERIOD_NANOS = 4_000_000;
 
 /**
  * The 8259s, the I/O APIC and the 8254 with port 0x61 inside KVM. They are borrowed and given back together with the local
@@ -34,7 +40,13 @@ export class KvmChips implements LineBorrower {
   #told = 0;
   /** The controllers as they are about to be KVM's. */
   #pages: readonly Uint8Array[] = [];
-  #move: (PitMove & { readonly asSet: Uint8Array; readonly speakerData: boolean }) | undefined;
+  #toSet: Uint8Array = new Uint8Array(K.PIT_STATE_BYTES);
+  #move: PitMove | undefined;
+  /** When KVM was told its counters last; whether counter 0 has counted since, as far as is known. */
+  #setAt = 0n;
+  #isAnchored = false;
+  /** Until when counter 0 was expected to be silent. */
+  #silentUntil: number | undefined;
   /** The 8254 as it was when it stopped. */
   #stopped: Uint8Array = new Uint8Array(K.PIT_STATE_BYTES);
   /** Ticks of the oscillator that counter 0 has counted and KVM has forgotten. */
@@ -71,8 +83,8 @@ export class KvmChips implements LineBorrower {
     const { pit, pic, ioApic } = this.#chips;
     const tick = pit.tick();
     const { counters, speakerData } = pit.hand();
-    const asSet = pitPage(counters, tick, this.#pitFlags(speakerData));
-    this.#move = { counters, tick, speakerData, asSet, page: asSet };
+    this.#toSet = pitPage(counters, tick, this.#pitFlags(speakerData));
+    this.#move = { counters, tick, page: this.#toSet };
     const { master, slave } = pic.save();
     const state = ioApic.save();
     this.#pages = [picPage(slave, false), picPage(master, true), ioApicPage(state)];
@@ -98,11 +110,8 @@ export class KvmChips implements LineBorrower {
     if (move === undefined) {
       return;
     }
-    vm.set('pit2', move.asSet);
-    const page = new Uint8Array(K.PIT_STATE_BYTES);
-    vm.get('pit2', page);
-    const isNewTimer = this.#stopped.every((byte) => byte === 0) || !isSameTimer(page, this.#stopped);
-    this.#move = { ...move, page };
+    this.#start(move, this.#toSet);
+    const isNewTimer = !isSameTimer(this.#toSet, this.#stopped);
     this.#onceSince = undefined;
     this.#payTicks(isNewTimer, this.#chips.pit.isReplaced);
   }
@@ -154,24 +163,78 @@ export class KvmChips implements LineBorrower {
   // ── Waiting ──
 
   /**
-   * Whether these may wake a processor that has halted: a request waits in the 8259s, or the 8254's is to come, at a moment
-   * that KVM does not tell. `acceptsPic`: the processor's local APIC lets the 8259s' requests pass.
+   * How many nanoseconds these leave a halted processor alone; 0: none, or KVM does not tell. `acceptsPic`: the processor's
+   * local APIC lets the 8259s' requests pass. The processors stand still.
    */
-  mayWake(acceptsPic: boolean): boolean {
+  silentFor(acceptsPic: boolean): number {
     const master = this.#read(K.KVM_IRQCHIP_PIC_MASTER);
     if (acceptsPic && picRequests(master)) {
-      return true;
+      return 0;
     }
     const page = new Uint8Array(K.PIT_STATE_BYTES);
     this.#vm.get('pit2', page);
     const activity = timerActivity(page);
-    if (
-      activity.kind === 'none' ||
-      (!(acceptsPic && !picTimerMasked(master)) && ioApicTimerMasked(this.#read(K.KVM_IRQCHIP_IOAPIC)))
-    ) {
-      return false;
+    const throughPic = acceptsPic && !picTimerMasked(master);
+    if (activity.kind === 'none' || (!throughPic && ioApicTimerMasked(this.#read(K.KVM_IRQCHIP_IOAPIC)))) {
+      return Number.POSITIVE_INFINITY;
     }
-    return activity.kind === 'periodic' || activity.count !== LONGEST_COUNT || !this.#isOver(page);
+    const { kind, count } = activity;
+    const isKnown = this.#isAnchored && this.#move !== undefined && isSameTimer(page, this.#move.page);
+    const periodNanos = (count * 1e9) / KVM_PIT_FREQUENCY;
+    if (kind === 'once') {
+      const left = periodNanos - (isKnown ? this.#nanosSinceSet() : 0);
+      if (isKnown) {
+        return left > EARLY_NANOS ? left - EARLY_NANOS : left > -EARLY_NANOS ? 0 : Number.POSITIVE_INFINITY;
+      }
+      return count === LONGEST_COUNT && this.#isOver(page) ? Number.POSITIVE_INFINITY : 0;
+    }
+    if (periodNanos < SHORT_PERIOD_NANOS) {
+      return 0;
+    }
+    if (!isKnown) {
+      this.#anchor(page);
+    }
+    const left = periodNanos - (this.#nanosSinceSet() % periodNanos) - EARLY_NANOS;
+    this.#silentUntil = throughPic && left > 0 ? Number(this.#monotonic()) + left : undefined;
+    return Math.max(0, left);
+  }
+
+  /** The processors go on after a wait. A tick that has come too early was not the one that was expected. */
+  waited(): void {
+    if (this.#silentUntil !== undefined) {
+      const isEarly = Number(this.#monotonic()) < this.#silentUntil + EARLY_NANOS / 2;
+      this.#silentUntil = undefined;
+      this.#isAnchored &&= !(isEarly && picTimerRequests(this.#read(K.KVM_IRQCHIP_PIC_MASTER)));
+    }
+  }
+
+  /**
+   * Has counter 0 begin anew, so that it is known when it ticks. That is done once after a guest has programmed it, which
+   * then waits for a tick longer than it should, by a period at most.
+   */
+  #anchor(page: Uint8Array): void {
+    const move = this.#move;
+    if (move !== undefined) {
+      const tick = this.#chips.pit.tick();
+      const counters = pitCounters(page, move, tick, this.#monotonic());
+      const flags = new DataView(page.buffer).getUint32(K.PIT_FLAGS, true);
+      this.#start({ ...move, counters, tick }, pitPage(counters, tick, flags));
+    }
+  }
+
+  /** Tells KVM of counters, which begin to count. */
+  #start(move: Omit<PitMove, 'page'>, asSet: Uint8Array): void {
+    this.#vm.set('pit2', asSet);
+    this.#setAt = this.#monotonic();
+    this.#isAnchored = true;
+    this.#silentUntil = undefined;
+    const page = new Uint8Array(K.PIT_STATE_BYTES);
+    this.#vm.get('pit2', page);
+    this.#move = { ...move, page };
+  }
+
+  #nanosSinceSet(): number {
+    return Number(this.#monotonic() - this.#setAt);
   }
 
   /** Whether a single count of the longest kind, which is how systems put the timer to rest, is over. */

@@ -333,6 +333,7 @@ export class KvmCpus {
 
   run(until: Nanos): KvmRunExit {
     this.#stop = false;
+    this.#apics?.waited();
     const exit = this.#threads ? this.#runThreads(until) : this.#runInline(until);
     // Who looks at the devices now is to see everything.
     this.#doorbells?.ring();
