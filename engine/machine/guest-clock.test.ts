@@ -149,11 +149,11 @@ for (const where of ['software', 'KVM'] as const) {
     // While it is paused nothing passes.
     const before = clockOf(machine);
     machine.pause();
-    const until = performance.now() + 60;
+    const until = performance.now() + 400;
     while (performance.now() < until) {}
     machine.resume();
     const passed = clockOf(machine) - before;
-    assert.ok(passed >= 0 && passed < 0.055, `${passed} s`);
+    assert.ok(passed >= 0 && passed < 0.35, `${passed} s`);
     runRounds(machine, 200);
     assert.equal(machine.memory.readU32(BACKWARDS), 0);
     machine.dispose();
