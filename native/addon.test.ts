@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { accessSync, constants } from 'node:fs';
+import { accessSync, constants, copyFileSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { loadKvm } from './index.ts';
@@ -62,6 +64,19 @@ test('the addon built with sanitizers', (t) => {
     // Node itself keeps memory until it ends.
     ASAN_OPTIONS: 'detect_leaks=0:handle_segv=0',
   });
+});
+
+test('whatever is in the way of a build, Lodge is installed without its addon', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'lodge-build-'));
+  try {
+    // Without sources beside it.
+    copyFileSync(path('build.js'), join(folder, 'build.mjs'));
+    const { status, stdout } = spawnSync(process.execPath, [join(folder, 'build.mjs')], { encoding: 'utf8' });
+    assert.match(stdout, /^Lodge is installed without its KVM addon: [^\n]+\n$/);
+    assert.equal(status, 0);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
 });
 
 test('a host without the addon is told what to do', () => {

@@ -38,6 +38,18 @@ function headers() {
   });
 }
 
+/** The line of a compiler's output that says most. */
+function whyNot({ stderr, error }) {
+  const lines = (stderr ?? '').split('\n');
+  // collect2 only says that the linker failed, which has said why before.
+  const line =
+    lines.find((text) => /(?:^|: )(?:fatal )?error: /.test(text) && !text.startsWith('collect2')) ??
+    lines.find((text) => /\bld(?:\.\w+)?: /.test(text));
+  return line !== undefined && /\bKVM_|\bkvm_/.test(line)
+    ? `the headers of the Linux kernel are older than 5.10 (${line})`
+    : (line ?? error?.message);
+}
+
 function build() {
   if (process.platform !== 'linux' || process.arch !== 'x64') {
     return `it is for Linux on x64, and this is ${process.platform} on ${process.arch}`;
@@ -85,8 +97,7 @@ function build() {
   });
   if (result.status !== 0) {
     rmSync(temporary, { force: true });
-    const line = (result.stderr ?? '').split('\n').find((text) => text.includes('error')) ?? result.error?.message;
-    return `it does not compile here: ${line ?? `${cxx} ended with ${result.status}`}`;
+    return `it does not compile here: ${whyNot(result) ?? `${cxx} ended with ${result.status}`}`;
   }
   if (strict && result.stderr !== '') {
     console.log(result.stderr);
@@ -95,4 +106,9 @@ function build() {
   return undefined;
 }
 
-end(build());
+try {
+  end(build());
+} catch (error) {
+  // A folder that cannot be written, for example.
+  end(error instanceof Error ? error.message : String(error));
+}

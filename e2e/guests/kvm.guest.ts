@@ -17,6 +17,7 @@ import { grubEntries, grubMenuCd, ipxe, memtest } from './boot-cds.ts';
 import { everySeconds, GuestRun } from './guest-run.ts';
 import { busyboxInitramfs, linuxKernel, READY } from './linux.ts';
 import { linuxSession } from './linux-session.ts';
+import { MachineSession } from './machine-session.ts';
 import { needs } from './needs.ts';
 
 const WAIT = 400;
@@ -198,6 +199,47 @@ for (const [from, to] of [
     assert.equal(second.cpus.kind, to);
     second.dispose();
   });
+}
+
+test('a Linux that reckons is moved fifty times between KVM and software, and never errs', async (t) => {
+  const kernel = kvmUsable(t) ? needs(t, () => linuxKernel('cloud')) : undefined;
+  const initrd = kernel && needs(t, busyboxInitramfs);
+  if (kernel === undefined || initrd === undefined) {
+    return;
+  }
+  const boot = { kernel, initrd, append: 'console=ttyS0 quiet panic=-1 no_timer_check' };
+  const config = { accel: 'kvm', cpus: 2, memoryMegabytes: 256, boot };
+  const check = 'md5sum < /bin/busybox';
+  await MachineSession.with(
+    config,
+    WAIT,
+    async (session) => {
+      const expected = (await session.run(check, /([0-9a-f]{32}) {2}-/))[1];
+      // One such loop for each processor, until the moves are over.
+      const loop = `n=0; while [ ! -e /stop ]; do ${check} >> /sums; n=$((n+1)); done; echo $n > /ended.`;
+      await session.run(`for i in 1 2; do (${loop}$i) & done; echo begun-$((6*7))`, /begun-42/);
+      for (let i = 0; i < 50; i++) {
+        await session.machine.perform({ kind: 'accelerate', accelerator: i % 2 === 0 ? 'software' : 'kvm' });
+        await new Promise((resolve) => setTimeout(resolve, 20 + ((i * 37) % 100)));
+      }
+      await session.run('touch /stop; wait; cat /ended.1 /ended.2; echo over-$((6*7))', /over-42/);
+      const [, kinds = '', sums = '0'] = await session.run(
+        'echo sums: $(sort -u /sums | grep -c .) $(grep -c . /sums) $(sort -u /sums)',
+        /sums: (\d+) (\d+) [0-9a-f]{32}/,
+      );
+      const [, last] = await session.run(check, /([0-9a-f]{32}) {2}-/);
+      assert.deepEqual([kinds, last], ['1', expected]);
+      t.diagnostic(`${sums} checksums meanwhile`);
+      assert.ok(Number(sums) >= 2);
+      assert.deepEqual(session.warnings, []);
+    },
+    toTheShell,
+  );
+});
+
+/** The shell of an initramfs that has no modules. */
+async function toTheShell(session: MachineSession): Promise<void> {
+  await session.hears(/guest# /);
 }
 
 // On a KVM that emulates, the local APICs change hands again and again in such a boot.
