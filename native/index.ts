@@ -57,6 +57,7 @@ export interface KvmVm {
   createIrqchip(): void;
   createPit(flags: number): void;
   setIrqLine(gsi: number, asserted: boolean): void;
+  /** How many processors took the message; 0: nobody did. */
   signalMsi(address: number, data: number, addressHigh: number): number;
   /**
    * Replaces all routes. Five words each: GSI, KVM_IRQ_ROUTING_IRQCHIP, controller, pin, 0; or GSI, KVM_IRQ_ROUTING_MSI,

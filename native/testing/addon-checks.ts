@@ -267,6 +267,8 @@ check('local APICs inside: messages, interrupts by file, timers that are due', (
   view.setUint32(0x390, 1, true);
   vcpu.set('lapic', page);
   assert.equal(vm.signalMsi(0xfee00000, 0x41, 0), 1);
+  // A processor that does not exist.
+  assert.equal(vm.signalMsi(0xfee07000, 0x41, 0), 0);
   vm.setGsiRouting(Uint32Array.of(30, ROUTE_MSI, 0xfee00000, 0, 0x42));
   vm.setIrqfd(30, true);
   vm.signalIrqfd(30);
