@@ -44,6 +44,21 @@ for (const cpus of [1, 2]) {
   });
 }
 
+test('a guest that waits for nothing has its time, and no more', {
+  skip: onQemu && 'QEMU has no such option',
+}, async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'lodge-halted-'));
+  try {
+    const bios = join(folder, 'halt.bin');
+    writeFileSync(bios, new Uint8Array(0x10000).fill(0xf4));
+    await GuestRun.with({ bios, memory: 16, timeout: 2 }, async (guest) => {
+      assert.equal(await guest.exitCode(WAIT), 3);
+    });
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+});
+
 test('the tour from a floppy draws its screen, sees the keyboard, and powers off when told', async () => {
   await withTour(false, async (path) => {
     const type = [

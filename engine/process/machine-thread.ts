@@ -326,7 +326,10 @@ class MachineThread {
           return outcome;
         }
         if (turn.kind === 'idle') {
-          this.#wait(bell, turn.until);
+          // The guest's own time may have run out while it waits for nothing.
+          if (!this.#timedOut) {
+            this.#wait(bell, turn.until);
+          }
         } else {
           this.#statusSettled = false;
         }
