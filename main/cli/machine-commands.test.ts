@@ -13,6 +13,15 @@ const folder = mkdtempSync(join(tmpdir(), 'lodge-commands-'));
 process.env[HOME_VARIABLE] = join(folder, 'data');
 after(() => rmSync(folder, { recursive: true, force: true }));
 
+/** Waits until the background owner, which has nothing left to do, has ended. */
+async function noOwner(): Promise<void> {
+  const until = performance.now() + 60_000;
+  while (existsSync(join(folder, 'data', 'owner.lock'))) {
+    assert.ok(performance.now() < until, 'the background owner has not ended');
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
 function withoutFirmware(): string | false {
   try {
     findFirmware();
@@ -83,6 +92,7 @@ test('a machine that was started in software stays there, and says how to have i
   } finally {
     await run('stop', '--force', 'Fixed');
     await run('delete', 'Fixed', '--files');
+    await noOwner();
   }
 });
 
