@@ -1,4 +1,4 @@
-import type { KvmVm } from '../../../native/index.ts';
+import { isKvmError, type KvmVm } from '../../../native/index.ts';
 import type { Disposable } from '../../base/disposable.ts';
 import { DIRTY_MAP, FRAME_COUNT, FRAME_TRACKED, FRAME_WRITABLE, FRAMES } from '../../memory/arena.ts';
 import type { MachineMemory } from '../../memory/machine-memory.ts';
@@ -173,7 +173,14 @@ export class KvmMemory implements Disposable {
       subscription.dispose();
     }
     for (const { number, first } of this.#slots) {
-      this.#vm.setMemory(number, 0, first * PAGE, 0, 0);
+      try {
+        this.#vm.setMemory(number, 0, first * PAGE, 0, 0);
+      } catch (error) {
+        // KVM has given the machine up and refuses everything: then its memory goes when it is closed.
+        if (!isKvmError(error)) {
+          throw error;
+        }
+      }
     }
     this.#slots = [];
   }
