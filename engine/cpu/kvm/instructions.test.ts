@@ -13,7 +13,7 @@ import { KvmInstructionProcessor } from './testing/kvm-instruction-processor.ts'
 const SEED = Number(process.env['LODGE_SEED'] ?? 1);
 const SCALE = Number(process.env['LODGE_CASES'] ?? 1);
 
-function compare(name: string, mix: CaseMix, cases: number): void {
+function compare(name: string, mix: CaseMix, cases: number, cpus = 1): void {
   test(`KVM against the software processor: ${name}`, async (t) => {
     const probe = probeHost();
     const { addon } = loadKvm();
@@ -27,7 +27,7 @@ function compare(name: string, mix: CaseMix, cases: number): void {
     }
     const random = new Random(SEED);
     const templates = windowTemplates(random, 8);
-    const kvm = new KvmInstructionProcessor(new addon.KvmSystem(), templates, !probe.fast);
+    const kvm = new KvmInstructionProcessor(new addon.KvmSystem(), templates, !probe.fast, cpus);
     const features = hostFeatures();
     const amd = isAmd();
     const comparison = new Comparison(random, kvm, templates, features.has('avx'));
@@ -61,3 +61,4 @@ function compare(name: string, mix: CaseMix, cases: number): void {
 compare('single instructions in 64-bit code', { bits: 64, length: 1 }, 4000);
 compare('single instructions in 32-bit code', { bits: 32, length: 1 }, 2000);
 compare('programs of eight instructions in 64-bit code', { bits: 64, length: 8 }, 1500);
+compare('four processors, by turns', { bits: 64, length: 1 }, 2000, 4);

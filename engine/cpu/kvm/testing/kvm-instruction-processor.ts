@@ -62,27 +62,36 @@ const WITH_ERROR: ReadonlySet<number> = new Set([8, 10, 11, 12, 13, 14, 17]);
 const FOR_PROGRAMS: ReadonlySet<number> = new Set([L.VECTOR_BP, L.VECTOR_OF]);
 const WINDOW_WORDS = WINDOW_BYTES / 8;
 
+/** A case that does not end by itself is ended after so many nanoseconds. */
+const LONGEST_CASE = 1_000_000_000;
+
+/** One processor of the guest, and its record. */
+interface CaseProcessor {
+  readonly vcpu: KvmVcpu;
+  readonly record: Uint8Array;
+  readonly fields: DataView;
+  readonly state: CpuState;
+  readonly registers: VcpuRegisters;
+}
+
 /**
  * A guest of KVM that runs the cases of the instruction tests in user mode. A case ends with an exception, whose handler
- * is a HLT. What is compared is the processor, and that KVM and `VcpuRegisters` carry all of its state.
+ * is a HLT. What is compared is the processor, and that KVM and `VcpuRegisters` carry all of its state. A single processor
+ * runs in this thread; several run cases by turns, each in a thread of its own.
  */
 export class KvmInstructionProcessor implements HostProcessor {
   readonly #system: KvmSystem;
   readonly #vm: KvmVm;
-  readonly #vcpu: KvmVcpu;
+  readonly #processors: readonly CaseProcessor[];
   readonly #memory: Uint8Array;
   readonly #view: DataView;
-  readonly #record = new Uint8Array(new SharedArrayBuffer(L.CPU_STATE_SIZE));
-  readonly #fields = new DataView(this.#record.buffer);
-  readonly #state = new CpuState(this.#record.buffer, 0, 0);
-  readonly #registers: VcpuRegisters;
   readonly #templates: readonly Uint8Array[];
   readonly #emulates: boolean;
   /** How often it gave up, by the reason of the exit. */
   readonly refusals = new Map<number, number>();
 
   /** `system` is closed with this; `emulates`: see KvmAccess. */
-  constructor(system: KvmSystem, templates: readonly Uint8Array[], emulates: boolean) {
+  constructor(system: KvmSystem, templates: readonly Uint8Array[], emulates: boolean, cpus = 1) {
     this.#system = system;
     this.#emulates = emulates;
     this.#templates = templates;
@@ -96,15 +105,25 @@ export class KvmInstructionProcessor implements HostProcessor {
     vm.borrow(memory);
     vm.setAddresses(0xfeffd000, 0xfeffc000);
     vm.setMemory(0, 0, 0, MEMORY, 0);
-    this.#vcpu = vm.createVcpu(0, new Uint8Array(EXIT_BYTES));
-    const leaves = new Uint32Array(2560);
-    this.#vcpu.setCpuid(leaves.subarray(0, system.supportedCpuid(leaves) * K.CPUID_ENTRY_WORDS));
-    const clock = { timestamp: () => 0n, base: () => 0n };
-    this.#registers = new VcpuRegisters(this.#vcpu, this.#state, { clock, hasXcrs: true, hasYmm: true });
     this.#fillTables();
+    this.#processors = Array.from({ length: cpus }, (_, index) => this.#create(index));
+    if (cpus > 1) {
+      for (const { vcpu } of this.#processors) {
+        vcpu.start();
+      }
+    }
+  }
+
+  #create(index: number): CaseProcessor {
+    const vcpu = this.#vm.createVcpu(index, new Uint8Array(EXIT_BYTES));
+    const leaves = new Uint32Array(2560);
+    vcpu.setCpuid(leaves.subarray(0, this.#system.supportedCpuid(leaves) * K.CPUID_ENTRY_WORDS));
+    const record = new Uint8Array(new SharedArrayBuffer(L.CPU_STATE_SIZE));
+    const state = new CpuState(record.buffer, 0, index);
+    const clock = { timestamp: () => 0n, base: () => 0n };
+    const registers = new VcpuRegisters(vcpu, state, { clock, hasXcrs: true, hasYmm: true });
     // What KVM begins with, and then the registers that no case changes.
-    this.#registers.fromKvm();
-    const state = this.#state;
+    registers.fromKvm();
     state.setU64(L.CR0, 0x80010033n);
     state.setU64(L.CR3, BigInt(TABLES));
     state.setU64(L.CR4, BigInt(L.CR4_PAE | L.CR4_OSFXSR | L.CR4_OSXMMEXCPT | L.CR4_OSXSAVE));
@@ -119,6 +138,7 @@ export class KvmInstructionProcessor implements HostProcessor {
     }
     state.segments[L.SEG_LDTR]?.assign(0, 0n, 0, L.ATTR_UNUSABLE);
     state.segments[L.SEG_TR]?.assign(TSS_SELECTOR, KERNEL + BigInt(TSS), 0x67, BUSY_TSS64);
+    return { vcpu, record, fields: new DataView(record.buffer), state, registers };
   }
 
   #put(address: number, value: bigint): void {
@@ -175,16 +195,17 @@ export class KvmInstructionProcessor implements HostProcessor {
     const refused = new Set<number>();
     const window = this.#memory.subarray(PHYSICAL_WINDOW, PHYSICAL_WINDOW + WINDOW_BYTES);
     for (let index = 0; index < count; index++) {
+      const processor = this.#processors[index % this.#processors.length] as CaseProcessor;
       const record = records.subarray(index * RECORD_SIZE, (index + 1) * RECORD_SIZE);
       const view = new DataView(record.buffer, record.byteOffset, RECORD_SIZE);
       const template = this.#templates[view.getUint32(RECORD_TEMPLATE, true)] as Uint8Array;
       window.set(template);
       const stack = view.getBigInt64(RSP, true);
-      if ((this.#emulates && BigInt.asIntN(48, stack) !== stack) || !this.#enter(record, view)) {
+      if ((this.#emulates && BigInt.asIntN(48, stack) !== stack) || !this.#enter(processor, record, view)) {
         refused.add(index);
         continue;
       }
-      this.#leave(record, view);
+      this.#leave(processor, record, view);
       if (this.#emulates && view.getUint32(RECORD_VECTOR, true) === L.VECTOR_UD) {
         // What faults is emulated by some KVMs, which know few instructions.
         refused.add(index);
@@ -198,11 +219,10 @@ export class KvmInstructionProcessor implements HostProcessor {
   }
 
   /** Makes the guest's state that of a case, and runs it to its end. False: KVM gives up on an instruction. */
-  #enter(record: Uint8Array, view: DataView): boolean {
-    const state = this.#state;
-    const fields = this.#fields;
+  #enter(processor: CaseProcessor, record: Uint8Array, view: DataView): boolean {
+    const { state, fields, registers, record: own } = processor;
     const is32 = view.getUint32(RECORD_BITS, true) === 32;
-    this.#record.set(record.subarray(0, 128), L.GPR);
+    own.set(record.subarray(0, 128), L.GPR);
     // Programs are entered by their system, with IRETQ: some KVMs run nothing else at full speed.
     const frame = STACK - 5 * 8;
     const words = [
@@ -233,32 +253,43 @@ export class KvmInstructionProcessor implements HostProcessor {
     fields.setInt32(L.FPU_TOP, top, true);
     fields.setInt32(L.FPU_VALID, record[FX_TAG] as number, true);
     for (let i = 0; i < 8; i++) {
-      this.#record.set(record.subarray(FX_ST + i * 16, FX_ST + i * 16 + 10), L.FPR + ((top + i) & 7) * L.FPR_STRIDE);
+      own.set(record.subarray(FX_ST + i * 16, FX_ST + i * 16 + 10), L.FPR + ((top + i) & 7) * L.FPR_STRIDE);
     }
     fields.setInt32(L.MXCSR, view.getInt32(FX_MXCSR, true), true);
     for (let i = 0; i < 16; i++) {
       const to = L.XMM + i * L.XMM_STRIDE;
-      this.#record.set(record.subarray(FX_XMM + i * 16, FX_XMM + i * 16 + 16), to);
-      this.#record.set(record.subarray(RECORD_YMM_HIGH + i * 16, RECORD_YMM_HIGH + i * 16 + 16), to + 16);
+      own.set(record.subarray(FX_XMM + i * 16, FX_XMM + i * 16 + 16), to);
+      own.set(record.subarray(RECORD_YMM_HIGH + i * 16, RECORD_YMM_HIGH + i * 16 + 16), to + 16);
     }
     state.setI32(L.SHADOW, 0);
     state.setI32(L.NMI_BLOCKED, 0);
-    this.#registers.toKvm(0xfee00900n, 0);
-    // An endless loop is the case's own fault.
-    this.#vcpu.armTimer(1_000_000_000);
-    const reason = this.#vcpu.run();
-    this.#vcpu.armTimer(0);
-    this.#registers.fromKvm();
+    registers.toKvm(0xfee00900n, 0);
+    const reason = this.#run(processor);
+    registers.fromKvm();
     if (reason !== K.KVM_EXIT_HLT) {
       this.refusals.set(reason, (this.refusals.get(reason) ?? 0) + 1);
     }
     return reason === K.KVM_EXIT_HLT;
   }
 
+  /** Runs a processor until it stops: the reason. An endless loop is the case's own fault. */
+  #run({ vcpu }: CaseProcessor): number {
+    if (this.#processors.length === 1) {
+      vcpu.armTimer(LONGEST_CASE);
+      const reason = vcpu.run();
+      vcpu.armTimer(0);
+      return reason;
+    }
+    vcpu.resume();
+    if (this.#vm.wait(LONGEST_CASE) < 0) {
+      vcpu.kick();
+      while (this.#vm.wait(LONGEST_CASE) < 0) {}
+    }
+    return vcpu.takeExit();
+  }
+
   /** Reads what became of the case: registers, and the frame that the exception pushed. */
-  #leave(record: Uint8Array, view: DataView): void {
-    const state = this.#state;
-    const fields = this.#fields;
+  #leave({ state, fields, record: own }: CaseProcessor, record: Uint8Array, view: DataView): void {
     const vector = Math.floor((Number(BigInt.asUintN(32, state.rip)) - 1 - HANDLERS) / HANDLER_BYTES);
     const hasError = WITH_ERROR.has(vector);
     let at = Number(BigInt.asUintN(21, state.gpr(4)));
@@ -272,7 +303,7 @@ export class KvmInstructionProcessor implements HostProcessor {
     pop();
     const flags = pop();
     state.setGpr(4, pop());
-    record.set(this.#record.subarray(L.GPR, L.GPR + 128), 0);
+    record.set(own.subarray(L.GPR, L.GPR + 128), 0);
     view.setBigUint64(RECORD_RIP, rip, true);
     view.setBigUint64(RECORD_FLAGS, flags, true);
     view.setUint32(RECORD_VECTOR, vector, true);
@@ -284,18 +315,20 @@ export class KvmInstructionProcessor implements HostProcessor {
     record[FX_TAG] = fields.getInt32(L.FPU_VALID, true);
     for (let i = 0; i < 8; i++) {
       const from = L.FPR + ((top + i) & 7) * L.FPR_STRIDE;
-      record.set(this.#record.subarray(from, from + 10), FX_ST + i * 16);
+      record.set(own.subarray(from, from + 10), FX_ST + i * 16);
     }
     view.setInt32(FX_MXCSR, fields.getInt32(L.MXCSR, true), true);
     for (let i = 0; i < 16; i++) {
       const from = L.XMM + i * L.XMM_STRIDE;
-      record.set(this.#record.subarray(from, from + 16), FX_XMM + i * 16);
-      record.set(this.#record.subarray(from + 16, from + 32), RECORD_YMM_HIGH + i * 16);
+      record.set(own.subarray(from, from + 16), FX_XMM + i * 16);
+      record.set(own.subarray(from + 16, from + 32), RECORD_YMM_HIGH + i * 16);
     }
   }
 
   close(): void {
-    this.#vcpu.close();
+    for (const { vcpu } of this.#processors) {
+      vcpu.close();
+    }
     this.#vm.close();
     this.#system.close();
   }
