@@ -172,6 +172,7 @@ export class HybridCpus implements MachineCpus {
       }
       this.#kvm = startKvm(
         options.log,
+        kvm.required === true,
         () =>
           new KvmCpus({
             system: kvm.system,
@@ -731,13 +732,16 @@ function isFitForEmulatingKvm(state: CpuState): boolean {
   );
 }
 
-/** A host can run out of what KVM needs; the machine then runs in software. */
-function startKvm(log: Log, start: () => KvmCpus): KvmCpus | undefined {
+/** A host can run out of what KVM needs; the machine then runs in software, unless KVM was asked for. */
+function startKvm(log: Log, required: boolean, start: () => KvmCpus): KvmCpus | undefined {
   try {
     return start();
   } catch (error) {
     if (!isKvmFailure(error)) {
       throw error;
+    }
+    if (required) {
+      throw new HostError('no-kvm', `--accel kvm: ${error.message}`, { remedy: 'give --accel auto or software' });
     }
     log.warn(`${error.message}; the machine runs in software`);
     return undefined;

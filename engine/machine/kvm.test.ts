@@ -341,6 +341,40 @@ test('KVM: writes to ports that only remember come late, and in time for whateve
   machine.dispose();
 });
 
+test('KVM that fails when a machine is made: who asked for it is told, others get software', (t) => {
+  const open = kvmForTests(t);
+  if (open === undefined) {
+    return;
+  }
+  const failing = () => {
+    const access = open();
+    const createVm = () => {
+      throw Object.assign(new Error('KVM_CREATE_VM: ENOMEM'), {
+        call: 'KVM_CREATE_VM',
+        errno: 12,
+        meaning: 'no memory',
+      });
+    };
+    const system = new Proxy(access.system, {
+      get(target, key) {
+        const value: unknown = Reflect.get(target, key);
+        return key === 'createVm' ? createVm : typeof value === 'function' ? value.bind(target) : value;
+      },
+    });
+    return { ...access, system };
+  };
+  const machine = bareMachine({ bios: firmware('hlt'), virtualTime: false, kvm: failing() });
+  assert.equal(machine.cpus.kind, 'software');
+  machine.dispose();
+  assert.throws(
+    () => bareMachine({ bios: firmware('hlt'), virtualTime: false, kvm: { ...failing(), required: true } }),
+    {
+      code: 'no-kvm',
+      message: /KVM_CREATE_VM: ENOMEM/,
+    },
+  );
+});
+
 test('a machine without KVM cannot be moved to it', () => {
   const machine = bareMachine({ bios: ticker('hlt') });
   assert.throws(() => machine.cpus.moveTo('kvm'), { code: 'accelerator-fixed' });

@@ -168,7 +168,7 @@ class MachineThread {
       return undefined;
     }
     try {
-      return openKvm(facts);
+      return { ...openKvm(facts), required: this.#config.accel === 'kvm' };
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error);
       if (this.#config.accel === 'kvm') {

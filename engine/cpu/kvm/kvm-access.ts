@@ -18,6 +18,8 @@ export interface KvmAccess {
    * time.
    */
   readonly localApics?: 'kernel' | 'split' | 'machine';
+  /** Without KVM the machine is not to run: its user has asked for it. */
+  readonly required?: boolean;
 }
 
 /** Whether an error is the failure of a call of KVM. */
