@@ -1,7 +1,6 @@
 import { defined } from '../base/assert.ts';
 import { DisposableStore } from '../base/disposable.ts';
 import { HostError } from '../base/host-error.ts';
-import type { Log } from '../base/log.ts';
 import type { Clock, Nanos } from '../clock/clock.ts';
 import type { StateValue } from '../devices/device.ts';
 import { StateReader } from '../devices/state.ts';
@@ -10,29 +9,23 @@ import type { CpuSignals } from '../irq/cpu-signals.ts';
 import type { CpuBus, MachineCpus, ProtectedModeStart, RunExit } from './cpu-backend.ts';
 import { DirtyRam } from './dirty-ram.ts';
 import { HandOverPolicy } from './hand-over-policy.ts';
+import { isFitForEmulatingKvm, kvmProcessor, startKvm } from './hybrid-kvm.ts';
 import { KVM_CAP_VCPU_ATTRIBUTES } from './kvm/kvm-abi.ts';
-import { isKvmFailure, type KvmAccess } from './kvm/kvm-access.ts';
+import type { KvmAccess } from './kvm/kvm-access.ts';
 import { placeOfControllers } from './kvm/kvm-controllers.ts';
-import { cpuidEntries, supportedFeatures } from './kvm/kvm-cpuid.ts';
+import { supportedFeatures } from './kvm/kvm-cpuid.ts';
 import { KvmCpus } from './kvm/kvm-cpus.ts';
 import { archCapabilities } from './kvm/kvm-msrs.ts';
-import { systemEntries, undoSyscall } from './kvm/unfinished-syscall.ts';
+import { undoSyscall } from './kvm/unfinished-syscall.ts';
 import type { UndeliveredEvent } from './kvm/vcpu-registers.ts';
 import type { Processor } from './software/processor.ts';
 import { SoftwareCpus, type SoftwareCpusOptions } from './software/software-cpus.ts';
 import { StolenTime, type ThreadDelays, TurnTimes } from './stolen-time.ts';
-import type { CpuState } from './x86/cpu-state.ts';
 import { Hypervisor } from './x86/hypervisor/hypervisor.ts';
 import * as L from './x86/layout.ts';
 import { GuestFault } from './x86/linear-memory.ts';
 import { loadProcessor, saveProcessor } from './x86/processor-record.ts';
-import {
-  IA32_APIC_BASE,
-  IA32_ARCH_CAPABILITIES,
-  IA32_TIME_STAMP_COUNTER,
-  IA32_TSC_ADJUST,
-  IA32_TSC_DEADLINE,
-} from './x86/system/msr.ts';
+import { IA32_ARCH_CAPABILITIES } from './x86/system/msr.ts';
 
 export interface HybridCpusOptions extends Omit<SoftwareCpusOptions, 'timing' | 'hypervisor' | 'turns'> {
   readonly clock: Clock;
@@ -60,8 +53,6 @@ const TURN = 20_000;
 const SYSTEM_STRETCH = 50_000;
 /** A KVM that emulates is looked at so often: should a system be running there, it is taken back. */
 const EMULATED_SLICE_NANOS = 1_000_000;
-const DR7_ENABLED = 0xffn;
-const APIC_MSRS = 0x800;
 /** As CPUID tells it (engine/cpu/software/software-cpus.ts). */
 const PHYSICAL_ADDRESS_BITS = 40;
 /** Input of the local APICs' timers (engine/irq/local-apic.ts). */
@@ -184,36 +175,15 @@ export class HybridCpus implements MachineCpus {
             controllers,
             programsOnly: kvm.emulates,
             log: options.log,
-            processors: software.processors.map(({ state, system, memory, index }) => ({
-              state,
-              cpuid: cpuidEntries(state, (leaf, subleaf) => system.cpuid(leaf, subleaf), this.#hypervisor.leaves),
-              entered: () => this.#hypervisor.tscMoved(state),
-              stopsAt: () => (kvm.syscallsFault ? systemEntries(state, memory) : []),
-              readMsr: (msr: number) => {
-                if (msr === IA32_TIME_STAMP_COUNTER) {
-                  return BigInt.asUintN(64, this.timestamp() + this.tscOffset(index));
-                }
-                if (!isApicMsr(msr)) {
-                  return system.readMsr(msr);
-                }
-                const value = bus.readApicMsr(index, msr);
-                if (value === undefined) {
-                  throw new GuestFault(L.VECTOR_GP, 0);
-                }
-                return value;
-              },
-              writeMsr: (msr: number, value: bigint) => {
-                if (!isApicMsr(msr)) {
-                  if (msr === IA32_TIME_STAMP_COUNTER || msr === IA32_TSC_ADJUST) {
-                    // It moves what KVM holds of the processor. These writes never fail, so the instruction may end first.
-                    this.#take(index);
-                  }
-                  system.writeMsr(msr, value);
-                } else if (!bus.writeApicMsr(index, msr, value)) {
-                  throw new GuestFault(L.VECTOR_GP, 0);
-                }
-              },
-            })),
+            processors: software.processors.map((processor) =>
+              kvmProcessor(processor, {
+                bus,
+                hypervisor: this.#hypervisor,
+                syscallsFault: kvm.syscallsFault,
+                timestamp: (cpu) => BigInt.asUintN(64, this.timestamp() + this.tscOffset(cpu)),
+                take: (cpu) => this.#take(cpu),
+              }),
+            ),
           }),
       );
       if (this.#kvm !== undefined) {
@@ -715,41 +685,6 @@ export class HybridCpus implements MachineCpus {
     this.#store.dispose();
     this.#access?.system.close();
   }
-}
-
-/** A 64-bit program that has set up its thread, and that nobody debugs; or a system that has not switched SYSCALL on. */
-function isFitForEmulatingKvm(state: CpuState): boolean {
-  if ((state.efer & L.EFER_SCE) === 0) {
-    return true;
-  }
-  return (
-    state.cpl === 3 &&
-    state.longMode &&
-    (state.cs.attributes & L.ATTR_LONG) !== 0 &&
-    state.fs.base !== 0n &&
-    (state.flags & L.FLAG_TF) === 0 &&
-    (state.u64(L.DR7) & DR7_ENABLED) === 0n
-  );
-}
-
-/** A host can run out of what KVM needs; the machine then runs in software, unless KVM was asked for. */
-function startKvm(log: Log, required: boolean, start: () => KvmCpus): KvmCpus | undefined {
-  try {
-    return start();
-  } catch (error) {
-    if (!isKvmFailure(error)) {
-      throw error;
-    }
-    if (required) {
-      throw new HostError('no-kvm', `--accel kvm: ${error.message}`, { remedy: 'give --accel auto or software' });
-    }
-    log.warn(`${error.message}; the machine runs in software`);
-    return undefined;
-  }
-}
-
-function isApicMsr(msr: number): boolean {
-  return msr === IA32_APIC_BASE || msr === IA32_TSC_DEADLINE || (msr >= APIC_MSRS && msr < APIC_MSRS + 0x100);
 }
 
 /** Completes the delivery of an event that KVM had begun. */
