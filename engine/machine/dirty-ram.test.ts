@@ -1,20 +1,13 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { type TestContext, test } from 'node:test';
-import { assemble } from '../testing/assembler/assembler.ts';
 import { Random } from '../testing/random.ts';
 import type { Machine } from './machine.ts';
 import { bareMachine } from './testing/bare-machine.ts';
+import { firmware } from './testing/firmware.ts';
 import { kvmForTests } from './testing/kvm-for-tests.ts';
 
 const PAGE = 0x1000;
-
-function firmware(source: string): Uint8Array {
-  const bios = new Uint8Array(0x10000).fill(0xf4);
-  bios.set(assemble(`bits 16\norg 0\n${source}`).bytes, 0);
-  bios.set(assemble('bits 16\norg 0\njmp 0xf000:0').bytes, 0xfff0);
-  return bios;
-}
 
 /**
  * Writes to the pages whose numbers are in a list at 0:1000, ended by 0, one after the other, and counts the lists that

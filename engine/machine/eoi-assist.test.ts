@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { KVM_FEATURE_PV_EOI } from '../cpu/x86/hypervisor/kvm-interface.ts';
-import { assemble } from '../testing/assembler/assembler.ts';
 import type { Machine } from './machine.ts';
 import { bareMachine } from './testing/bare-machine.ts';
+import { firmware } from './testing/firmware.ts';
 import { kvmForTests } from './testing/kvm-for-tests.ts';
 import { loadMachine, saveMachine } from './testing/machine-state.ts';
 
@@ -11,11 +11,8 @@ import { loadMachine, saveMachine } from './testing/machine-state.ts';
  * The local APIC's timer, periodic. At 0:500: interrupts, EOIs left out, EOIs written; at 0:50c EAX of CPUID leaf
  * 0x40000001; the bit by which EOIs are left out at 0:510. SI is always 1, and the handler counts at 0:514 when not.
  */
-function firmware(handler = '', periodNanos = 2_000_000): Uint8Array {
-  const bios = new Uint8Array(0x10000).fill(0xf4);
-  const source = `
-    bits 16
-    org 0
+function timerFirmware(handler = '', periodNanos = 2_000_000): Uint8Array {
+  return firmware(`
     cli
     xor ax, ax
     mov ds, ax
@@ -71,13 +68,10 @@ function firmware(handler = '', periodNanos = 2_000_000): Uint8Array {
     gdt: dq 0, 0x00cf93000000ffff
     gdtr: dw 15
           dd 0xf0000 + gdt
-  `;
-  bios.set(assemble(source).bytes, 0);
-  bios.set(assemble('bits 16\norg 0\njmp 0xf000:0').bytes, 0xfff0);
-  return bios;
+  `);
 }
 
-const BIOS = firmware();
+const BIOS = timerFirmware();
 
 const ticks = ({ memory }: Machine) => memory.readU32(0x500);
 const leftOut = ({ memory }: Machine) => memory.readU32(0x504);
@@ -96,7 +90,7 @@ function run(machine: Machine, count = 20): void {
 }
 
 test('software: no EOI is written, also after a move to another machine', () => {
-  const bios = firmware('', 400_000);
+  const bios = timerFirmware('', 400_000);
   const machine = bareMachine({ bios });
   run(machine);
   assert.equal(isTold(machine), true);
@@ -119,7 +113,7 @@ test('software: no EOI is written, also after a move to another machine', () => 
 
 test('software: a machine that is saved in the middle of a handler ends the interrupt in another one', () => {
   // Handlers take most of the time.
-  const bios = firmware('push cx\nmov cx, 60000\nloop $\npop cx');
+  const bios = timerFirmware('push cx\nmov cx, 60000\nloop $\npop cx');
   let machine = bareMachine({ bios, virtualTime: false });
   let inHandler = 0;
   for (let i = 0; i < 200 && inHandler < 3; i++) {

@@ -3,9 +3,9 @@ import { type TestContext, test } from 'node:test';
 import { defined } from '../base/assert.ts';
 import { readGuestClock } from '../cpu/x86/hypervisor/testing/fake-host.ts';
 import * as L from '../cpu/x86/layout.ts';
-import { assemble } from '../testing/assembler/assembler.ts';
 import type { Machine } from './machine.ts';
 import { bareMachine } from './testing/bare-machine.ts';
+import { firmware } from './testing/firmware.ts';
 import { kvmForTests } from './testing/kvm-for-tests.ts';
 import { loadMachine, saveMachine } from './testing/machine-state.ts';
 
@@ -76,13 +76,6 @@ const CLOCK_READER = `
     mov [0x518], eax
     jmp again
 `;
-
-function firmware(source: string): Uint8Array {
-  const bios = new Uint8Array(0x10000).fill(0xf4);
-  bios.set(assemble(source).bytes, 0);
-  bios.set(assemble('bits 16\norg 0\njmp 0xf000:0').bytes, 0xfff0);
-  return bios;
-}
 
 function runUntil(machine: Machine, done: () => boolean, seconds = 60): void {
   const end = performance.now() + seconds * 1000;

@@ -3,20 +3,12 @@ import { readdirSync } from 'node:fs';
 import { test } from 'node:test';
 import { silentLog } from '../base/log.ts';
 import type { StateValue } from '../devices/device.ts';
-import { assemble } from '../testing/assembler/assembler.ts';
 import { Random } from '../testing/random.ts';
 import type { Machine } from './machine.ts';
 import { bareMachine } from './testing/bare-machine.ts';
+import { firmware } from './testing/firmware.ts';
 import { kvmForTests } from './testing/kvm-for-tests.ts';
 import { loadMachine, saveMachine } from './testing/machine-state.ts';
-
-/** 64 KiB of firmware: `source` (16-bit code at F000:0000) and a jump to it at the reset vector. */
-function firmware(source: string): Uint8Array {
-  const bios = new Uint8Array(0x10000).fill(0xf4);
-  bios.set(assemble(`bits 16\norg 0\n${source}`).bytes, 0);
-  bios.set(assemble('bits 16\norg 0\njmp 0xf000:0').bytes, 0xfff0);
-  return bios;
-}
 
 /** Counts timer interrupts at 0:500 and rounds of its loop at 0:504; halts between them when `wait` says so. */
 const ticker = (wait: string, periodHigh = 0x10) =>

@@ -1,16 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { assemble } from '../testing/assembler/assembler.ts';
 import { Random } from '../testing/random.ts';
 import { bareMachine } from './testing/bare-machine.ts';
-
-/** 64 KiB of firmware: `source` (16-bit code at F000:0000) and a jump to it at the reset vector. */
-function firmware(source: string): Uint8Array {
-  const bios = new Uint8Array(0x10000).fill(0xf4);
-  bios.set(assemble(`bits 16\norg 0\n${source}`).bytes, 0);
-  bios.set(assemble('bits 16\norg 0\njmp 0xf000:0').bytes, 0xfff0);
-  return bios;
-}
+import { firmware } from './testing/firmware.ts';
 
 test('a guest that does nonsense never brings the engine down', () => {
   // Random code in every mode, with random port and memory accesses: whatever happens is the guest's own affair.

@@ -1,11 +1,10 @@
 import { assemble } from '../../testing/assembler/assembler.ts';
 import type { Machine } from '../machine.ts';
 import { bareMachine } from './bare-machine.ts';
+import { firmware } from './firmware.ts';
 
 /** From the reset vector, or the start-up message f0, into 64-bit mode. */
 const START = `
-  bits 16
-  org 0
     cli
     xor ax, ax
     mov ds, ax
@@ -35,10 +34,7 @@ const START = `
  * first 2 MiB are mapped where they are, by tables at 0x10000 … 0x12fff.
  */
 export function longModeGuest(source: string, options: Omit<Parameters<typeof bareMachine>[0], 'bios'>): Machine {
-  const bios = new Uint8Array(0x10000).fill(0xf4);
-  bios.set(assemble(START).bytes, 0);
-  bios.set(assemble('bits 16\norg 0\njmp 0xf000:0').bytes, 0xfff0);
-  const machine = bareMachine({ bios, ...options });
+  const machine = bareMachine({ bios: firmware(START), ...options });
   const { memory } = machine;
   memory.write(0x8000, assemble(source).bytes);
   memory.writeU32(0x10000, 0x11003);
